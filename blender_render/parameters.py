@@ -1,0 +1,67 @@
+"""Parameters of rendering: what is rendered, how well, and by how many workers."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from stage.executor import ExecutorParameters
+from stage.parameters import Parameters
+
+
+class QualityParameters(Parameters):
+    """How a picture is rendered."""
+
+    samples: int = Field(default=16, ge=1)
+    """Cycles samples per pixel of the colour pass; the published renderings use 128."""
+    denoise: bool = True
+    """Whether OpenImageDenoise cleans the colour pass."""
+    device: Literal["auto", "cpu", "gpu"] = "auto"
+    """Where Cycles runs; `auto` takes a GPU when Cycles finds one."""
+    ambient: float = Field(default=0.5, ge=0)
+    """Strength of the uniform white surroundings, so that no side of an object is black."""
+    key_light: float = Field(default=110.0, ge=0)
+    """Mean power of the area light, watts; each object's own lies within a third of it, as in Zero-1-to-3's renders."""
+
+
+class RenderParameters(Parameters):
+    """Parameters of the `render` stage."""
+
+    protocol: str = "zero123"
+    """Camera protocol, a name in `blender_render.protocols`."""
+    views: int = Field(default=12, ge=1)
+    """Views per object."""
+    resolution: int = Field(default=64, ge=8)
+    """Width and height of a view, pixels; the published renderings have 512."""
+    quality: QualityParameters = QualityParameters()
+    """Samples, denoising, device and light."""
+    min_coverage: float = Field(default=0.002, ge=0, le=1)
+    """Mean alpha below which an object counts as blank."""
+    packs: int = Field(default=4, ge=1)
+    """Tar files that the rendered objects are published in."""
+    max_failure_rate: float = Field(default=0.2, ge=0, le=1)
+    """Share of objects that may fail before the stage does."""
+    executor: ExecutorParameters = ExecutorParameters()
+    """Worker processes."""
+
+
+class SplatterParameters(Parameters):
+    """Parameters of the `splatter` stage."""
+
+    resolution: int = Field(default=128, ge=8)
+    """Gaussians per side of a view."""
+    max_objects: int | None = Field(default=None, ge=1)
+    """Only the first so many objects in order of uid; all when null."""
+    footprint: float = Field(default=0.6, gt=0)
+    """Standard deviation of a Gaussian in pixels of its own view."""
+    opacity: float = Field(default=0.97, gt=0, lt=1)
+    """Opacity of a Gaussian on the surface."""
+    check_views: int = Field(default=2, ge=1)
+    """Unseen views per object from which the re-render PSNR is measured."""
+    quality: QualityParameters = QualityParameters()
+    """Samples, denoising, device and light of the colours."""
+    packs: int = Field(default=4, ge=1)
+    """Tar files that the splatter images are published in."""
+    max_failure_rate: float = Field(default=0.2, ge=0, le=1)
+    """Share of objects that may fail before the stage does."""
+    executor: ExecutorParameters = ExecutorParameters()
+    """Worker processes."""

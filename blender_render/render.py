@@ -1,0 +1,70 @@
+"""The `render` stage: every selected object of the catalogue, seen by the training cameras, published in packs.
+
+Reads `data/catalog/`; works in `scratch/renders/`; writes `data/renders/pack-*.tar` and `data/renders/objects.parquet`.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from blender_render.farm import Farm
+from blender_render.parameters import RenderParameters
+from blender_render.rendered_object import read_record
+from catalog.table import Asset, selected_assets
+from stage.errors import InputError
+from stage.failures import Outcome, check_failure_rate
+from stage.files import replacing
+from stage.packs import object_folder, pack_of, write_packs
+from stage.workspace import Workspace
+
+
+def render(parameters: RenderParameters, seed: int, workspace: Workspace) -> list[Outcome]:
+    """Render the catalogue's training views; the outcomes of the objects that failed.
+
+    Raises:
+        StageFailedError: when more than `max_failure_rate` of the objects fail, or none succeeds.
+    """
+    assets = selected_assets(workspace)
+    farm = Farm(workspace.scratch / "renders", parameters, seed, workspace)
+    failed = farm.render(assets)
+    check_failure_rate("render", failed, len(assets), parameters.max_failure_rate)
+    workspace.renders.mkdir(parents=True, exist_ok=True)
+    complete = [asset for asset in assets if asset.uid not in {outcome.uid for outcome in failed}]
+    if not complete:
+        raise InputError("no object could be rendered", f"see {farm.root / 'ledger.jsonl'}")
+    write_packs(farm.root, [asset.uid for asset in complete], workspace.renders, parameters.packs)
+    _write_table(farm, complete, failed, assets)
+    return failed
+
+
+def _write_table(farm: Farm, complete: Sequence[Asset], failed: Sequence[Outcome], assets: Sequence[Asset]) -> None:
+    by_uid = {asset.uid: asset for asset in assets}
+    rows = [_row(farm, asset, None) for asset in complete]
+    rows += [_row(farm, by_uid[outcome.uid], outcome) for outcome in failed]
+    frame = pd.DataFrame(sorted(rows, key=lambda row: row["uid"]))
+    with replacing(farm.workspace.renders / "objects.parquet") as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
+def _row(farm: Farm, asset: Asset, outcome: Outcome | None) -> dict[str, Any]:
+    """One object: what its record says, or the class of its failure. Times and memory are in the ledger alone."""
+    record = {} if outcome else read_record(object_folder(farm.root, asset.uid))
+    statistics = record.get("statistics", {})
+    coverage = record.get("coverage", [])
+    return {
+        "uid": asset.uid,
+        "title": asset.title,
+        "split": asset.split,
+        "licence": asset.licence,
+        "complete": outcome is None,
+        "failure": str(outcome.failure) if outcome else "",
+        "message": outcome.message if outcome else "",
+        "pack": pack_of(asset.uid, farm.parameters.packs) if outcome is None else -1,
+        "fingerprint": farm.fingerprint(asset),
+        "views": len(coverage),
+        "mean_coverage": sum(coverage) / len(coverage) if coverage else 0.0,
+        "vertices": statistics.get("vertices", 0),
+        "faces": statistics.get("faces", 0),
+        "warnings": "; ".join(record.get("warnings", [])),
+    }

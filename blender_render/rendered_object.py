@@ -1,0 +1,117 @@
+"""A rendered object on disk: the job that makes it, its cameras and pictures, and how to read it back.
+
+Folder `<uid[:2]>/<uid>/`: `000.png` (sRGB, straight alpha), `000.npy` (Zero-1-to-3's 3×4 world-to-camera), `000_depth.png`,
+`000_normal.png`, `record.json`, and `transforms.json` (NeRF convention), written last: its presence means complete.
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from blender_render.passes import DEPTH_SCALE
+from blender_render.protocols import View
+from geometry.cameras import Intrinsics
+from stage.errors import InputError
+from stage.files import write_json
+
+TRANSFORMS = "transforms.json"
+
+
+@dataclass(frozen=True)
+class RenderJob:
+    """All that a worker needs to render one object; plain JSON values."""
+
+    uid: str
+    asset: str
+    asset_sha256: str
+    up_axis: str
+    output: str
+    fingerprint: str
+    seed: int
+    cameras: list[list[list[float]]]
+    """c2w matrices, OpenGL axes."""
+    intrinsics: dict[str, Any]
+    light_position: list[float]
+    light_watts: float
+    quality: dict[str, Any]
+    threads: int
+    min_coverage: float
+
+    def payload(self) -> dict[str, Any]:
+        """The job as JSON."""
+        return asdict(self)
+
+
+def write_cameras(folder: Path, job: RenderJob) -> None:
+    """Write `transforms.json`: intrinsics in pixels and each view's c2w in OpenGL axes, as instant-ngp reads it."""
+    camera = Intrinsics(**job.intrinsics)
+    frames = [
+        {
+            "file_path": f"{number:03d}.png",
+            "depth_file_path": f"{number:03d}_depth.png",
+            "normal_file_path": f"{number:03d}_normal.png",
+            "transform_matrix": matrix,
+        }
+        for number, matrix in enumerate(job.cameras)
+    ]
+    document = {
+        "camera_angle_x": camera.fov_x,
+        "fl_x": camera.fx,
+        "fl_y": camera.fy,
+        "cx": camera.cx,
+        "cy": camera.cy,
+        "w": camera.width,
+        "h": camera.height,
+        "depth_scale": DEPTH_SCALE,
+        "frames": frames,
+    }
+    write_json(folder / TRANSFORMS, document)
+
+
+def is_complete(folder: Path, fingerprint: str) -> bool:
+    """Whether the folder holds a whole rendering of just this input, these parameters and this code."""
+    if not (folder / TRANSFORMS).is_file():
+        return False
+    return bool(read_record(folder)["fingerprint"] == fingerprint)
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The provenance record of a rendered object."""
+    return _read_json(folder / "record.json")
+
+
+def read_views(folder: Path) -> list[View]:
+    """The cameras of a rendered object, in order.
+
+    Raises:
+        InputError: when the folder holds no complete rendering.
+    """
+    document = _read_json(folder / TRANSFORMS)
+    camera = Intrinsics(*(document[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")))
+    return [View(np.array(frame["transform_matrix"]), camera) for frame in document["frames"]]
+
+
+def read_rgba(folder: Path, view: int) -> UInt8[np.ndarray, "h w 4"]:
+    """One view, sRGB with straight alpha."""
+    with Image.open(folder / f"{view:03d}.png") as image:
+        return np.asarray(image.convert("RGBA"))
+
+
+def on_white(rgba: UInt8[np.ndarray, "*n h w 4"]) -> Float[np.ndarray, "*n h w 3"]:
+    """RGB in [0, 1], composited on white by alpha."""
+    values = rgba.astype(np.float32) / 255.0
+    alpha = values[..., 3:]
+    return values[..., :3] * alpha + (1.0 - alpha)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        raise InputError(f"{path} is missing or damaged", "delete its folder and run viewforge render again") from None
+    return document

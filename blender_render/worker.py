@@ -1,0 +1,90 @@
+"""What a render worker does with one job: import, normalise, light, render every view, publish the folder.
+
+`render_object` is called by `stage.worker_host` in a process of its own. A job is JSON, described by `RenderJob`.
+"""
+
+import shutil
+import tempfile
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import bpy
+import numpy as np
+from mathutils import Matrix
+from PIL import Image
+
+from blender_render import passes, scene
+from blender_render.asset_import import import_asset
+from blender_render.parameters import QualityParameters
+from blender_render.rendered_object import RenderJob, write_cameras
+from geometry.cameras import Intrinsics, zero123_from_c2w
+from stage.failures import FailureClass, ObjectFailedError
+from stage.files import replacing_folder, write_json
+
+
+def prepare_scene(job: RenderJob) -> dict[str, Any]:
+    """Import and set up one object; the fields of its record that are known before rendering."""
+    warnings = import_asset(Path(job.asset), job.up_axis)
+    normalisation, statistics = scene.normalise()
+    quality = QualityParameters.model_validate(job.quality)
+    scene.add_light(np.asarray(job.light_position), job.light_watts, quality.ambient)
+    device = scene.configure_cycles(quality, job.threads, job.seed)
+    return {
+        "uid": job.uid,
+        "asset_sha256": job.asset_sha256,
+        "fingerprint": job.fingerprint,
+        "seed": job.seed,
+        "blender_version": bpy.app.version_string,
+        "device": device,
+        "normalisation": asdict(normalisation),
+        "statistics": asdict(statistics),
+        "warnings": warnings,
+    }
+
+
+def render_object(payload: dict[str, Any]) -> dict[str, Any]:
+    """Render all views of one object into its folder, which appears whole or not at all.
+
+    Raises:
+        ObjectFailedError: with the class of what is wrong with the object.
+    """
+    job = RenderJob(**payload)
+    record = prepare_scene(job)
+    intrinsics = Intrinsics(**job.intrinsics)
+    camera = scene.add_camera(intrinsics.fov_x, intrinsics.width)
+    quality = QualityParameters.model_validate(job.quality)
+    with replacing_folder(Path(job.output)) as folder:
+        coverage = []
+        for number, matrix in enumerate(job.cameras):
+            camera.matrix_world = Matrix(matrix)
+            stem = folder / f"{number:03d}"
+            coverage.append(_render_view(stem, quality))
+            np.save(stem.with_suffix(".npy"), zero123_from_c2w(np.asarray(matrix)))
+        if float(np.mean(coverage)) < job.min_coverage:
+            raise ObjectFailedError(FailureClass.BLANK, f"{np.mean(coverage):.4%} of the pixels are covered")
+        record["coverage"] = [round(value, 6) for value in coverage]
+        write_json(folder / "record.json", record)
+        write_cameras(folder, job)
+    return {"warnings": record["warnings"]}
+
+
+def _render_view(stem: Path, quality: QualityParameters) -> float:
+    """Colour, depth and normal of the current view; its mean alpha."""
+    colour = stem.with_suffix(".png")
+    scene.render_colour(colour, quality)
+    geometry = capture_geometry()
+    passes.save_depth(stem.with_name(f"{stem.name}_depth.png"), geometry.depth)
+    passes.save_normal(stem.with_name(f"{stem.name}_normal.png"), geometry.normal)
+    with Image.open(colour) as image:
+        return float(np.asarray(image)[..., 3].mean() / 255.0)
+
+
+def capture_geometry() -> passes.GeometryPasses:
+    """The geometry passes of the current view."""
+    temporary = Path(tempfile.mkdtemp(prefix="viewforge-"))
+    try:
+        scene.render_geometry(temporary / "geometry.exr")
+        return passes.read_exr(temporary / "geometry.exr")
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,30 @@
+"""The `catalog` stage: from a source to `catalog.parquet`."""
+
+from catalog.folder import folder_assets
+from catalog.gso import gso_assets
+from catalog.parameters import CatalogParameters
+from catalog.procedural import procedural_assets
+from catalog.table import Asset, write_table
+from stage.executor import LocalExecutor
+from stage.workspace import Workspace
+
+
+def build_catalog(parameters: CatalogParameters, seed: int, workspace: Workspace) -> list[Asset]:
+    """Write the catalogue of a workspace.
+
+    Reads the source; writes `data/catalog/catalog.parquet`, and for composed objects their packs.
+
+    Raises:
+        InputError: when the source's folder is missing or empty.
+        StageFailedError: when too many objects cannot be composed.
+    """
+    workspace.catalog.mkdir(parents=True, exist_ok=True)
+    match parameters.source:
+        case "procedural":
+            assets = procedural_assets(parameters, seed, workspace, LocalExecutor(parameters.executor))
+        case "folder":
+            assets = folder_assets(parameters, workspace)
+        case "gso":
+            assets = gso_assets(parameters, workspace)
+    write_table(workspace.catalog / "catalog.parquet", assets)
+    return assets

@@ -1,0 +1,101 @@
+"""The `folder` source: any directory tree of glTF, OBJ, STL, PLY and FBX files."""
+
+import hashlib
+from pathlib import Path
+
+from catalog.parameters import CatalogParameters
+from catalog.split import split_of
+from catalog.table import Asset
+from stage.errors import InputError
+from stage.files import file_sha256
+from stage.workspace import Workspace
+
+FILE_TYPES = ("glb", "gltf", "obj", "stl", "ply", "fbx")
+
+
+def source_root(parameters: CatalogParameters, workspace: Workspace) -> Path:
+    """The folder of a source that reads one.
+
+    Raises:
+        InputError: when it does not exist.
+    """
+    root = workspace.root / parameters.path
+    if not root.is_dir():
+        raise InputError(f"no folder {root}", "set catalog.path to a folder of 3D assets")
+    return root
+
+
+def uid_of(name: str) -> str:
+    """A 32-digit hexadecimal uid from a name that is stable within its source."""
+    return hashlib.sha256(name.encode()).hexdigest()[:32]
+
+
+def folder_assets(parameters: CatalogParameters, workspace: Workspace) -> list[Asset]:
+    """A row for each asset file below the folder, in order of path; a second copy of the same bytes is left out.
+
+    Raises:
+        InputError: when the folder is missing or holds no asset.
+    """
+    root = source_root(parameters, workspace)
+    files = sorted(p for p in root.rglob("*") if p.is_file() and p.suffix.lower().lstrip(".") in FILE_TYPES)
+    if not files:
+        raise InputError(f"{root} holds no asset", f"put files of these types there: {', '.join(FILE_TYPES)}")
+    return _without_copies([_asset(path, root, parameters, workspace) for path in files])
+
+
+def _asset(path: Path, root: Path, parameters: CatalogParameters, workspace: Workspace) -> Asset:
+    name = path.relative_to(root).as_posix()
+    file_type = path.suffix.lower().lstrip(".")
+    return file_asset(uid_of(name), "folder", path, parameters, workspace, title=name, file_type=file_type)
+
+
+def file_asset(
+    uid: str,
+    source: str,
+    path: Path,
+    parameters: CatalogParameters,
+    workspace: Workspace,
+    *,
+    title: str,
+    file_type: str,
+    up_axis: str = "Y",
+    licence: str = "unknown",
+    author: str = "unknown",
+    tags: tuple[str, ...] = (),
+) -> Asset:
+    """The row of one file, with its checksum, split and, when it is too large, its exclusion."""
+    size = path.stat().st_size
+    asset = Asset(
+        uid=uid,
+        source=source,
+        path=_recorded_path(path, workspace),
+        sha256=file_sha256(path),
+        bytes=size,
+        file_type=file_type,
+        up_axis=up_axis,
+        licence=licence,
+        author=author,
+        title=title,
+        tags=tags,
+        split=split_of(uid, parameters.split),
+        selected=True,
+        reason="",
+    )
+    if parameters.max_bytes is not None and size > parameters.max_bytes:
+        return asset.excluded(f"{size} bytes, over the limit of {parameters.max_bytes}")
+    return asset
+
+
+def _recorded_path(path: Path, workspace: Workspace) -> str:
+    """Relative to the workspace when the file lies in it, so that the catalogue does not name this machine."""
+    resolved, root = path.resolve(), workspace.root.resolve()
+    return resolved.relative_to(root).as_posix() if resolved.is_relative_to(root) else str(resolved)
+
+
+def _without_copies(assets: list[Asset]) -> list[Asset]:
+    first: dict[str, str] = {}
+    kept = []
+    for asset in assets:
+        original = first.setdefault(asset.sha256, asset.title)
+        kept.append(asset if original == asset.title else asset.excluded(f"same bytes as {original}"))
+    return kept

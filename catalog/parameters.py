@@ -1,0 +1,32 @@
+"""Parameters of the `catalog` stage."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from catalog.split import SplitParameters
+from stage.executor import ExecutorParameters
+from stage.parameters import Parameters
+
+SourceName = Literal["procedural", "folder", "gso"]
+
+
+class CatalogParameters(Parameters):
+    """Which objects the pipeline works on."""
+
+    source: SourceName = "procedural"
+    """`procedural` composes objects, `folder` takes a directory tree of assets, `gso` Google Scanned Objects folders."""
+    path: str = "inputs/objects"
+    """Folder of the sources `folder` and `gso`, absolute or relative to the workspace."""
+    objects: int = Field(default=64, ge=1)
+    """Number of objects that `procedural` composes."""
+    max_bytes: int | None = Field(default=None, ge=1)
+    """Larger asset files are left out; no limit when null."""
+    split: SplitParameters = SplitParameters()
+    """Shares held out for validation and test."""
+    packs: int = Field(default=4, ge=1)
+    """Tar files that composed assets are published in."""
+    max_failure_rate: float = Field(default=0.05, ge=0, le=1)
+    """Share of objects that may fail to be composed before the stage does."""
+    executor: ExecutorParameters = ExecutorParameters()
+    """Worker processes that compose objects."""

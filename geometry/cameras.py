@@ -1,0 +1,136 @@
+"""Cameras: positions on a sphere, camera-to-world matrices, intrinsics, and the conventions of other programs.
+
+World: right-handed, Z up. A camera is a `c2w`, 4×4 camera-to-world, in OpenGL axes (x right, y up, looks along −z).
+Polar θ is measured from +Z (0 = top, π/2 = horizon), azimuth φ from +X counter-clockwise. Angles are radians.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+# A camera straight above the origin has no "up" that is square to its view; this near to the pole another is used.
+_POLE = 1e-6
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """Pinhole intrinsics in pixels; a pixel's centre lies at half-integers, so `cx = width / 2` is the middle."""
+
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+    width: int
+    height: int
+
+    @classmethod
+    def from_fov(cls, fov: float, size: int) -> "Intrinsics":
+        """Square intrinsics of a centred camera.
+
+        Args:
+            fov: full field of view, radians.
+            size: width and height, pixels.
+        """
+        focal = 0.5 * size / float(np.tan(0.5 * fov))
+        return cls(focal, focal, 0.5 * size, 0.5 * size, size, size)
+
+    @property
+    def fov_x(self) -> float:
+        """Full horizontal field of view, radians."""
+        return 2.0 * float(np.arctan(0.5 * self.width / self.fx))
+
+    def matrix(self) -> Float[np.ndarray, "3 3"]:
+        """K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], for OpenCV camera axes."""
+        return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
+
+
+def fov_from_lens(lens_mm: float, sensor_mm: float) -> float:
+    """Full field of view, radians, of a lens: 2·atan(sensor / 2·lens); 35 mm on 32 mm is 49.13°."""
+    return 2.0 * float(np.arctan(0.5 * sensor_mm / lens_mm))
+
+
+def position_from_spherical(polar: float, azimuth: float, radius: float) -> Float[np.ndarray, "3"]:
+    """World position of a point given by polar θ from +Z, azimuth φ from +X, radians, and its radius."""
+    ring = np.sin(polar)
+    return radius * np.array([ring * np.cos(azimuth), ring * np.sin(azimuth), np.cos(polar)])
+
+
+def spherical_from_position(position: Float[np.ndarray, "3"]) -> tuple[float, float, float]:
+    """Polar θ in [0, π], azimuth φ in (−π, π], radius.
+
+    θ = atan2(√(x²+y²), z) and φ = atan2(y, x), as in cvlab-columbia/zero123 `ldm/data/simple.py`
+    (`cartesian_to_spherical`).
+    """
+    x, y, z = (float(value) for value in position)
+    return float(np.arctan2(np.hypot(x, y), z)), float(np.arctan2(y, x)), float(np.linalg.norm(position))
+
+
+def look_at(
+    position: Float[np.ndarray, "3"], target: Float[np.ndarray, "3"] | None = None
+) -> Float[np.ndarray, "4 4"]:
+    """c2w of a camera at `position` that looks at `target` (the origin by default) with world +Z up in its picture.
+
+    Straight above or below the target the picture's up is world +Y.
+
+    Raises:
+        ValueError: when position and target coincide.
+    """
+    position = np.asarray(position, dtype=np.float64)
+    backward = position - (np.zeros(3) if target is None else np.asarray(target, dtype=np.float64))
+    distance = float(np.linalg.norm(backward))
+    if distance == 0.0:
+        raise ValueError("a camera cannot look at its own position")
+    backward /= distance
+    up = np.array([0.0, 0.0, 1.0])
+    if np.hypot(backward[0], backward[1]) < _POLE:
+        up = np.array([0.0, 1.0, 0.0])
+    right = np.cross(up, backward)
+    right /= np.linalg.norm(right)
+    c2w = np.eye(4)
+    c2w[:3, :3] = np.stack([right, np.cross(backward, right), backward], axis=1)
+    c2w[:3, 3] = position
+    return c2w
+
+
+def look_at_origin(polar: float, azimuth: float, radius: float) -> Float[np.ndarray, "4 4"]:
+    """c2w of a camera on a sphere around the origin, looking at it. Radians."""
+    return look_at(position_from_spherical(polar, azimuth, radius))
+
+
+def invert_rigid(matrix: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
+    """Inverse of a rigid transform, exactly transposing its rotation."""
+    inverse = np.eye(4)
+    inverse[:3, :3] = matrix[:3, :3].T
+    inverse[:3, 3] = -matrix[:3, :3].T @ matrix[:3, 3]
+    return inverse
+
+
+def opencv_from_opengl(c2w: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
+    """The same camera's c2w in OpenCV axes (x right, y down, looks along +z). Its own inverse."""
+    return c2w @ np.diag([1.0, -1.0, -1.0, 1.0])
+
+
+def zero123_from_c2w(c2w: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 4"]:
+    """Zero-1-to-3's published `.npy`: 3×4 world-to-camera [R | t] in OpenGL camera axes; centre = −Rᵀt."""
+    return invert_rigid(c2w)[:3]
+
+
+def c2w_from_zero123(world_to_camera: Float[np.ndarray, "3 4"]) -> Float[np.ndarray, "4 4"]:
+    """c2w from Zero-1-to-3's 3×4 world-to-camera matrix."""
+    return invert_rigid(np.vstack([world_to_camera, [0.0, 0.0, 0.0, 1.0]]))
+
+
+def project(
+    points: Float[np.ndarray, "n 3"], c2w: Float[np.ndarray, "4 4"], intrinsics: Intrinsics
+) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:
+    """Pixel coordinates (x right, y down, from the top-left corner) and planar depth of world points.
+
+    Points behind the camera have negative depth and meaningless pixels.
+    """
+    w2c = invert_rigid(opencv_from_opengl(c2w))
+    camera = points @ w2c[:3, :3].T + w2c[:3, 3]
+    depth = camera[:, 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        pixels = camera[:, :2] / depth[:, None] * [intrinsics.fx, intrinsics.fy] + [intrinsics.cx, intrinsics.cy]
+    return pixels, depth

@@ -1,0 +1,26 @@
+"""Errors that a person can act on: one line that names the thing, the place and the remedy."""
+
+
+class ViewforgeError(Exception):
+    """A failure whose message is meant for the user; the command line prints it without a traceback.
+
+    Args:
+        message: what is wrong and where, in one line.
+        remedy: what to do about it, in one line.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        self.remedy = remedy
+        super().__init__(f"{message}; {remedy}" if remedy else message)
+
+
+class ParameterError(ViewforgeError):
+    """A parameter is unknown, missing or out of range."""
+
+
+class InputError(ViewforgeError):
+    """Something that a stage reads is missing, empty or unreadable."""
+
+
+class StageFailedError(ViewforgeError):
+    """Too many objects of a stage failed."""

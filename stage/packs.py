@@ -1,0 +1,91 @@
+"""Packs: object folders gathered in a few deterministic tar files, which are what DVC versions.
+
+A stage works on loose folders `<uid[:2]>/<uid>/` in scratch space and publishes them as packs. An object's pack follows from its
+uid alone, so an added object changes one pack. On a machine that has only the packs (after `dvc pull`) `unpack_missing`
+brings the loose folders back.
+"""
+
+import hashlib
+import io
+import shutil
+import tarfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from stage.errors import InputError
+from stage.files import replacing
+
+
+def object_folder(root: Path, uid: str) -> Path:
+    """Where an object's files lie below `root`: `<uid[:2]>/<uid>`."""
+    return root / uid[:2] / uid
+
+
+def pack_of(uid: str, count: int) -> int:
+    """Number of the pack that an object belongs to, from its uid alone."""
+    return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:4], "big") % count
+
+
+def write_packs(root: Path, uids: Iterable[str], target: Path, count: int) -> list[Path]:
+    """Write the folders of the given objects as `pack-00000.tar` … in `target`; the same files give the same bytes.
+
+    Args:
+        root: folder of loose object folders.
+        uids: objects to pack.
+        target: folder that receives the packs.
+        count: number of packs; empty ones are not written.
+    """
+    members: dict[int, list[str]] = {}
+    for uid in sorted(uids):
+        members.setdefault(pack_of(uid, count), []).append(uid)
+    written = []
+    for number, group in sorted(members.items()):
+        path = target / f"pack-{number:05d}.tar"
+        with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+            for uid in group:
+                _add_folder(archive, root, object_folder(root, uid))
+        written.append(path)
+    return written
+
+
+def _add_folder(archive: tarfile.TarFile, root: Path, folder: Path) -> None:
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        data = path.read_bytes()
+        entry = tarfile.TarInfo(path.relative_to(root).as_posix())
+        entry.size, entry.mode = len(data), 0o644
+        archive.addfile(entry, io.BytesIO(data))
+
+
+def unpack_missing(packs: Path, root: Path, uids: Iterable[str]) -> None:
+    """Bring the loose folders of the given objects back from the packs where they are absent.
+
+    Raises:
+        InputError: when a pack is damaged or an object is in none.
+    """
+    missing = {uid for uid in uids if not object_folder(root, uid).is_dir()}
+    for path in sorted(packs.glob("pack-*.tar")):
+        if missing:
+            missing -= _unpack(path, root, missing)
+    if missing:
+        raise InputError(
+            f"{packs} lacks {len(missing)} objects, {min(missing)} among them", "run the stage before again"
+        )
+
+
+def _unpack(path: Path, root: Path, uids: set[str]) -> set[str]:
+    """Unpack the wanted objects of one pack; each folder appears whole or not at all."""
+    found: set[str] = set()
+    staging = root / f".{path.name}.tmp"
+    try:
+        with tarfile.open(path) as archive:
+            wanted = [m for m in archive.getmembers() if m.name.split("/")[1] in uids]
+            archive.extractall(staging, wanted, filter="data")
+    except (tarfile.TarError, IndexError) as error:
+        raise InputError(f"{path} is damaged: {error}", "restore it with dvc pull, or run its stage again") from None
+    for folder in sorted(staging.glob("*/*")):
+        final = object_folder(root, folder.name)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        folder.rename(final)
+        found.add(folder.name)
+    shutil.rmtree(staging, ignore_errors=True)
+    return found

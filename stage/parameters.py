@@ -1,0 +1,120 @@
+"""Typed parameters: each room owns a model, `params.yaml` holds a section for each, unknown keys are errors.
+
+`load_section` reads one stage's section; `overridden` applies `section.key=value` assignments from a command line. An unknown
+key is answered with the nearest valid one.
+"""
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stage.errors import InputError, ParameterError
+
+ModelType = TypeVar("ModelType", bound="Parameters")
+
+
+class Parameters(BaseModel):
+    """Base of all parameter models: immutable, no unknown keys, a docstring under every field."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, validate_default=True)
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """The whole parameter file as a dictionary.
+
+    Raises:
+        InputError: when the file is missing.
+        ParameterError: when it is no YAML mapping.
+    """
+    try:
+        values = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError(
+            f"no parameter file {path}", "run in a viewforge workspace or name a file with --params"
+        ) from None
+    except yaml.YAMLError as error:
+        raise ParameterError(f"{path} is not YAML: {str(error).splitlines()[0]}", "mend the file") from None
+    if not isinstance(values, dict):
+        raise ParameterError(f"{path} holds no mapping of sections", "compare it with the repository's params.yaml")
+    return values
+
+
+def load_section(path: Path, section: str, model: type[ModelType]) -> ModelType:
+    """One section of the parameter file as its typed model."""
+    return validated(model, read_parameters(path).get(section) or {}, place=f"{path}: {section}")
+
+
+def load_seed(path: Path) -> int:
+    """The run's seed, from which all others derive."""
+    seed = read_parameters(path).get("seed", 0)
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
+        raise ParameterError(f"{path}: seed is {seed!r}", "give a whole number of 0 or more")
+    return seed
+
+
+def validated(model: type[ModelType], values: Any, place: str) -> ModelType:  # noqa: ANN401 - any YAML value
+    """`values` as `model`, or a one-line `ParameterError` that names the place, the key and the nearest valid key."""
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise ParameterError(*_explain(error, model, place)) from None
+
+
+def _explain(error: ValidationError, model: type[BaseModel], place: str) -> tuple[str, str]:
+    first = error.errors()[0]
+    location = ".".join(str(part) for part in first["loc"])
+    where = f"{place}.{location}" if location else place
+    if first["type"] == "extra_forbidden":
+        return f"unknown parameter {where}", nearest_remedy(str(first["loc"][-1]), _valid_keys(model, first["loc"]))
+    return f"{where} = {first['input']!r}: {first['msg'].lower()}", "mend this value"
+
+
+def _valid_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """Keys that are valid at the innermost model that `location` leads into."""
+    for part in location[:-1]:
+        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
+        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
+            break
+        model = annotation
+    return list(model.model_fields)
+
+
+def nearest_remedy(key: str, valid: Iterable[str]) -> str:
+    """A remedy for an unknown key: the nearest valid key, or all valid keys when none is near."""
+    valid = list(valid)
+    near = difflib.get_close_matches(key, valid, n=1, cutoff=0.6)
+    return f"did you mean {near[0]}?" if near else f"valid keys are {', '.join(sorted(valid))}"
+
+
+def overridden(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
+    """A copy of `values` with `section.key=value` assignments applied; the values are read as YAML.
+
+    Raises:
+        ParameterError: when an assignment has no `=`.
+    """
+    result: dict[str, Any] = yaml.safe_load(yaml.safe_dump(values))
+    for assignment in assignments:
+        path, separator, text = assignment.partition("=")
+        if not separator:
+            raise ParameterError(f"cannot read the assignment {assignment!r}", "write it as section.key=value")
+        *parents, leaf = path.strip().split(".")
+        target = result
+        for parent in parents:
+            target = target.setdefault(parent, {})
+            if not isinstance(target, dict):
+                raise ParameterError(f"{assignment!r}: {parent} is no section", "write it as section.key=value")
+        target[leaf] = yaml.safe_load(text)
+    return result
+
+
+def merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:
+    """`base` with the values of `override` laid over it, section by section."""
+    result = dict(base)
+    for key, value in override.items():
+        below = result.get(key)
+        result[key] = merged(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return result

@@ -1,0 +1,78 @@
+"""The worker process: runs one function over the jobs that its supervisor sends, one at a time.
+
+`python -m stage.worker_host module:function` reads one JSON job a line from standard input and answers each with
+one JSON line on the original standard output. What the function or Blender prints goes to standard error. The process dies
+with its supervisor.
+"""
+
+import ctypes
+import errno
+import importlib
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from stage.failures import FailureClass, ObjectFailedError
+
+_PR_SET_PDEATHSIG = 1
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when its supervisor dies, so that no orphan keeps a core or a GPU busy."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def load_handler(name: str) -> Handler:
+    """The function that `module:function` names."""
+    module, _, function = name.partition(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def classify(error: BaseException) -> FailureClass:
+    """The class of a failure that the handler did not classify itself."""
+    if isinstance(error, ObjectFailedError):
+        return error.failure
+    if isinstance(error, MemoryError):
+        return FailureClass.OUT_OF_MEMORY
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return FailureClass.DISK
+    return FailureClass.ERROR
+
+
+def answer(handler: Handler, job: dict[str, Any]) -> dict[str, Any]:
+    """Run the handler on one job; an exception becomes a classified answer, with its trace on standard error."""
+    try:
+        return {"result": handler(job)}
+    except Exception as error:  # noqa: BLE001 - whatever an asset provokes is that asset's failure
+        traceback.print_exc()
+        return {"failure": classify(error), "message": f"{error}".splitlines()[0] if f"{error}" else repr(error)}
+
+
+def _claim_stdout() -> TextIO:
+    """The original standard output for answers; file descriptor 1 becomes standard error for everyone else."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    return answers
+
+
+def main() -> None:
+    """Serve jobs until standard input ends."""
+    die_with_parent()
+    answers = _claim_stdout()
+    handler = load_handler(sys.argv[1])
+    print(json.dumps({"ready": True}), file=answers, flush=True)
+    for line in sys.stdin:
+        print(json.dumps(answer(handler, json.loads(line))), file=answers, flush=True)
+    # bpy may crash while it tears itself down; every answer has been sent by now.
+    answers.close()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
