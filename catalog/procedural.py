@@ -20,13 +20,8 @@ from stage.seeds import derive_seed
 from stage.workspace import Workspace
 
 _HANDLER = "catalog.procedural_worker:compose"
-_CODE = (
-    "catalog.procedural_families",
-    "catalog.procedural_meshes",
-    "catalog.procedural_recipe",
-    "catalog.procedural_textures",
-    "catalog.procedural_worker",
-)
+# Everything that decides what an object looks like; this module only organises.
+_CODE = sorted(f"catalog.{path.stem}" for path in Path(__file__).parent.glob("procedural_*.py"))
 
 
 def procedural_assets(

@@ -15,28 +15,16 @@ def robot(s: Sketch) -> None:
     for index, x in enumerate((-1, 0, 1)):
         s.add("sphere", (0.06, 0.05, 0.06), (x * 0.07, -0.175, 0.06), s.solid(index + 1), parent=torso)
     s.add("box", (width * 0.6, 0.14, tall * 0.6), (0, 0.2, 0.02), s.paint(3), parent=torso)
-    head = s.add(
-        s.choose(("box", "cylinder", "pillow")),
-        (0.34, 0.3, 0.26),
-        (0, 0, tall / 2 + 0.15),
-        s.paint(1),
-        profile=1,
-        parent=torso,
-    )
+    at = (0.0, 0.0, tall / 2 + 0.15)
+    head = s.add(s.choose(("box", "cylinder", "pillow")), (0.34, 0.3, 0.26), at, s.paint(1), profile=1, parent=torso)
     eyes(s, head, (0.16, -0.15, 0.04), 0.1)
     s.add("box", (0.18, 0.04, 0.04), (0, -0.15, -0.07), s.solid(BLACK), parent=head)
     mast = s.add("cylinder", (0.03, 0.03, 0.16), (0.08, 0, 0.2), s.solid(BLACK), parent=head)
     s.add("sphere", (0.09, 0.09, 0.09), (0, 0, 0.1), s.solid(2), parent=mast)
     for x in SIDES:
         lift = s.uniform(0.1, 1.0) if x > 0 else -0.15
-        joint = s.add(
-            "sphere",
-            (0.16, 0.16, 0.16),
-            (x * (width / 2 + 0.07), 0, tall * 0.36),
-            s.solid(2),
-            turn=(lift, 0, 0),
-            parent=torso,
-        )
+        at = (x * (width / 2 + 0.07), 0.0, tall * 0.36)
+        joint = s.add("sphere", (0.16, 0.16, 0.16), at, s.solid(2), turn=(lift, 0, 0), parent=torso)
         arm = s.add("box", (0.1, 0.1, 0.36), (0, 0, -0.2), s.solid(2 if x > 0 else 3), parent=joint)
         s.add("sphere", (0.14, 0.14, 0.14), (0, 0, -0.2), s.solid(1), parent=arm)
         s.add("box", (0.14, 0.15, 0.34), (x * width * 0.26, 0, 0.2), s.solid(3 if x > 0 else 2))
@@ -102,27 +90,13 @@ def duck(s: Sketch) -> None:
         s.add("sphere", wing, (x * 0.27, 0.08, 0.04), s.paint(1 if x > 0 else 2), turn=(-0.25, 0, 0), parent=body)
         s.add("box", (0.16, 0.26, 0.04), (x * 0.14, -0.2, 0.02), s.solid(FIRE))
     if s.chance(0.5):
-        hat = s.add(
-            "cylinder", (0.34, 0.34, 0.03), (0, 0.02, 0.17), s.solid(3), turn=(-0.15, 0, 0), profile=1, parent=head
-        )
-        s.add(
-            s.choose(("cylinder", "cone", "dome")),
-            (0.22, 0.22, 0.2),
-            (0, 0, 0.11),
-            s.paint(3),
-            profile=0.9,
-            parent=hat,
-        )
+        at = (0, 0.02, 0.17)
+        hat = s.add("cylinder", (0.34, 0.34, 0.03), at, s.solid(3), turn=(-0.15, 0, 0), profile=1, parent=head)
+        at = (0, 0, 0.11)
+        s.add(s.choose(("cylinder", "cone", "dome")), (0.22, 0.22, 0.2), at, s.paint(3), profile=0.9, parent=hat)
     else:
-        s.add(
-            "torus",
-            (0.5, 0.5, 0.14),
-            (0, -length * 0.2, 0.19),
-            s.paint(3),
-            turn=(0.25, 0, 0),
-            profile=0.28,
-            parent=body,
-        )
+        at = (0, -length * 0.2, 0.19)
+        s.add("torus", (0.5, 0.5, 0.14), at, s.paint(3), turn=(0.25, 0, 0), profile=0.28, parent=body)
 
 
 def fish(s: Sketch) -> None:
@@ -134,14 +108,8 @@ def fish(s: Sketch) -> None:
     tail = s.paint(1)
     for z in SIDES:
         turn = (z * 0.6 - QUARTER, 0, 0)
-        s.add(
-            "cone",
-            (0.08, 0.26, 0.4),
-            (0, length * 0.56, z * 0.13),
-            tail,
-            turn=(turn[0] + 2 * QUARTER, 0, 0),
-            parent=body,
-        )
+        at = (0, length * 0.56, z * 0.13)
+        s.add("cone", (0.08, 0.26, 0.4), at, tail, turn=(turn[0] + 2 * QUARTER, 0, 0), parent=body)
     s.add("wedge", (0.44, 0.05, 0.24), (0, 0.04, 0.32), s.solid(2), turn=(0, 0, QUARTER), profile=0.9, parent=body)
     for x in SIDES:
         fin: Vector = (0.05, 0.28, 0.16)

@@ -38,7 +38,7 @@ def table(s: Sketch) -> None:
 
 
 def chair(s: Sketch) -> None:
-    """A chair or an armchair with a cushion; only the front shows it, only the back shows the slats' frame."""
+    """A chair or an armchair: a cushion in front, a bar across the back, a bag at one side."""
     width, height = s.uniform(0.5, 0.7), s.uniform(0.38, 0.5)
     frame = s.paint(0)
     legs(s, s.choose(("box", "cylinder", "tapered")), (width - 0.09, width - 0.09), (0.08, height), frame)
@@ -53,6 +53,10 @@ def chair(s: Sketch) -> None:
         for x in SIDES:
             rest = s.add("box", (0.08, width * 0.8, 0.07), (x * width / 2, -0.02, 0.27), s.solid(3), parent=seat)
             s.add("box", (0.06, 0.06, 0.24), (0, -width * 0.32, -0.14), frame, parent=rest)
+    side = s.choose(SIDES)
+    at = (side * (width / 2 + 0.06), 0.1, -0.04)
+    bag = s.add("pillow", (0.1, 0.24, 0.26), at, s.paint(3), profile=0.4, parent=seat)
+    s.add("torus", (0.16, 0.16, 0.03), (0, 0, 0.14), s.solid(BLACK), turn=(0, QUARTER, 0), profile=0.15, parent=bag)
 
 
 def mug(s: Sketch) -> None:
@@ -68,7 +72,8 @@ def mug(s: Sketch) -> None:
     if s.chance(0.5):
         s.add("torus", (width * 1.03, width * 1.03, 0.06), (0, 0, height * 0.48), s.solid(3), profile=0.1, parent=body)
     if s.chance(0.5):
-        spoon = s.add("box", (0.07, 0.03, 0.7), (-0.12, 0.1, height * 0.3), s.solid(GREY, 0.8), turn=(0, -0.35, 0))
+        at, turn = (-0.1, 0.05, height * 0.36), (0, -0.2, 0)
+        spoon = s.add("box", (0.07, 0.03, 0.7), at, s.solid(GREY, 0.8), turn=turn, parent=body)
         s.add("sphere", (0.13, 0.05, 0.18), (0, 0, 0.38), s.solid(GREY, 0.8), parent=spoon)
     if s.chance(0.6):
         s.add("cylinder", (width * 1.5, width * 1.5, 0.07), (0, 0, -0.035), s.paint(2), profile=1.15)
@@ -99,9 +104,8 @@ def lamp(s: Sketch) -> None:
     s.add("cylinder", (0.08, 0.08, reach), (0, 0, reach / 2), s.solid(1), profile=1, parent=foot)
     joint = s.add("sphere", (0.15, 0.15, 0.15), (0, 0, reach), s.solid(2), turn=(bend, -lean, 0), parent=foot)
     arm = s.add("cylinder", (0.07, 0.07, 0.5), (0, 0, 0.25), s.solid(1), profile=1, parent=joint)
-    shade = s.add(
-        "cylinder", (0.5, 0.5, 0.34), (0, 0, 0.26), s.paint(3), turn=(QUARTER - 0.4, 0, 0), profile=2.5, parent=arm
-    )
+    at = (0, 0, 0.26)
+    shade = s.add("cylinder", (0.5, 0.5, 0.34), at, s.paint(3), turn=(QUARTER - 0.4, 0, 0), profile=2.5, parent=arm)
     s.add("cylinder", (0.44, 0.44, 0.02), (0, 0, 0.17), s.solid(FIRE), profile=1, parent=shade)
     s.add("sphere", (0.22, 0.22, 0.22), (0, 0, 0.18), s.solid(WHITE), parent=shade)
     s.add("sphere", (0.1, 0.1, 0.1), (0, 0, -0.2), s.solid(2), parent=shade)
@@ -113,9 +117,9 @@ def bookshelf(s: Sketch) -> None:
     height, board = rows * 0.4, s.paint(0)
     back = s.add("box", (width, 0.04, height), (0, 0.16, height / 2), s.paint(1))
     for x in SIDES:
-        s.add("box", (0.06, 0.36, height), (x * width / 2, -0.16, 0), board, parent=back)
+        s.add("box", (0.06, 0.34, height), (x * width / 2, -0.17, 0), board, parent=back)
     for row in range(rows + 1):
-        s.add("box", (width + 0.06, 0.36, 0.05), (0, -0.16, row * 0.4 - height / 2), board, parent=back)
+        s.add("box", (width + 0.06, 0.34, 0.05), (0, -0.17, row * 0.4 - height / 2), board, parent=back)
     covers = [s.solid(index) for index in (1, 2, 3)]
     ornament = s.choose(range(rows))
     for row in range(rows):
@@ -129,9 +133,8 @@ def camera(s: Sketch) -> None:
     width, height = s.uniform(0.9, 1.1), s.uniform(0.5, 0.62)
     body = s.add("box", (width, 0.34, height), (0, 0, height / 2), s.paint(0))
     s.add("box", (width * 1.01, 0.35, height * 0.25), (0, 0, -height * 0.3), s.solid(1), parent=body)
-    lens = s.add(
-        "cylinder", (0.42, 0.42, 0.26), (0.06, -0.28, 0), s.paint(2), turn=(QUARTER, 0, 0), profile=0.85, parent=body
-    )
+    at = (0.06, -0.28, 0)
+    lens = s.add("cylinder", (0.42, 0.42, 0.26), at, s.paint(2), turn=(QUARTER, 0, 0), profile=0.85, parent=body)
     s.add("torus", (0.38, 0.38, 0.07), (0, 0, 0.13), s.solid(BLACK), profile=0.2, parent=lens)
     s.add("dome", (0.27, 0.27, 0.06), (0, 0, 0.16), s.solid(GLASS), parent=lens)
     s.add("box", (0.17, 0.05, 0.12), (-width * 0.34, -0.18, height * 0.3), s.solid(WHITE), parent=body)

@@ -105,7 +105,7 @@ def _wedge(size: Floats, profile: float) -> MeshArrays:
 
 def _segments(size: Floats) -> int:
     """Corners of a circle: more for larger parts, a multiple of four so that the extents are exact."""
-    return round(float(np.clip(np.sqrt(size.max()) * 7, 3, 7))) * 4
+    return round(float(np.clip(np.sqrt(size.max()) * 8, 3, 8))) * 4
 
 
 def _revolve(size: Floats, runs: Sequence[Floats]) -> MeshArrays:
@@ -206,6 +206,8 @@ def _torus(size: Floats, profile: float) -> MeshArrays:
 def _arc(size: Floats, _profile: float) -> MeshArrays:
     """Half a ring in the xz plane, bulging to +x: a handle `size[1]` thick whose ends stand `size[2]` apart."""
     tube = size[1] / 2
+    if tube * 2 >= min(size[0], size[2] / 2):
+        raise ValueError(f"an arc of size {size.tolist()} leaves no room inside its bow; make its y smaller")
     angles = np.linspace(-np.pi / 2, np.pi / 2, 11)
     return _sweep(angles, np.array([size[0] - tube, size[2] / 2 - tube]), tube, float(size.max()))
 

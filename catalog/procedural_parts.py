@@ -110,7 +110,8 @@ class ObjectRecipe:
     @property
     def roots(self) -> tuple[str, ...]:
         """Names of the nodes without a parent."""
-        return tuple(node.name for node in (*self.groups, *self.parts) if node.parent is None)
+        nodes: tuple[Group | Part, ...] = (*self.groups, *self.parts)
+        return tuple(node.name for node in nodes if node.parent is None)
 
 
 @dataclass(frozen=True)
@@ -166,7 +167,7 @@ class Sketch:
     def paint(self, index: int) -> Look:
         """A look of palette colour `index` for large surfaces: plain, metallic, textured or vertex-coloured."""
         color, variant = self.palette.colors[index], int(self.rng.integers(1000))
-        other = self.choose([self.palette.colors[(index + 1) % 4], self.palette.colors[(index + 3) % 4], WHITE])
+        neighbours = [self.palette.colors[(index + 1) % 4], self.palette.colors[(index + 3) % 4]]
         kind = self.rng.random()
         if kind < 0.3:
             return self.solid(index)
@@ -174,7 +175,10 @@ class Sketch:
             return Look(color, color, roughness=self.uniform(0.25, 0.45), metallic=self.uniform(0.5, 0.8))
         roughness = self.uniform(0.4, 0.95)
         if kind < 0.6:
+            # No white here: a blend into it would wash the colour out.
+            other = self.choose(neighbours)
             return Look(color, other, vertex_colors=True, roughness=roughness, variant=variant)
+        other = self.choose([*neighbours, WHITE])
         return Look(color, other, self.choose(TEXTURES), roughness=roughness, variant=variant)
 
     def add(

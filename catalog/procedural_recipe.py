@@ -5,46 +5,12 @@ Objects stand upright in a Z-up world and look to −Y; front, back, left and ri
 a novel view is something to be learnt. `catalog.procedural_worker` turns a recipe into a file.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 
-from catalog import procedural_creatures as creatures
-from catalog import procedural_household as household
-from catalog import procedural_places as places
-from catalog import procedural_vehicles as vehicles
+from catalog.procedural_families import FAMILIES
 from catalog.procedural_parts import Group, ObjectRecipe, Part, Sketch, draw_palette
-
-Family = Callable[[Sketch], None]
-
-FAMILIES: dict[str, tuple[str, Family]] = {
-    "aeroplane": ("vehicle", vehicles.aeroplane),
-    "bookshelf": ("furniture", household.bookshelf),
-    "camera": ("device", household.camera),
-    "car": ("vehicle", vehicles.car),
-    "castle": ("building", places.castle),
-    "chair": ("furniture", household.chair),
-    "dog": ("creature", creatures.dog),
-    "duck": ("creature", creatures.duck),
-    "fish": ("creature", creatures.fish),
-    "helicopter": ("vehicle", vehicles.helicopter),
-    "house": ("building", places.house),
-    "lamp": ("device", household.lamp),
-    "locomotive": ("vehicle", vehicles.locomotive),
-    "mug": ("tableware", household.mug),
-    "mushroom": ("plant", places.mushroom),
-    "robot": ("device", creatures.robot),
-    "rocket": ("vehicle", vehicles.rocket),
-    "sailboat": ("vehicle", vehicles.sailboat),
-    "snowman": ("creature", creatures.snowman),
-    "stack": ("abstract", places.stack),
-    "table": ("furniture", household.table),
-    "teapot": ("tableware", household.teapot),
-    "tree": ("plant", places.tree),
-    "truck": ("vehicle", vehicles.truck),
-}
-"""Name of a family → the kind it belongs to and the function that sketches it."""
 
 
 def recipe(seed: int) -> ObjectRecipe:
@@ -83,12 +49,11 @@ def _arrange(sketch: Sketch) -> tuple[tuple[Part, ...], tuple[Group, ...]]:
 def _features(parts: tuple[Part, ...], groups: tuple[Group, ...]) -> tuple[str, ...]:
     """Tags for what a loader has to cope with."""
     looks = [part.look for part in parts]
-    roots = sum(node.parent is None for node in (*parts, *groups))
     present = {
         "textured": any(look.texture for look in looks),
         "vertex-colored": any(look.vertex_colors for look in looks),
         "metallic": any(look.metallic > 0 for look in looks),
-        "multi-root": roots > 1,
+        "multi-root": sum(part.parent is None for part in parts) > 1,
         "nested": len(groups) > 1,
     }
     return tuple(tag for tag, holds in present.items() if holds)

@@ -28,24 +28,22 @@ def rocket(s: Sketch) -> None:
 
 
 def car(s: Sketch) -> None:
-    """A car: lamps and grille in front, red lamps behind, perhaps a spoiler or luggage on the roof."""
+    """A car: lamps and grille in front, red lamps behind, doors of two colours, a spoiler or luggage on the roof."""
     width, length = s.uniform(0.52, 0.62), s.uniform(1.0, 1.25)
     paint = s.paint(0)
     body = s.add("pillow", (width, length, 0.3), (0, 0, 0.27), paint, profile=0.7)
-    at, size = (0, length * 0.09, 0.24), (width * 0.86, length * 0.55, 0.26)
+    at, size = (0.0, length * 0.09, 0.24), (width * 0.86, length * 0.55, 0.26)
     s.add("tapered", size, at, s.solid(GLASS), profile=0.72, parent=body)
     s.add("box", (width * 0.64, length * 0.4, 0.03), (0, length * 0.09, 0.38), s.paint(1), parent=body)
     _wheels(s, (width + 0.02, length * 0.6), 0.27, s.solid(2))
     for x in SIDES:
         s.add("sphere", (0.13, 0.08, 0.11), (x * width * 0.3, -length * 0.47, 0.02), s.solid(WHITE), parent=body)
-        s.add(
-            "box",
-            (0.12, 0.06, 0.07),
-            (x * width * 0.32, length * 0.47, 0.03),
-            s.solid((0.85, 0.05, 0.05)),
-            parent=body,
-        )
+        at = (x * width * 0.32, length * 0.47, 0.03)
+        s.add("box", (0.12, 0.06, 0.07), at, s.solid((0.85, 0.05, 0.05)), parent=body)
     s.add("box", (width * 0.4, 0.06, 0.08), (0, -length * 0.49, -0.06), s.solid(BLACK), parent=body)
+    for x, color in ((-1, 1), (1, 3)):
+        s.add("box", (0.03, length * 0.28, 0.15), (x * width * 0.49, 0.04, 0.01), s.solid(color), parent=body)
+    s.add("cylinder", (0.02, 0.02, 0.3), (width * 0.34, -length * 0.2, 0.26), s.solid(BLACK), parent=body)
     s.add("box", (width * 0.3, length * 0.3, 0.02), (0, -length * 0.3, 0.14), s.solid(3), parent=body)
     if s.chance(0.5):
         s.add("box", (width, 0.1, 0.03), (0, length * 0.44, 0.26), s.solid(3), parent=body)
@@ -64,6 +62,9 @@ def truck(s: Sketch) -> None:
     for x in SIDES:
         s.add("sphere", (0.1, 0.06, 0.1), (x * width * 0.34, -0.17, -0.14), s.solid(WHITE), parent=cab)
     _wheels(s, (width, length * 0.66), 0.26, s.solid(2))
+    s.add("cylinder", (0.07, 0.07, 0.5), (width * 0.44, 0.17, 0.1), s.solid(GREY, 0.7), profile=1, parent=cab)
+    for x, color in ((-1, 2), (1, 3)):
+        s.add("box", (0.03, 0.2, 0.16), (x * width * 0.5, 0.0, -0.1), s.solid(color), parent=cab)
     at, size, load = (0.0, 0.17, 0.3), (width, length * 0.64, 0.5), s.choose(("box", "tank", "gravel"))
     if load == "box":
         box = s.add("box", size, at, s.paint(1), parent=bed)
@@ -97,10 +98,9 @@ def aeroplane(s: Sketch) -> None:
 def sailboat(s: Sketch) -> None:
     """A sailing boat: a sharp bow in front, a cabin, two sails of different colours and a pennant."""
     width, length = s.uniform(0.4, 0.5), s.uniform(0.75, 0.95)
-    hull = s.add("tapered", (width, length * 0.7, 0.24), (0, 0.1, 0.12), s.paint(0), profile=1.35)
-    at = (0, -length * 0.35 - width * 0.25, 0)
-    turn = (-QUARTER, 0, 2 * QUARTER)
-    s.add("wedge", (width, 0.22, width * 0.52), (0, at[1], 0.01), s.solid(1), turn=turn, parent=hull)
+    hull = s.add("tapered", (width, length * 0.7, 0.24), (0, 0.1, 0.12), s.paint(0), profile=1.2)
+    at, bow = (0, -length * 0.35 - width * 0.4, 0.03), (width * 0.92, 0.18, width * 0.82)
+    s.add("wedge", bow, at, s.solid(1), turn=AHEAD, parent=hull)
     s.add("box", (width * 1.04, length * 0.7, 0.05), (0, 0, 0.12), s.solid(WOOD), parent=hull)
     cabin = s.add("box", (width * 0.6, 0.26, 0.16), (0, 0.16, 0.2), s.solid(WHITE), parent=hull)
     s.add("box", (width * 0.62, 0.12, 0.07), (0, 0, 0.02), s.solid(GLASS), parent=cabin)
@@ -119,15 +119,8 @@ def locomotive(s: Sketch) -> None:
     """A steam engine: boiler, chimney and lamp in front, the driver's cab and coal behind."""
     width, length = s.uniform(0.42, 0.5), s.uniform(1.0, 1.2)
     frame = s.add("box", (width, length, 0.1), (0, 0, 0.24), s.solid(BLACK))
-    boiler = s.add(
-        "cylinder",
-        (0.38, 0.38, length * 0.62),
-        (0, -length * 0.17, 0.23),
-        s.paint(0),
-        turn=AHEAD,
-        profile=1,
-        parent=frame,
-    )
+    at = (0, -length * 0.17, 0.23)
+    boiler = s.add("cylinder", (0.38, 0.38, length * 0.62), at, s.paint(0), turn=AHEAD, profile=1, parent=frame)
     s.add("cylinder", (0.3, 0.3, 0.05), (0, 0, length * 0.32), s.solid(1), profile=0.9, parent=boiler)
     s.add("sphere", (0.11, 0.11, 0.1), (0, 0.12, length * 0.33), s.solid(WHITE), parent=boiler)
     cab = s.add("box", (width, 0.36, 0.5), (0, length * 0.31, 0.3), s.paint(1), parent=frame)
@@ -137,10 +130,11 @@ def locomotive(s: Sketch) -> None:
     funnel = s.add("cylinder", (0.2, 0.2, 0.3), (0, -length * 0.36, 0.54), s.paint(3), profile=1.7, parent=frame)
     s.add("torus", (0.23, 0.23, 0.06), (0, 0, 0.14), s.solid(2), profile=0.3, parent=funnel)
     s.add("dome", (0.18, 0.18, 0.14), (0, -length * 0.08, 0.48), s.solid(2), parent=frame)
-    turn = (0.0, 0.0, 0.0)
-    s.add(
-        "tapered", (width, 0.16, 0.2), (0, -length / 2 - 0.04, -0.1), s.solid(2), turn=turn, profile=0.4, parent=frame
-    )
+    for x, color in ((-1, 3), (1, 2)):
+        s.add("box", (0.03, length * 0.4, 0.06), (x * 0.2, -length * 0.12, 0.26), s.solid(color), parent=frame)
+    s.add("capsule", (0.09, 0.09, 0.22), (0.14, 0.02, 0.45), s.solid(WHITE), parent=frame)
+    at, turn = (0, -length / 2 - 0.09, -0.07), (0, 0, QUARTER)
+    s.add("wedge", (0.2, width, 0.2), at, s.solid(2), turn=turn, profile=1, parent=frame)
     _wheels(s, (width + 0.04, length * 0.66), 0.26, s.solid(2))
     _wheels(s, (width + 0.04, 0.0), 0.26, s.solid(2))
 
@@ -150,36 +144,20 @@ def helicopter(s: Sketch) -> None:
     body = s.add("sphere", (0.46, s.uniform(0.62, 0.72), 0.46), (0, -0.15, 0.4), s.paint(0))
     s.add("sphere", (0.38, 0.36, 0.34), (0, -0.2, 0.04), s.solid(GLASS), parent=body)
     reach = s.uniform(0.5, 0.65)
-    tail = s.add(
-        "cylinder", (0.15, 0.15, reach), (0, 0.26 + reach / 2, 0.06), s.paint(1), turn=AHEAD, profile=1.8, parent=body
-    )
-    turn = (0, 0, -QUARTER)
-    s.add(
-        "wedge",
-        (0.18, 0.04, 0.28),
-        (0, 0.14, -reach / 2 + 0.02),
-        s.solid(2),
-        turn=(-QUARTER, 0, -QUARTER),
-        profile=0,
-        parent=tail,
-    )
-    s.add("box", (0.02, 0.34, 0.05), (0.1, 0, -reach / 2 + 0.02), s.solid(BLACK), turn=turn, parent=tail)
-    mast = s.add(
-        "cylinder", (0.08, 0.08, 0.2), (0, 0, 0.28), s.solid(GREY, 0.7), turn=(0, 0, s.uniform(0, 1.5)), parent=body
-    )
+    at, boom = (0.0, 0.26 + reach / 2, 0.06), (0.15, 0.15, reach)
+    s.add("cylinder", boom, at, s.paint(1), turn=AHEAD, profile=1.8, parent=body)
+    at, turn = (0.0, 0.2 + reach, 0.19), (0, 0, -QUARTER)
+    s.add("wedge", (0.2, 0.04, 0.28), at, s.solid(2), turn=turn, profile=0, parent=body)
+    s.add("box", (0.02, 0.34, 0.05), (0.06, 0.22 + reach, 0.08), s.solid(BLACK), turn=(0.5, 0, 0), parent=body)
+    turn = (0, 0, s.uniform(0, 1.5))
+    mast = s.add("cylinder", (0.08, 0.08, 0.2), (0, 0, 0.28), s.solid(GREY, 0.7), turn=turn, parent=body)
     for turn_z, color in ((0.0, 3), (QUARTER, 2)):
         s.add("box", (1.25, 0.09, 0.025), (0, 0, 0.1), s.solid(color), turn=(0, 0, turn_z), parent=mast)
     for x in SIDES:
         skid = s.add("capsule", (0.06, 0.06, 0.7), (x * 0.22, -0.12, 0.04), s.solid(3), turn=AHEAD)
         for y in SIDES:
-            s.add(
-                "box",
-                (0.035, 0.2, 0.035),
-                (-x * 0.04, 0.1, y * 0.16),
-                s.solid(GREY),
-                turn=(0, 0, x * 0.3),
-                parent=skid,
-            )
+            at, turn = (-x * 0.04, 0.1, y * 0.16), (0, 0, x * 0.3)
+            s.add("box", (0.035, 0.2, 0.035), at, s.solid(GREY), turn=turn, parent=skid)
     s.add("box", (0.48, 0.16, 0.2), (0, 0.09, 0.0), s.solid(2), parent=body)
 
 

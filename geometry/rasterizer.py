@@ -65,7 +65,8 @@ def render(
 ) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"]]:
     """Picture and coverage of Gaussians.
 
-    Gaussians whose centre is nearer than 0.01 to the camera's plane, or behind it, are left out.
+    Gaussians whose centre is nearer than 0.01 to the camera's plane, or behind it, are left out. Of two at the same
+    depth the earlier one covers the later.
 
     Args:
         gaussians: world units.

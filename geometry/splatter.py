@@ -93,7 +93,7 @@ def splatter_from_passes(
     return SplatterView(gaussians, valid.reshape(shape), facing.reshape(shape), pitch.reshape(shape))
 
 
-def fuse(views: Sequence[SplatterView], voxel: float = 0.5) -> Gaussians:
+def fuse(views: Sequence[SplatterView], voxel: float = 1.0) -> Gaussians:
     """The valid Gaussians of all views, one per voxel: the one whose view is the most frontal.
 
     They come in the order of the views, row-major within each; of equally frontal ones the first is kept.

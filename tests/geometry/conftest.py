@@ -24,6 +24,7 @@ class Passes:
 
     @property
     def mask(self) -> np.ndarray:
+        """Pixels that see the sphere."""
         return self.depth > 0
 
 

@@ -13,7 +13,8 @@ from geometry.ply import PROPERTIES, read_ply, write_ply
 from stage.errors import InputError
 
 COUNT = 5
-NAMES = "x y z f_dc_0 f_dc_1 f_dc_2 opacity scale_0 scale_1 scale_2 rot_0 rot_1 rot_2 rot_3".split()
+NAMES = ["x", "y", "z", "f_dc_0", "f_dc_1", "f_dc_2", "opacity"]
+NAMES += ["scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"]
 
 
 def some(count: int = COUNT, seed: int = 0) -> Gaussians:
@@ -96,7 +97,7 @@ def test_opacities_of_0_and_1_stay_finite_and_in_place(tmp_path):
 def test_the_original_layout_with_normals_harmonics_and_big_endian_is_read(tmp_path):
     rest = [f"f_rest_{i}" for i in range(9)]
     names = [*NAMES[:3], "nx", "ny", "nz", *NAMES[3:6], *rest, *NAMES[6:]]
-    values = {name: 0.0 for name in names} | {"x": 4.0, "f_dc_0": 9.0, "rot_0": 2.0, "opacity": -1.0, "nx": 7.0}
+    values = dict.fromkeys(names, 0.0) | {"x": 4.0, "f_dc_0": 9.0, "rot_0": 2.0, "opacity": -1.0, "nx": 7.0}
     form = "binary_big_endian"
     path = tmp_path / "point_cloud.ply"
     path.write_bytes(header(names, 1, form) + struct.pack(f">{len(names)}f", *values.values()))

@@ -1,0 +1,1 @@
+"""The published systems, a folder each: conditioning, loss, and a diffusers pipeline to sample with."""

@@ -1,0 +1,130 @@
+"""Zero-1-to-3's modules, made new from parameters or taken from a diffusers pipeline folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import nn
+from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+from stage.errors import InputError
+from systems.zero123.conditioning import CCProjection
+from systems.zero123.parameters import ImageEncoderParameters, UNetParameters, Zero123Parameters
+from systems.zero123.space_to_depth import SpaceToDepth
+
+Autoencoder = AutoencoderKL | SpaceToDepth
+
+
+@dataclass
+class Zero123Modules:
+    """The five parts of the system."""
+
+    unet: UNet2DConditionModel
+    cc_projection: CCProjection
+    image_encoder: CLIPVisionModelWithProjection
+    vae: Autoencoder
+    scheduler: DDIMScheduler
+
+    def trained(self, train_image_encoder: bool) -> nn.ModuleDict:
+        """The modules whose weights are trained; the others are frozen."""
+        modules: dict[str, nn.Module] = {"unet": self.unet, "cc_projection": self.cc_projection}
+        if train_image_encoder:
+            modules["image_encoder"] = self.image_encoder
+        return nn.ModuleDict(modules)
+
+
+def build_modules(parameters: Zero123Parameters, seed: int) -> Zero123Modules:
+    """The modules that the parameters describe, with weights drawn from the seed where none are given.
+
+    Raises:
+        InputError: when `pretrained` is no pipeline folder.
+    """
+    torch.manual_seed(seed)
+    if parameters.pretrained:
+        return load_modules(Path(parameters.pretrained))
+    vae = _autoencoder(parameters)
+    channels = _latent_channels(vae)
+    return Zero123Modules(
+        unet=_unet(parameters.unet, channels, parameters.image_encoder.embedding_dim),
+        cc_projection=CCProjection(parameters.image_encoder.embedding_dim),
+        image_encoder=_image_encoder(parameters.image_encoder),
+        vae=vae,
+        scheduler=_scheduler(parameters),
+    )
+
+
+def load_modules(folder: Path) -> Zero123Modules:
+    """The modules of a saved `Zero123Pipeline`.
+
+    Raises:
+        InputError: when the folder holds none.
+    """
+    from systems.zero123.pipeline import Zero123Pipeline
+
+    if not (folder / "model_index.json").is_file():
+        raise InputError(f"{folder} is no diffusers pipeline", "give the folder that holds model_index.json")
+    pipeline = Zero123Pipeline.from_pretrained(folder, local_files_only=True)
+    return Zero123Modules(
+        pipeline.unet, pipeline.cc_projection, pipeline.image_encoder, pipeline.vae, pipeline.scheduler
+    )
+
+
+def _autoencoder(parameters: Zero123Parameters) -> Autoencoder:
+    settings = parameters.autoencoder
+    if settings.kind == "space_to_depth":
+        return SpaceToDepth(settings.factor, settings.scaling_factor)
+    raise InputError(
+        "an AutoencoderKL has no use without its weights",
+        "set train.system.pretrained to a pipeline folder that has them",
+    )
+
+
+def _latent_channels(vae: Autoencoder) -> int:
+    return int(vae.config.latent_channels) if isinstance(vae, AutoencoderKL) else vae.latent_channels
+
+
+def _unet(parameters: UNetParameters, latent_channels: int, cross_attention_dim: int) -> UNet2DConditionModel:
+    """Input channels: the noisy target latent, then the clean condition latent, in this order."""
+    levels = len(parameters.block_channels)
+    attending = [True] * (levels - 1) + [parameters.last_block_attention]
+    return UNet2DConditionModel(
+        in_channels=2 * latent_channels,
+        out_channels=latent_channels,
+        block_out_channels=parameters.block_channels,
+        layers_per_block=parameters.layers_per_block,
+        down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attending),
+        up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attending)),
+        # diffusers' name is historical: for this class it is the number of heads.
+        attention_head_dim=parameters.attention_heads,
+        cross_attention_dim=cross_attention_dim,
+    )
+
+
+def _image_encoder(parameters: ImageEncoderParameters) -> CLIPVisionModelWithProjection:
+    config = CLIPVisionConfig(
+        image_size=parameters.image_size,
+        patch_size=parameters.patch_size,
+        hidden_size=parameters.hidden_size,
+        intermediate_size=4 * parameters.hidden_size,
+        num_hidden_layers=parameters.layers,
+        num_attention_heads=parameters.heads,
+        projection_dim=parameters.embedding_dim,
+    )
+    return CLIPVisionModelWithProjection(config)
+
+
+def _scheduler(parameters: Zero123Parameters) -> DDIMScheduler:
+    """Stable Diffusion's schedule: 1000 steps, √β linear from √0.00085 to √0.012."""
+    return DDIMScheduler(
+        num_train_timesteps=1000,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        prediction_type=parameters.prediction_type,
+        rescale_betas_zero_snr=parameters.zero_terminal_snr,
+        timestep_spacing="trailing" if parameters.zero_terminal_snr else "leading",
+        steps_offset=0 if parameters.zero_terminal_snr else 1,
+    )

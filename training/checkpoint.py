@@ -1,0 +1,70 @@
+"""Checkpoints of a training run: folders that appear whole, the newest few kept.
+
+`step-00000100/` holds `weights.safetensors`, `ema.safetensors` and `optimizer.pt` (loaded with `weights_only`). Randomness
+needs no state: every draw derives from the seed and the step.
+"""
+
+import shutil
+from pathlib import Path
+
+import torch
+from diffusers.training_utils import EMAModel
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from stage.errors import InputError
+from stage.files import replacing_folder
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        folder: where they lie.
+        kept: how many of the newest are kept.
+    """
+
+    def __init__(self, folder: Path, kept: int) -> None:
+        self.folder, self.kept = folder, kept
+
+    def steps(self) -> list[int]:
+        """Steps of the whole checkpoints, ascending."""
+        return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*") if path.is_dir())
+
+    def save(self, step: int, modules: nn.Module, ema: EMAModel, optimizer: torch.optim.Optimizer) -> None:
+        """Write the checkpoint of a step and delete the oldest ones."""
+        with replacing_folder(self._path(step)) as folder:
+            names = [name for name, _ in modules.named_parameters()]
+            save_file({k: v.contiguous() for k, v in modules.state_dict().items()}, folder / "weights.safetensors")
+            shadow = dict(zip(names, ema.shadow_params, strict=True))
+            save_file({k: v.contiguous() for k, v in shadow.items()}, folder / "ema.safetensors")
+            torch.save(
+                {"optimizer": optimizer.state_dict(), "ema_step": ema.optimization_step}, folder / "optimizer.pt"
+            )
+        for old in self.steps()[: -self.kept]:
+            shutil.rmtree(self._path(old))
+
+    def load(self, modules: nn.Module, ema: EMAModel, optimizer: torch.optim.Optimizer) -> int:
+        """Restore the newest checkpoint; the number of steps done, 0 when there is none.
+
+        Raises:
+            InputError: when it does not fit the model.
+        """
+        steps = self.steps()
+        if not steps:
+            return 0
+        folder = self._path(steps[-1])
+        try:
+            modules.load_state_dict(load_file(folder / "weights.safetensors"))
+            shadow = load_file(folder / "ema.safetensors")
+            ema.shadow_params = [shadow[name] for name, _ in modules.named_parameters()]
+            state = torch.load(folder / "optimizer.pt", weights_only=True)
+        except (RuntimeError, KeyError, OSError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"the checkpoint {folder} does not fit: {reason}", "delete it to start anew") from None
+        optimizer.load_state_dict(state["optimizer"])
+        ema.optimization_step = state["ema_step"]
+        return steps[-1]
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step:08d}"

@@ -1,0 +1,1 @@
+"""Shards: written, indexed and read. Standard WebDataset tars with an index beside them."""
