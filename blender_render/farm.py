@@ -1,26 +1,18 @@
-"""The render farm: renders the objects of a catalogue that are missing or stale, and loses none.
+"""The render farm: renders the objects of a catalogue under one camera protocol and quality."""
 
-What is complete under the present input, parameters and code is kept; permanent failures are remembered and not tried
-again. Every outcome is a line of `ledger.jsonl`, with seconds, memory and the tail of standard error.
-"""
-
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-from blender_render.installation import check_system_libraries
+from blender_render.batch import Batch, BatchJob
 from blender_render.parameters import RenderParameters
 from blender_render.protocols import cameras, light_position
-from blender_render.rendered_object import RenderJob, is_complete
+from blender_render.rendered_object import RenderJob
 from catalog.table import Asset
 from stage.code import source_fingerprint
-from stage.executor import Job, LocalExecutor
-from stage.failures import FailureClass, Outcome
-from stage.files import json_sha256, remove_leftovers, write_json
+from stage.failures import Outcome
+from stage.files import json_sha256, write_json
 from stage.packs import object_folder
-from stage.progress import Progress
 from stage.seeds import derive_seed, generator
 from stage.workspace import Workspace
 
@@ -54,28 +46,18 @@ class Farm:
     workspace: Workspace
 
     def render(self, assets: Sequence[Asset], label: str = "render") -> list[Outcome]:
-        """Render what is missing or stale; the failures, old permanent ones included.
+        """Render what is missing or stale, and list the complete objects in `valid_paths.json`; the failures.
 
         Raises:
             InputError: when Blender's system libraries are missing.
             StageFailedError: when the disk is full or workers cannot start.
         """
-        check_system_libraries()
-        self.root.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.root)
-        jobs = {asset.uid: self._job(asset) for asset in assets}
-        failed = self._remembered_failures(jobs)
-        todo = [job for job in jobs.values() if job.uid not in failed and not self._complete(job)]
-        with Progress(label, len(jobs), "objects", done=len(jobs) - len(todo)) as progress:
-            executor = LocalExecutor(self.parameters.executor)
-            for outcome in executor.run(_HANDLER, [Job(job.uid, job.payload()) for job in todo]):
-                self._note(outcome, jobs[outcome.uid].fingerprint)
-                if not outcome.ok:
-                    failed[outcome.uid] = outcome
-                progress.advance(failed=len(failed))
-        complete = [uid for uid in jobs if uid not in failed]
+        jobs = [self.job(asset) for asset in assets]
+        batch = Batch(self.root, _HANDLER, self.parameters.executor)
+        failed = batch.run([BatchJob(job.uid, job.fingerprint, job.payload()) for job in jobs], label)
+        complete = {job.uid for job in jobs} - {outcome.uid for outcome in failed}
         write_json(self.root / "valid_paths.json", sorted(f"{uid[:2]}/{uid}" for uid in complete))
-        return [failed[uid] for uid in sorted(failed)]
+        return failed
 
     def fingerprint(self, asset: Asset) -> str:
         """Hash of all that decides an object's rendering: input, parameters, seed and code."""
@@ -83,7 +65,8 @@ class Farm:
         code = source_fingerprint(RENDER_CODE)
         return json_sha256({"input": asset.sha256, "up": asset.up_axis, "look": look, "seed": self.seed, "code": code})
 
-    def _job(self, asset: Asset) -> RenderJob:
+    def job(self, asset: Asset) -> RenderJob:
+        """What a worker is told to render one object."""
         parameters = self.parameters
         views = cameras(
             parameters.protocol,
@@ -108,39 +91,3 @@ class Farm:
             threads=parameters.executor.threads_per_worker(),
             min_coverage=parameters.min_coverage,
         )
-
-    def _complete(self, job: RenderJob) -> bool:
-        return is_complete(Path(job.output), job.fingerprint)
-
-    @property
-    def _ledger(self) -> Path:
-        return self.root / "ledger.jsonl"
-
-    def _note(self, outcome: Outcome, fingerprint: str) -> None:
-        with self._ledger.open("a") as stream:
-            stream.write(json.dumps({**outcome.row(), "fingerprint": fingerprint}) + "\n")
-
-    def _remembered_failures(self, jobs: dict[str, RenderJob]) -> dict[str, Outcome]:
-        """Permanent failures of the present input, parameters and code, from the ledger."""
-        failed: dict[str, Outcome] = {}
-        for row in self._ledger_rows():
-            job = jobs.get(row["uid"])
-            if job is None or row.pop("fingerprint") != job.fingerprint:
-                continue
-            failure = FailureClass(row.pop("failure")) if row["failure"] else None
-            failed.pop(job.uid, None)
-            if failure and not failure.transient:
-                failed[job.uid] = Outcome(failure=failure, result={}, **row)
-        return failed
-
-    def _ledger_rows(self) -> list[dict[str, Any]]:
-        """The ledger's rows; a last line cut short by a kill is left out."""
-        if not self._ledger.is_file():
-            return []
-        rows = []
-        for line in self._ledger.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return rows

@@ -42,7 +42,7 @@ def _write_table(farm: Farm, complete: Sequence[Asset], failed: Sequence[Outcome
     by_uid = {asset.uid: asset for asset in assets}
     rows = [_row(farm, asset, None) for asset in complete]
     rows += [_row(farm, by_uid[outcome.uid], outcome) for outcome in failed]
-    frame = pd.DataFrame(sorted(rows, key=lambda row: row["uid"]))
+    frame = pd.DataFrame(rows).sort_values("uid", ignore_index=True)
     with replacing(farm.workspace.renders / "objects.parquet") as temporary:
         frame.to_parquet(temporary, index=False)
 

@@ -74,10 +74,8 @@ def write_cameras(folder: Path, job: RenderJob) -> None:
 
 
 def is_complete(folder: Path, fingerprint: str) -> bool:
-    """Whether the folder holds a whole rendering of just this input, these parameters and this code."""
-    if not (folder / TRANSFORMS).is_file():
-        return False
-    return bool(read_record(folder)["fingerprint"] == fingerprint)
+    """Whether the folder, which appears whole or not at all, is of just this input, these parameters and this code."""
+    return (folder / "record.json").is_file() and bool(read_record(folder)["fingerprint"] == fingerprint)
 
 
 def read_record(folder: Path) -> dict[str, Any]:

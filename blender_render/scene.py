@@ -3,6 +3,7 @@
 World: right-handed, Z up; the object is centred on its bounding box and its longest side is 1. Runs inside a worker process.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,6 +112,11 @@ def add_camera(fov: float, size: int) -> "bpy.types.Object":
     scene.render.resolution_x = scene.render.resolution_y = size
     scene.render.resolution_percentage = 100
     return obj
+
+
+def place_camera(camera: "bpy.types.Object", c2w: Sequence[Sequence[float]]) -> None:
+    """Put the camera where a 4×4 camera-to-world matrix in OpenGL axes says, which is Blender's own convention."""
+    camera.matrix_world = Matrix(c2w)
 
 
 def configure_cycles(quality: QualityParameters, threads: int, seed: int) -> str:

@@ -11,7 +11,6 @@ from typing import Any
 
 import bpy
 import numpy as np
-from mathutils import Matrix
 from PIL import Image
 
 from blender_render import passes, scene
@@ -57,7 +56,7 @@ def render_object(payload: dict[str, Any]) -> dict[str, Any]:
     with replacing_folder(Path(job.output)) as folder:
         coverage = []
         for number, matrix in enumerate(job.cameras):
-            camera.matrix_world = Matrix(matrix)
+            scene.place_camera(camera, matrix)
             stem = folder / f"{number:03d}"
             coverage.append(_render_view(stem, quality))
             np.save(stem.with_suffix(".npy"), zero123_from_c2w(np.asarray(matrix)))

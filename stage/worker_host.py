@@ -5,27 +5,19 @@ one JSON line on the original standard output. What the function or Blender prin
 with its supervisor.
 """
 
-import ctypes
 import errno
 import importlib
 import json
 import os
-import signal
 import sys
 import traceback
 from collections.abc import Callable
 from typing import Any, TextIO
 
 from stage.failures import FailureClass, ObjectFailedError
+from stage.lifeline import die_with_parent
 
-_PR_SET_PDEATHSIG = 1
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
-
-
-def die_with_parent() -> None:
-    """Ask Linux to kill this process when its supervisor dies, so that no orphan keeps a core or a GPU busy."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def load_handler(name: str) -> Handler:

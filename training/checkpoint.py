@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from diffusers.training_utils import EMAModel
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
@@ -34,9 +35,9 @@ class Checkpoints:
     def save(self, step: int, modules: nn.Module, ema: EMAModel, optimizer: torch.optim.Optimizer) -> None:
         """Write the checkpoint of a step and delete the oldest ones."""
         with replacing_folder(self._path(step)) as folder:
-            names = [name for name, _ in modules.named_parameters()]
-            save_file({k: v.contiguous() for k, v in modules.state_dict().items()}, folder / "weights.safetensors")
-            shadow = dict(zip(names, ema.shadow_params, strict=True))
+            trained = _trained(modules)
+            shadow = dict(zip(trained, ema.shadow_params, strict=True))
+            save_file({k: v.detach().contiguous() for k, v in trained.items()}, folder / "weights.safetensors")
             save_file({k: v.contiguous() for k, v in shadow.items()}, folder / "ema.safetensors")
             torch.save(
                 {"optimizer": optimizer.state_dict(), "ema_step": ema.optimization_step}, folder / "optimizer.pt"
@@ -54,12 +55,15 @@ class Checkpoints:
         if not steps:
             return 0
         folder = self._path(steps[-1])
+        trained = _trained(modules)
         try:
-            modules.load_state_dict(load_file(folder / "weights.safetensors"))
-            shadow = load_file(folder / "ema.safetensors")
-            ema.shadow_params = [shadow[name] for name, _ in modules.named_parameters()]
+            weights, shadow = load_file(folder / "weights.safetensors"), load_file(folder / "ema.safetensors")
+            ema.shadow_params = [shadow[name] for name in trained]
+            with torch.no_grad():
+                for name, parameter in trained.items():
+                    parameter.copy_(weights[name])
             state = torch.load(folder / "optimizer.pt", weights_only=True)
-        except (RuntimeError, KeyError, OSError) as error:
+        except (RuntimeError, KeyError, OSError, SafetensorError) as error:
             reason = str(error).splitlines()[0]
             raise InputError(f"the checkpoint {folder} does not fit: {reason}", "delete it to start anew") from None
         optimizer.load_state_dict(state["optimizer"])
@@ -68,3 +72,7 @@ class Checkpoints:
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
+
+
+def _trained(modules: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: parameter for name, parameter in modules.named_parameters() if parameter.requires_grad}

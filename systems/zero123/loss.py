@@ -1,14 +1,16 @@
 """Zero-1-to-3's training loss: the denoiser's error at a random timestep, under randomly dropped conditions."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name
 from diffusers import DDIMScheduler
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from systems.zero123.conditioning import dropout_masks
+from systems.zero123.conditioning import dropout_masks, relative_pose
 from systems.zero123.encoding import condition_latent, embed_images, target_latent
 from systems.zero123.modules import Zero123Modules
 
@@ -21,10 +23,56 @@ class TrainingBatch:
     condition: Float[Tensor, "b 3 h w"]
     pose: Float[Tensor, "b 4"]
 
+    def to(self, device: torch.device) -> "TrainingBatch":
+        """The same batch on a device."""
+        return TrainingBatch(self.target.to(device), self.condition.to(device), self.pose.to(device))
 
-def training_loss(
-    modules: Zero123Modules, batch: TrainingBatch, generator: Generator, dropout: float
-) -> Float[Tensor, ""]:
+
+@dataclass(frozen=True)
+class Draws:
+    """The random numbers of a batch: noise, timesteps in [0, T), and one uniform number a sample for the dropout."""
+
+    noise: Float[Tensor, "b c y x"]
+    timesteps: Int[Tensor, " b"]
+    uniform: Float[Tensor, " b"]
+
+    def to(self, device: torch.device) -> "Draws":
+        """The same numbers on a device."""
+        return Draws(self.noise.to(device), self.timesteps.to(device), self.uniform.to(device))
+
+
+def batch_from_views(
+    target: Float[np.ndarray, "b 3 h w"],
+    condition: Float[np.ndarray, "b 3 h w"],
+    target_c2w: Float[np.ndarray, "b 4 4"],
+    condition_c2w: Float[np.ndarray, "b 4 4"],
+) -> TrainingBatch:
+    """A batch from pictures on white in [0, 1] and their cameras."""
+    poses = [relative_pose(t, c) for t, c in zip(target_c2w, condition_c2w, strict=True)]
+    return TrainingBatch(
+        target=torch.from_numpy(target).float() * 2 - 1,
+        condition=torch.from_numpy(condition).float() * 2 - 1,
+        pose=torch.from_numpy(np.stack(poses)).float(),
+    )
+
+
+def draw(seeds: Sequence[int], latent_shape: tuple[int, ...], timesteps: int) -> Draws:
+    """A batch's random numbers, each sample's from its own seed, so that they do not depend on how a batch is split up.
+
+    Args:
+        seeds: one a sample.
+        latent_shape: (c, y, x).
+        timesteps: T.
+    """
+    generators = [Generator().manual_seed(seed) for seed in seeds]
+    return Draws(
+        noise=torch.stack([torch.randn(latent_shape, generator=g) for g in generators]),
+        timesteps=torch.stack([torch.randint(0, timesteps, (), generator=g) for g in generators]),
+        uniform=torch.stack([torch.rand((), generator=g) for g in generators]),
+    )
+
+
+def training_loss(modules: Zero123Modules, batch: TrainingBatch, draws: Draws, dropout: float) -> Float[Tensor, ""]:
     """Mean squared error of the denoiser's prediction.
 
     In training the null condition is a zero embedding *before* `cc_projection` (the pose is kept) and a zero latent
@@ -33,20 +81,18 @@ def training_loss(
     Args:
         modules: the system.
         batch: training pairs.
-        generator: source of timesteps, noise and dropout, on the CPU so that devices agree.
+        draws: the batch's random numbers.
         dropout: u of `dropout_masks`.
     """
     latent = target_latent(modules.vae, batch.target)
-    noise = torch.randn(latent.shape, generator=generator).to(latent)
-    steps = modules.scheduler.config.num_train_timesteps
-    timesteps = torch.randint(0, steps, (len(latent),), generator=generator).to(latent.device)
-    keep_embedding, keep_latent = dropout_masks(torch.rand(len(latent), generator=generator).to(latent), dropout)
+    keep_embedding, keep_latent = dropout_masks(draws.uniform, dropout)
     embedding = embed_images(modules.image_encoder, batch.condition) * keep_embedding[:, None]
     condition = condition_latent(modules.vae, batch.condition) * keep_latent[:, None, None, None]
-    noisy = modules.scheduler.add_noise(latent, noise, timesteps)
+    noisy = modules.scheduler.add_noise(latent, draws.noise, draws.timesteps)
     token = modules.cc_projection(embedding, batch.pose)
-    prediction = modules.unet(torch.cat([noisy, condition], dim=1), timesteps, encoder_hidden_states=token).sample
-    return F.mse_loss(prediction.float(), _goal(modules.scheduler, latent, noise, timesteps).float())
+    stacked = torch.cat([noisy, condition], dim=1)
+    prediction = modules.unet(stacked, draws.timesteps, encoder_hidden_states=token).sample
+    return F.mse_loss(prediction.float(), _goal(modules.scheduler, latent, draws.noise, draws.timesteps).float())
 
 
 def _goal(

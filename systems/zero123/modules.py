@@ -1,7 +1,7 @@
-"""Zero-1-to-3's modules, made new from parameters or taken from a diffusers pipeline folder."""
+"""Zero-1-to-3's modules, made new from parameters."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -13,7 +13,7 @@ from systems.zero123.conditioning import CCProjection
 from systems.zero123.parameters import ImageEncoderParameters, UNetParameters, Zero123Parameters
 from systems.zero123.space_to_depth import SpaceToDepth
 
-Autoencoder = AutoencoderKL | SpaceToDepth
+Autoencoder: TypeAlias = AutoencoderKL | SpaceToDepth
 
 
 @dataclass
@@ -35,14 +35,12 @@ class Zero123Modules:
 
 
 def build_modules(parameters: Zero123Parameters, seed: int) -> Zero123Modules:
-    """The modules that the parameters describe, with weights drawn from the seed where none are given.
+    """The modules that the parameters describe, with weights drawn from the seed.
 
     Raises:
-        InputError: when `pretrained` is no pipeline folder.
+        InputError: when the parameters ask for a part that only exists pretrained.
     """
     torch.manual_seed(seed)
-    if parameters.pretrained:
-        return load_modules(Path(parameters.pretrained))
     vae = _autoencoder(parameters)
     channels = _latent_channels(vae)
     return Zero123Modules(
@@ -51,22 +49,6 @@ def build_modules(parameters: Zero123Parameters, seed: int) -> Zero123Modules:
         image_encoder=_image_encoder(parameters.image_encoder),
         vae=vae,
         scheduler=_scheduler(parameters),
-    )
-
-
-def load_modules(folder: Path) -> Zero123Modules:
-    """The modules of a saved `Zero123Pipeline`.
-
-    Raises:
-        InputError: when the folder holds none.
-    """
-    from systems.zero123.pipeline import Zero123Pipeline
-
-    if not (folder / "model_index.json").is_file():
-        raise InputError(f"{folder} is no diffusers pipeline", "give the folder that holds model_index.json")
-    pipeline = Zero123Pipeline.from_pretrained(folder, local_files_only=True)
-    return Zero123Modules(
-        pipeline.unet, pipeline.cc_projection, pipeline.image_encoder, pipeline.vae, pipeline.scheduler
     )
 
 

@@ -5,11 +5,13 @@ images = pipeline(image, poses, guidance_scale=3.0, num_inference_steps=50).imag
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import BaseOutput
 from jaxtyping import Float
+from safetensors import SafetensorError
 from torch import Generator, Tensor
 from transformers import CLIPVisionModelWithProjection
 
@@ -17,6 +19,22 @@ from stage.errors import InputError
 from systems.zero123.conditioning import POSE_DIMENSIONS, CCProjection
 from systems.zero123.encoding import condition_latent, embed_images
 from systems.zero123.modules import Autoencoder
+
+
+def load_pipeline(folder: Path) -> "Zero123Pipeline":
+    """The pipeline that was saved in a folder, without asking any hub.
+
+    Raises:
+        InputError: when the folder holds none, or one that is damaged.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise InputError(f"{folder} is no diffusers pipeline", "run viewforge train, or name a folder that is one")
+    try:
+        return Zero123Pipeline.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"{folder} cannot be loaded: {str(error).splitlines()[0]}", "restore it with dvc pull"
+        ) from None
 
 
 @dataclass
@@ -49,6 +67,13 @@ class Zero123Pipeline(DiffusionPipeline):
         self.register_modules(
             unet=unet, cc_projection=cc_projection, image_encoder=image_encoder, vae=vae, scheduler=scheduler
         )
+
+    @property
+    def image_size(self) -> int:
+        """Width and height of the images that the pipeline was trained on, pixels."""
+        blocks = getattr(self.vae.config, "block_out_channels", None)
+        factor = 2 ** (len(blocks) - 1) if blocks else self.vae.config.factor
+        return int(self.unet.config.sample_size * factor)
 
     @torch.no_grad()
     def __call__(
@@ -84,8 +109,10 @@ class Zero123Pipeline(DiffusionPipeline):
         latents = latents * self.scheduler.init_noise_sigma
         for timestep in self.progress_bar(self.scheduler.timesteps):
             prediction = self._denoise(latents, condition, token, timestep, guidance_scale)
-            noise = torch.randn(latents.shape, generator=generator).to(latents) if eta > 0 else None
-            latents = self.scheduler.step(prediction, timestep, latents, eta=eta, variance_noise=noise).prev_sample
+            # From pure noise fresh noise changes nothing, and DDIM's variance would be 0/0 there.
+            share = eta if self.scheduler.alphas_cumprod[int(timestep)] > 0 else 0.0
+            noise = torch.randn(latents.shape, generator=generator).to(latents) if share > 0 else None
+            latents = self.scheduler.step(prediction, timestep, latents, eta=share, variance_noise=noise).prev_sample
         decoded = self.vae.decode(latents / self.vae.config.scaling_factor).sample
         return Zero123Output(images=(decoded.float() / 2 + 0.5).clamp(0, 1).cpu())
 

@@ -1,0 +1,97 @@
+"""The `splatter` stage: pixel-aligned Gaussians of six fixed views of every object, in closed form.
+
+Reads `data/catalog/`; works in `scratch/splatters/`; writes `data/splatters/` (packs of `splatter_{0..5}.ply`, `fused.ply` and
+`splatter.safetensors`, and `splatters.parquet`) and `data/splatter_metrics.json`.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from blender_render.batch import Batch, BatchJob
+from blender_render.farm import RENDER_CODE, Farm
+from blender_render.parameters import RenderParameters, SplatterParameters
+from blender_render.protocols import SIX_VIEW_AZIMUTHS, cameras
+from blender_render.rendered_object import RenderJob, read_record
+from catalog.table import Asset, selected_assets
+from stage.code import source_fingerprint
+from stage.errors import InputError
+from stage.failures import Outcome, check_failure_rate
+from stage.files import json_sha256, replacing, write_json
+from stage.packs import object_folder, write_packs
+from stage.seeds import generator
+from stage.workspace import Workspace
+
+_HANDLER = "blender_render.splatter_worker:splatter_object"
+_CODE = (*RENDER_CODE, "blender_render.splatter_worker", "geometry.rasterizer", "geometry.splatter", "geometry.ply")
+
+
+def make_splatters(parameters: SplatterParameters, seed: int, workspace: Workspace) -> dict[str, Any]:
+    """Make the splatter images of a workspace's objects; the summary that is also written as metrics.
+
+    Raises:
+        StageFailedError: when more than `max_failure_rate` of the objects fail.
+        InputError: when none succeeds.
+    """
+    assets = selected_assets(workspace)[: parameters.max_objects]
+    root = workspace.scratch / "splatters"
+    jobs = [_job(asset, parameters, seed, workspace) for asset in assets]
+    failed = Batch(root, _HANDLER, parameters.executor).run(jobs, "splatter")
+    check_failure_rate("splatter", failed, len(assets), parameters.max_failure_rate)
+    complete = sorted({asset.uid for asset in assets} - {outcome.uid for outcome in failed})
+    if not complete:
+        raise InputError("no object gave Gaussians", f"see {root / 'ledger.jsonl'}")
+    write_packs(root, complete, workspace.splatters, parameters.packs)
+    frame = _table(complete, failed, workspace)
+    with replacing(workspace.splatters / "splatters.parquet") as temporary:
+        frame.to_parquet(temporary, index=False)
+    summary = {"objects": len(complete), "psnr": round(float(frame["rerender_psnr"].mean()), 4)}
+    write_json(workspace.root / "data" / "splatter_metrics.json", summary)
+    return summary
+
+
+def _job(asset: Asset, parameters: SplatterParameters, seed: int, workspace: Workspace) -> BatchJob:
+    decisive = parameters.model_dump(exclude={"executor", "packs", "max_objects", "max_failure_rate"})
+    code = source_fingerprint(_CODE)
+    fingerprint = json_sha256({"input": asset.sha256, "look": decisive, "seed": seed, "code": code})
+    payload = {
+        "job": replace(_render_job(asset, parameters, seed, workspace), fingerprint=fingerprint).payload(),
+        "check_cameras": _check_cameras(asset, parameters, seed),
+        "footprint": parameters.footprint,
+        "opacity": parameters.opacity,
+    }
+    return BatchJob(asset.uid, fingerprint, payload)
+
+
+def _render_job(asset: Asset, parameters: SplatterParameters, seed: int, workspace: Workspace) -> RenderJob:
+    """The six views as a render job; light and camera purposes are those of the render stage, so objects look alike."""
+    views = RenderParameters(
+        protocol="six_views",
+        views=len(SIX_VIEW_AZIMUTHS),
+        resolution=parameters.resolution,
+        quality=parameters.quality,
+        executor=parameters.executor,
+    )
+    return Farm(workspace.scratch / "splatters", views, seed, workspace).job(asset)
+
+
+def _check_cameras(asset: Asset, parameters: SplatterParameters, seed: int) -> list[list[list[float]]]:
+    random = generator(seed, asset.uid, "splatter check cameras")
+    views = cameras("zero123", random, parameters.check_views, parameters.resolution)
+    return [view.c2w.tolist() for view in views]
+
+
+def _table(complete: list[str], failed: list[Outcome], workspace: Workspace) -> pd.DataFrame:
+    rows = []
+    for uid in complete:
+        record = read_record(object_folder(workspace.scratch / "splatters", uid))
+        psnr = float(np.mean(record["rerender_psnr"]))
+        rows.append(
+            {"uid": uid, "gaussians": record["gaussians"], "rerender_psnr": psnr, "failure": "", "message": ""}
+        )
+    for outcome in failed:
+        lost = {"gaussians": 0, "rerender_psnr": float("nan")}
+        rows.append({"uid": outcome.uid, **lost, "failure": str(outcome.failure), "message": outcome.message})
+    return pd.DataFrame(rows).sort_values("uid", ignore_index=True)

@@ -1,0 +1,1 @@
+"""The `viewforge` command: one module per group of subcommands, importing its room only when called."""

@@ -1,0 +1,71 @@
+"""The `viewforge` command. An error is one line that says what, where and what to do; `--verbose` adds the traceback.
+
+Run `viewforge --help`.
+"""
+
+import errno
+import os
+import sys
+import traceback
+from typing import Annotated
+
+import typer
+
+from cli import pipeline, promotion, sampling, servers, stages
+from stage.errors import ViewforgeError
+from stage.lifeline import die_with_parent
+
+app = typer.Typer(
+    help="From a collection of 3D assets to an evaluated, registered, promotable novel-view model.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_VERBOSE = "VIEWFORGE_VERBOSE"
+
+
+@app.callback()
+def options(
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options of every subcommand."""
+    if verbose:
+        # Read where errors end up, and by the processes that a stage starts.
+        os.environ[_VERBOSE] = "1"
+
+
+for group in (stages, pipeline, sampling, promotion, servers):
+    group.add_to(app)
+
+
+def main() -> None:
+    """Run the command line; exit status 0, or 1 with one line on standard error."""
+    if os.environ.get("DVC_STAGE"):
+        # DVC's own death would leave the stage running, in the way of the next attempt.
+        die_with_parent()
+    try:
+        app()
+    except ViewforgeError as error:
+        _fail(f"{error}")
+    except OSError as error:
+        _fail(_explained(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(message: str) -> None:
+    if _VERBOSE in os.environ:
+        traceback.print_exc()
+    print(f"viewforge: {message}", file=sys.stderr)
+    sys.exit(1)
+
+
+def _explained(error: OSError) -> str:
+    place = f" at {error.filename}" if error.filename else ""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+        return f"no space left on the disk{place}; free some and run again: what is finished is kept"
+    return f"{error.strerror or error}{place}; mend this and run again (--verbose shows where)"
+
+
+if __name__ == "__main__":
+    main()

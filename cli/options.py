@@ -1,0 +1,22 @@
+"""Options that several subcommands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stage.telemetry import quiet
+from stage.workspace import Workspace
+
+WorkspaceOption = Annotated[
+    Path,
+    typer.Option("--workspace", "-w", help="Folder with params.yaml and dvc.yaml.", envvar="VIEWFORGE_WORKSPACE"),
+]
+HERE = Path()
+
+
+def opened(root: Path) -> Workspace:
+    """The workspace of a command, with telemetry off."""
+    workspace = Workspace(root)
+    quiet(workspace)
+    return workspace

@@ -1,0 +1,92 @@
+"""Subcommands of the stages; `dvc.yaml` calls them. Each reads its section of params.yaml."""
+
+import typer
+
+from cli.options import HERE, WorkspaceOption, opened
+from stage.lifeline import exclusive
+from stage.parameters import load_section, load_seed
+
+_PANEL = "Stages"
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the subcommands."""
+    for command in (catalog, render, splatter, shard, train, evaluate):
+        app.command(rich_help_panel=_PANEL)(command)
+
+
+def catalog(workspace: WorkspaceOption = HERE) -> None:
+    """List the objects to work on: compose them, or read a folder of assets."""
+    from catalog.build import build_catalog
+    from catalog.parameters import CatalogParameters
+
+    place = opened(workspace)
+    parameters = load_section(place.parameters, "catalog", CatalogParameters)
+    with exclusive(place, "catalog"):
+        assets = build_catalog(parameters, load_seed(place.parameters), place)
+    selected = sum(asset.selected for asset in assets)
+    print(f"catalog: {selected} of {len(assets)} objects selected")
+    for asset in assets:
+        if not asset.selected:
+            print(f"catalog: left out {asset.title}: {asset.reason}")
+
+
+def render(workspace: WorkspaceOption = HERE) -> None:
+    """Render every selected object from the training cameras."""
+    from blender_render.parameters import RenderParameters
+    from blender_render.render import render as run
+
+    place = opened(workspace)
+    parameters = load_section(place.parameters, "render", RenderParameters)
+    with exclusive(place, "render"):
+        failed = run(parameters, load_seed(place.parameters), place)
+    for outcome in failed:
+        print(f"render: quarantined {outcome.uid} ({outcome.failure}): {outcome.message}")
+
+
+def splatter(workspace: WorkspaceOption = HERE) -> None:
+    """Make pixel-aligned Gaussians of six fixed views, in closed form."""
+    from blender_render.parameters import SplatterParameters
+    from blender_render.splatter import make_splatters
+
+    place = opened(workspace)
+    parameters = load_section(place.parameters, "splatter", SplatterParameters)
+    with exclusive(place, "splatter"):
+        summary = make_splatters(parameters, load_seed(place.parameters), place)
+    print(f"splatter: {summary['objects']} objects, re-render PSNR {summary['psnr']:.2f} dB")
+
+
+def shard(workspace: WorkspaceOption = HERE) -> None:
+    """Write the rendered objects as WebDataset shards with an index."""
+    from training.data.writer import ShardParameters, write_shards
+
+    place = opened(workspace)
+    parameters = load_section(place.parameters, "shard", ShardParameters)
+    with exclusive(place, "shard"):
+        rows = write_shards(parameters, place)
+    print(f"shard: {len(rows)} objects in {len({row.shard for row in rows})} shards")
+
+
+def train(workspace: WorkspaceOption = HERE) -> None:
+    """Train the model, from its last checkpoint if there is one."""
+    from training.launch import train as run
+    from training.parameters import TrainParameters
+
+    place = opened(workspace)
+    parameters = load_section(place.parameters, "train", TrainParameters)
+    with exclusive(place, "train"):
+        run(parameters, place)
+    print(f"train: the pipeline is in {place.model}")
+
+
+def evaluate(workspace: WorkspaceOption = HERE) -> None:
+    """Score the model and the baselines on objects it has not seen."""
+    from evaluation.evaluate import evaluate as run
+    from evaluation.parameters import EvaluateParameters
+
+    place = opened(workspace)
+    parameters = load_section(place.parameters, "evaluate", EvaluateParameters)
+    with exclusive(place, "evaluate"):
+        metrics = run(parameters, load_seed(place.parameters), place)
+    for method, scores in metrics["unseen"].items():
+        print(f"evaluate: {method}: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}")

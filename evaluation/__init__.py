@@ -1,0 +1,1 @@
+"""Evaluation: what a trained model's pictures are worth, beside baselines that cost nothing."""

@@ -1,0 +1,130 @@
+"""The `evaluate` stage: render the protocol's views, sample the model, score it beside the baselines, show it.
+
+Reads `data/catalog/`, `data/shards/`, `data/model/`; renders in `scratch/evaluation/`; writes `data/evaluation/`:
+`metrics.json`, `per_object.parquet`, `details.json`, the pictures, and `report.html`. The same inputs give the same bytes.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+from evaluation.baselines import mean_image
+from evaluation.gallery import GalleryItem, contact_sheet, gallery, gallery_item
+from evaluation.metrics import find_lpips
+from evaluation.parameters import EvaluateParameters
+from evaluation.problems import subset_problems
+from evaluation.protocol import Subset, render_subset, select_training, select_unseen
+from evaluation.report import write_report
+from evaluation.sampling import deterministic_torch, load_pipeline, predict
+from evaluation.scores import ObjectScores, Scorer, per_object_table, summary
+from evaluation.shards import TrainingShards
+from stage.files import replacing, write_json
+from stage.progress import Progress
+from stage.workspace import Workspace
+from systems.zero123.pipeline import Zero123Pipeline
+
+
+@dataclass(frozen=True)
+class SubsetResult:
+    """What one subset came to."""
+
+    subset: Subset
+    scores: list[ObjectScores]
+    shown: list[GalleryItem]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A whole evaluation: what `metrics.json` and `details.json` say."""
+
+    parameters: EvaluateParameters
+    resolution: int
+    unseen: SubsetResult
+    training: SubsetResult
+    lpips: str
+    """What LPIPS was computed with, or that and why it is not available."""
+
+    def metrics(self) -> dict[str, Any]:
+        """Figures by subset and method; nothing in them depends on time or machine."""
+        return {
+            "protocol": self.parameters.protocol,
+            "source": self.parameters.source,
+            "objects": len(self.unseen.scores) + len(self.training.scores),
+            "views": self.parameters.views,
+            "data_sha256": self.unseen.subset.data_sha256(),
+            "unseen": summary(self.unseen.scores),
+            "training": summary(self.training.scores),
+            "unseen_objects": len(self.unseen.scores),
+            "training_objects": len(self.training.scores),
+            "lpips": self.lpips,
+        }
+
+    def details(self) -> dict[str, Any]:
+        """What the report says beside the figures: settings, and problems with objects."""
+        sampler = self.parameters.model_dump(include={"inference_steps", "guidance_scale", "eta"})
+        problems = [*subset_problems(self.unseen.subset), *subset_problems(self.training.subset)]
+        return {
+            "settings": {**sampler, "resolution": self.resolution},
+            "problems": [problem.row() for problem in problems],
+            "gallery_objects": {"unseen": len(self.unseen.shown), "training": len(self.training.shown)},
+        }
+
+
+def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) -> dict[str, Any]:
+    """Score a workspace's model on unseen and on training objects; the content of `metrics.json`.
+
+    Raises:
+        InputError: when model, shards or catalogue are missing, or no object is held out.
+        StageFailedError: when too many objects cannot be rendered.
+    """
+    shards = TrainingShards(workspace.shards)
+    selections = [
+        select_unseen(parameters, shards.uids, workspace),
+        select_training(parameters, shards.uids, workspace),
+    ]
+    pipeline = load_pipeline(workspace.model)
+    resolution = shards.resolution()
+    subsets = [render_subset(s, parameters, resolution, seed, workspace) for s in selections]
+    scorer = Scorer(mean_image(shards.all_views()), find_lpips())
+    with Progress("evaluate", sum(len(s.assets) for s in subsets), "objects") as progress, deterministic_torch():
+        unseen, training = (_run(s, pipeline, scorer, parameters, seed, progress) for s in subsets)
+    evaluation = Evaluation(parameters, resolution, unseen, training, str(scorer.lpips))
+    _publish(evaluation, shards, workspace)
+    return evaluation.metrics()
+
+
+def _run(
+    subset: Subset,
+    pipeline: Zero123Pipeline,
+    scorer: Scorer,
+    parameters: EvaluateParameters,
+    seed: int,
+    progress: Progress,
+) -> SubsetResult:
+    result = SubsetResult(subset, [], [])
+    for asset in subset.assets:
+        views = subset.read(asset)
+        predictions = predict(pipeline, views, parameters, seed)
+        scores = scorer.score(views, predictions, subset.name)
+        result.scores.append(scores)
+        if len(result.shown) < parameters.gallery_objects:
+            result.shown.append(gallery_item(views, predictions, scores))
+        progress.advance(psnr=f"{scores.methods['model']['psnr']:.2f}")
+    return result
+
+
+def _publish(evaluation: Evaluation, shards: TrainingShards, workspace: Workspace) -> None:
+    """Write all outputs, the report last."""
+    folder = workspace.evaluation
+    pictures = {
+        "contact_sheet.png": contact_sheet(shards),
+        "gallery_unseen.png": gallery(evaluation.unseen.shown),
+        "gallery_training.png": gallery(evaluation.training.shown),
+    }
+    for name, picture in pictures.items():
+        with replacing(folder / name) as temporary:
+            picture.save(temporary, format="PNG", optimize=True)
+    with replacing(folder / "per_object.parquet") as temporary:
+        per_object_table([*evaluation.unseen.scores, *evaluation.training.scores]).to_parquet(temporary, index=False)
+    write_json(folder / "details.json", evaluation.details())
+    write_json(folder / "metrics.json", evaluation.metrics())
+    write_report(workspace, folder / "report.html", decision=None)

@@ -1,0 +1,67 @@
+"""The result in words: how the model does against each baseline, computed and not composed.
+
+Differences are of mean PSNR over a subset's objects, in dB; below `EQUAL_DB` two methods count as equal.
+"""
+
+from typing import Any
+
+import pandas as pd
+
+EQUAL_DB = 0.05
+METHOD_NAMES = {"model": "the model", "copy_input": "copying the input view", "mean_image": "the mean training image"}
+BASELINES = ("copy_input", "mean_image")
+
+
+def verdict(metrics: dict[str, Any]) -> str:
+    """One sentence: which baselines the model beats on objects that it has not seen."""
+    gains = {name: _gain(metrics["unseen"], name) for name in BASELINES}
+    beaten = [METHOD_NAMES[name] for name, gain in gains.items() if gain >= EQUAL_DB]
+    unbeaten = [METHOD_NAMES[name] for name, gain in gains.items() if gain < EQUAL_DB]
+    if not unbeaten:
+        return "On objects it has not seen, the model beats both baselines."
+    if not beaten:
+        return "On objects it has not seen, the model beats neither baseline."
+    return f"On objects it has not seen, the model beats {beaten[0]} but not {unbeaten[0]}."
+
+
+def sentences(metrics: dict[str, Any], table: pd.DataFrame) -> list[str]:
+    """A sentence for each subset, and one on how far apart the two are.
+
+    Args:
+        metrics: content of `metrics.json`.
+        table: `per_object.parquet`.
+    """
+    gap = metrics["training"]["model"]["psnr"] - metrics["unseen"]["model"]["psnr"]
+    if abs(gap) < EQUAL_DB:
+        generalisation = "It does as well on unseen objects as on objects it was trained on."
+    else:
+        word = "lower" if gap > 0 else "higher"
+        generalisation = f"Its PSNR is {abs(gap):.2f} dB {word} on unseen objects than on objects it was trained on."
+    return [_subset_sentence(metrics, table, name) for name in ("unseen", "training")] + [generalisation]
+
+
+def _subset_sentence(metrics: dict[str, Any], table: pd.DataFrame, subset: str) -> str:
+    count = metrics[f"{subset}_objects"]
+    objects = f"{count} {subset} object{'s' if count > 1 else ''}"
+    figures = metrics[subset]
+    against = " and ".join(_against(figures, table, subset, name, count) for name in BASELINES)
+    return f"On {objects} the model reaches {figures['model']['psnr']:.2f} dB PSNR: {against}."
+
+
+def _against(figures: dict[str, Any], table: pd.DataFrame, subset: str, baseline: str, count: int) -> str:
+    gain = _gain(figures, baseline)
+    relation = f"{abs(gain):.2f} dB {'better than' if gain > 0 else 'worse than'}"
+    if abs(gain) < EQUAL_DB:
+        relation = "as good as"
+    won = objects_won(table, subset, baseline)
+    return f"{relation} {METHOD_NAMES[baseline]} (better on {won} of {count})"
+
+
+def objects_won(table: pd.DataFrame, subset: str, baseline: str) -> int:
+    """Number of a subset's objects on which the model's PSNR is above a baseline's."""
+    psnr = table[table["subset"] == subset].pivot_table(index="uid", columns="method", values="psnr")
+    return int((psnr["model"] > psnr[baseline]).sum())
+
+
+def _gain(figures: dict[str, Any], baseline: str) -> float:
+    return float(figures["model"]["psnr"] - figures[baseline]["psnr"])

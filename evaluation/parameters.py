@@ -1,0 +1,42 @@
+"""Parameters of the `evaluate` stage: which objects, which views, how the model is sampled."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from blender_render.parameters import QualityParameters
+from stage.executor import ExecutorParameters
+from stage.parameters import Parameters
+
+
+class EvaluateParameters(Parameters):
+    """One evaluation. The pictures' resolution is not chosen here: it is that of the training shards."""
+
+    source: Literal["heldout", "gso"] = "heldout"
+    """Objects that the model has not seen: `heldout` takes the catalogue's splits val and test, `gso` a folder."""
+    path: str = "inputs/gso"
+    """Folder of Google Scanned Objects for the source `gso`, absolute or relative to the workspace."""
+    protocol: str = "syncdreamer"
+    """Camera protocol, a name in `blender_render.protocols`; its first view is the input, the others are targets."""
+    views: int = Field(default=16, ge=2)
+    """Views per object, the input view among them."""
+    max_objects: int | None = Field(default=None, ge=1)
+    """Only the first so many unseen objects in order of uid; all when null."""
+    training_objects: int = Field(default=8, ge=1)
+    """Training objects that are scored too, the first in order of uid, to tell memory from generalisation."""
+    inference_steps: int = Field(default=20, ge=1)
+    """DDIM steps per picture; published: 50 to 75."""
+    guidance_scale: float = Field(default=1.0, ge=0)
+    """Classifier-free guidance; 1 does without. Published: 3."""
+    eta: float = Field(default=0.0, ge=0, le=1)
+    """DDIM's share of fresh noise; 0 is deterministic after the first noise. Published: 1."""
+    batch_size: int = Field(default=32, ge=1)
+    """Pictures sampled at once. A batch holds views of one object only, so that no object's result depends on others."""
+    quality: QualityParameters = QualityParameters()
+    """Samples, denoising, device and light of the rendered views."""
+    gallery_objects: int = Field(default=6, ge=1)
+    """Objects shown in each gallery of the report, the first in order of uid."""
+    max_failure_rate: float = Field(default=0.5, ge=0, le=1)
+    """Share of a subset's objects that may fail to be rendered before the stage does."""
+    executor: ExecutorParameters = ExecutorParameters()
+    """Worker processes that render."""

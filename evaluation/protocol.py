@@ -1,0 +1,188 @@
+"""The protocol: which objects are scored, which of their views is the input, and which are to be predicted.
+
+The default is SyncDreamer's set of cameras (16 azimuths from 0, elevation 30°, distance 1.5) rendered by the farm that renders
+training data. View 0 is the input; views 1 … 15 are the targets. The input view itself is not scored: predicting it is copying,
+which would flatter every method. (SyncDreamer's `eval_nvs.py` does score all 16.)
+
+Two subsets are scored. "unseen" is what counts for promotion: held-out objects of the catalogue, or Google Scanned
+Objects. "training" tells how much of a result is memory.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from blender_render.farm import Farm
+from blender_render.parameters import RenderParameters
+from blender_render.rendered_object import on_white, read_record, read_rgba, read_views
+from catalog.gso import gso_assets
+from catalog.parameters import CatalogParameters
+from catalog.table import Asset, selected_assets
+from evaluation.parameters import EvaluateParameters
+from stage.errors import InputError
+from stage.failures import Outcome, check_failure_rate
+from stage.files import json_sha256
+from stage.packs import object_folder
+from stage.workspace import Workspace
+from systems.zero123.conditioning import relative_pose
+
+INPUT_VIEW = 0
+SubsetName = Literal["unseen", "training"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The objects of a subset before they are rendered."""
+
+    name: SubsetName
+    assets: tuple[Asset, ...]
+    left_out: tuple[Asset, ...] = ()
+    """Objects of the source that the model was trained on, which therefore cannot be unseen."""
+
+
+@dataclass(frozen=True)
+class ObjectViews:
+    """One object as the protocol sees it: RGB on white in [0, 1], c2w cameras in OpenGL axes."""
+
+    asset: Asset
+    views: Float[np.ndarray, "v h w 3"]
+    c2w: Float[np.ndarray, "v 4 4"]
+
+    @property
+    def condition(self) -> Float[np.ndarray, "h w 3"]:
+        """The input view."""
+        return self.views[INPUT_VIEW]
+
+    @property
+    def targets(self) -> Float[np.ndarray, "t h w 3"]:
+        """The views to be predicted: all but the input view."""
+        return self.views[INPUT_VIEW + 1 :]
+
+    @property
+    def poses(self) -> Float[np.ndarray, "t 4"]:
+        """T of each target view relative to the input view."""
+        return np.stack([relative_pose(target, self.c2w[INPUT_VIEW]) for target in self.c2w[INPUT_VIEW + 1 :]])
+
+
+@dataclass(frozen=True)
+class Subset:
+    """The rendered objects of a selection, in order of uid."""
+
+    selection: Selection
+    farm: Farm
+    failures: tuple[Outcome, ...]
+
+    @property
+    def name(self) -> SubsetName:
+        """The subset: unseen or training."""
+        return self.selection.name
+
+    @property
+    def assets(self) -> list[Asset]:
+        """The objects that could be rendered."""
+        failed = {outcome.uid for outcome in self.failures}
+        return [asset for asset in self.selection.assets if asset.uid not in failed]
+
+    def read(self, asset: Asset) -> ObjectViews:
+        """An object's views and cameras."""
+        folder = object_folder(self.farm.root, asset.uid)
+        cameras = read_views(folder)
+        rgba = np.stack([read_rgba(folder, number) for number in range(len(cameras))])
+        return ObjectViews(asset, on_white(rgba), np.stack([view.c2w for view in cameras]))
+
+    def warnings(self, asset: Asset) -> list[str]:
+        """What was mended or missing when the object was imported."""
+        return list(read_record(object_folder(self.farm.root, asset.uid))["warnings"])
+
+    def data_sha256(self) -> str:
+        """Hash of what is scored: the objects, their files, and all that decides their pictures."""
+        return json_sha256([[a.uid, a.sha256, self.farm.fingerprint(a)] for a in self.assets])
+
+
+def select_unseen(parameters: EvaluateParameters, trained: Sequence[str], workspace: Workspace) -> Selection:
+    """The objects that the model has not seen.
+
+    Args:
+        parameters: source and number.
+        trained: uids of the training objects.
+        workspace: catalogue, and where relative paths start.
+
+    Raises:
+        InputError: when there is none.
+    """
+    catalogue = selected_assets(workspace)
+    match parameters.source:
+        case "heldout":
+            found = _held_out(catalogue)
+        case "gso":
+            found = _scanned_objects(parameters, workspace)
+    seen = {asset.sha256 for asset in catalogue if asset.uid in set(trained)}
+    found.sort(key=lambda asset: asset.uid)
+    unseen = [asset for asset in found if asset.sha256 not in seen]
+    if not unseen:
+        raise InputError(
+            "the model was trained on every object that would evaluate it",
+            "raise catalog.split.test, or set evaluate.source to other objects",
+        )
+    left_out = tuple(asset for asset in found if asset.sha256 in seen)
+    return Selection("unseen", tuple(unseen[: parameters.max_objects]), left_out)
+
+
+def _held_out(catalogue: Sequence[Asset]) -> list[Asset]:
+    assets = [asset for asset in catalogue if asset.split in {"val", "test"}]
+    if not assets:
+        raise InputError(
+            f"none of the catalogue's {len(catalogue)} objects is held out for evaluation",
+            "raise catalog.split.test, add objects, or set evaluate.source: gso",
+        )
+    return assets
+
+
+def _scanned_objects(parameters: EvaluateParameters, workspace: Workspace) -> list[Asset]:
+    root = workspace.root / parameters.path
+    if not root.is_dir():
+        raise InputError(f"no folder {root}", "set evaluate.path to a folder of Google Scanned Objects")
+    return gso_assets(CatalogParameters(source="gso", path=parameters.path), workspace)
+
+
+def select_training(parameters: EvaluateParameters, trained: Sequence[str], workspace: Workspace) -> Selection:
+    """The first training objects in order of uid.
+
+    Raises:
+        InputError: when the catalogue knows none of them, so catalogue and shards do not belong together.
+    """
+    by_uid = {asset.uid: asset for asset in selected_assets(workspace)}
+    known = [by_uid[uid] for uid in sorted(trained) if uid in by_uid]
+    if not known:
+        raise InputError(
+            f"{workspace.catalog} knows none of the objects in {workspace.shards}", "run viewforge shard again"
+        )
+    return Selection("training", tuple(known[: parameters.training_objects]))
+
+
+def render_subset(
+    selection: Selection, parameters: EvaluateParameters, resolution: int, seed: int, workspace: Workspace
+) -> Subset:
+    """Render a selection under the protocol; what is there under the present input, parameters and code is kept.
+
+    Raises:
+        StageFailedError: when more than `max_failure_rate` of the objects fail.
+        InputError: when none can be rendered.
+    """
+    look = RenderParameters(
+        protocol=parameters.protocol,
+        views=parameters.views,
+        resolution=resolution,
+        quality=parameters.quality,
+        executor=parameters.executor,
+    )
+    farm = Farm(workspace.scratch / "evaluation" / selection.name, look, seed, workspace)
+    failures = farm.render(selection.assets, label=f"evaluate: render {selection.name}")
+    check_failure_rate("evaluate", failures, len(selection.assets), parameters.max_failure_rate)
+    subset = Subset(selection, farm, tuple(failures))
+    if not subset.assets:
+        raise InputError(f"no {selection.name} object could be rendered", f"see {farm.root / 'ledger.jsonl'}")
+    return subset

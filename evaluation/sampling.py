@@ -1,0 +1,82 @@
+"""Sampling a trained pipeline for evaluation: the same object gives the same pictures, alone or among others.
+
+Noise derives from (run seed, uid), and a batch never mixes objects: a batch's size decides how a matrix product is summed,
+and with it the last bits of every picture in the batch.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers.utils import logging as diffusers_logging
+from jaxtyping import Float
+from transformers.utils import logging as transformers_logging
+
+from evaluation.parameters import EvaluateParameters
+from evaluation.protocol import ObjectViews
+from stage.errors import InputError
+from stage.seeds import derive_seed
+from systems.zero123.pipeline import Zero123Pipeline
+
+
+def load_pipeline(folder: Path) -> Zero123Pipeline:
+    """The trained pipeline, on the GPU when there is one.
+
+    Raises:
+        InputError: when the folder holds none, or a damaged one.
+    """
+    if not (folder / "model_index.json").is_file():
+        raise InputError(f"no trained pipeline {folder}", "run viewforge train first")
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+    try:
+        pipeline = Zero123Pipeline.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"the pipeline {folder} does not load: {reason}", "run viewforge train again") from None
+    pipeline.set_progress_bar_config(disable=True)
+    return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@contextmanager
+def deterministic_torch() -> Iterator[None]:
+    """Only deterministic kernels inside the block."""
+    before = torch.are_deterministic_algorithms_enabled()
+    # cuBLAS reads it when it starts, and refuses deterministic products without it.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
+
+
+def predict(
+    pipeline: Zero123Pipeline, views: ObjectViews, parameters: EvaluateParameters, seed: int
+) -> Float[np.ndarray, "t h w 3"]:
+    """The model's pictures of an object's target views, from its input view, RGB in [0, 1].
+
+    Args:
+        pipeline: the trained model.
+        views: the object.
+        parameters: sampler settings.
+        seed: the run's seed.
+    """
+    generator = torch.Generator().manual_seed(derive_seed(seed, views.asset.uid, "evaluation noise"))
+    condition = torch.from_numpy(views.condition).permute(2, 0, 1) * 2.0 - 1.0
+    poses = torch.from_numpy(views.poses).float()
+    pictures = [
+        pipeline(
+            condition.expand(len(batch), -1, -1, -1),
+            batch,
+            guidance_scale=parameters.guidance_scale,
+            num_inference_steps=parameters.inference_steps,
+            eta=parameters.eta,
+            generator=generator,
+        ).images
+        for batch in poses.split(parameters.batch_size)
+    ]
+    return torch.cat(pictures).permute(0, 2, 3, 1).numpy()

@@ -1,0 +1,66 @@
+"""What the flows show in Prefect: a table of the run, pictures, metrics, progress, the promotion decision."""
+
+import base64
+import io
+import json
+from typing import Any
+from uuid import UUID
+
+from PIL import Image
+from prefect.artifacts import (
+    create_image_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from flows.stage_run import StageRun
+from stage.workspace import Workspace
+
+_THUMBNAIL = (640, 640)
+
+
+def publish_stages(runs: list[StageRun]) -> None:
+    """A table of the stages: what ran and for how long."""
+    rows = [{"stage": run.stage, "state": run.state, "seconds": run.seconds} for run in runs]
+    create_table_artifact(table=rows, key="pipeline-stages", description="Stages of this run, in order")
+
+
+def publish_results(workspace: Workspace) -> None:
+    """The contact sheet and the metrics of the evaluation."""
+    sheet = workspace.evaluation / "contact_sheet.png"
+    create_image_artifact(image_url=_thumbnail(sheet), key="contact-sheet", description="What was rendered")
+    metrics = json.loads((workspace.evaluation / "metrics.json").read_text())
+    rows = [{"method": method, **scores} for method, scores in metrics["unseen"].items()]
+    create_table_artifact(
+        table=rows, key="metrics", description="Scores on unseen objects, baselines beside the model"
+    )
+
+
+def publish_decision(decision: dict[str, Any]) -> None:
+    """The promotion decision and its reasons."""
+    verdict = "promoted to champion" if decision["promoted"] else "not promoted"
+    reasons = "\n".join(f"- {reason}" for reason in decision["reasons"])
+    text = f"# {decision['model']} version {decision['version']}: {verdict}\n\n{reasons}\n"
+    create_markdown_artifact(markdown=text, key="promotion", description=f"Gate {decision['gate']}")
+
+
+def show_progress(artifact: UUID | None, share: float, text: str) -> UUID:
+    """Create or update a progress artifact; its id."""
+    if artifact is None:
+        created = create_progress_artifact(progress=share, description=text)
+        assert isinstance(created, UUID)  # noqa: S101 - synchronous callers get the id itself
+        return created
+    update_progress_artifact(artifact_id=artifact, progress=share, description=text)
+    return artifact
+
+
+def _thumbnail(path: Any) -> str:  # noqa: ANN401 - what PIL opens
+    """A small JPEG of a picture as a data URI: Prefect stores addresses of images, not images."""
+    with Image.open(path) as image:
+        small = image.convert("RGB")
+    small.thumbnail(_THUMBNAIL)
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=80)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -1,0 +1,43 @@
+"""All parameters of a run: the rooms' models composed, so that a mistake anywhere shows before anything runs."""
+
+from typing import Any
+
+from pydantic import Field
+
+from blender_render.parameters import RenderParameters, SplatterParameters
+from catalog.parameters import CatalogParameters
+from evaluation.parameters import EvaluateParameters
+from registry.parameters import RegisterParameters
+from stage.parameters import Parameters, validated
+from training.data.writer import ShardParameters
+from training.parameters import TrainParameters
+
+
+class PipelineParameters(Parameters):
+    """The sections of params.yaml."""
+
+    seed: int = Field(default=0, ge=0)
+    """From which every random choice derives."""
+    catalog: CatalogParameters = CatalogParameters()
+    """Which objects."""
+    render: RenderParameters = RenderParameters()
+    """Training views."""
+    splatter: SplatterParameters = SplatterParameters()
+    """Pixel-aligned Gaussians."""
+    shard: ShardParameters = ShardParameters()
+    """Tar files."""
+    train: TrainParameters = TrainParameters()
+    """The model."""
+    evaluate: EvaluateParameters = EvaluateParameters()
+    """Scores."""
+    register_: RegisterParameters = Field(default=RegisterParameters(), alias="register")
+    """Registration and promotion."""
+
+
+def check_parameters(values: dict[str, Any], place: str) -> PipelineParameters:
+    """The parameters of a run, all sections checked.
+
+    Raises:
+        ParameterError: naming the first mistake and its remedy.
+    """
+    return validated(PipelineParameters, values, place)

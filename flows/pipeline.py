@@ -1,0 +1,137 @@
+"""The `pipeline` flow: every stale stage of a workspace, then registration, promotion and the report.
+
+    viewforge run
+
+The stages come from DVC (`flows.graph`); each runs as `dvc repro --single-item` in a directly called task, because only
+such a task's processes die with a cancelled run. Prefect is ephemeral by default and a server's client when
+`PREFECT_API_URL` is set.
+"""
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+
+from flows import artifacts
+from flows.graph import dependents, stage_order, stale_stages
+from flows.stage_run import StageCrashError, StageRun, run_stage
+from stage.errors import ViewforgeError
+from stage.lifeline import exclusive
+from stage.parameters import load_section
+from stage.workspace import Workspace
+
+_PROGRESS_INTERVAL = 5.0
+
+
+def refuse_recursion() -> None:
+    """Refuse to run the pipeline inside one of its own stages.
+
+    Raises:
+        ViewforgeError: when DVC's stage variable is set.
+    """
+    if stage := os.environ.get("DVC_STAGE"):
+        raise ViewforgeError(f"the pipeline cannot run inside its own stage {stage}", "call the stage's command there")
+
+
+@flow(name="pipeline", flow_run_name="{workspace}", validate_parameters=False)
+def pipeline(workspace: str, promote: bool = True) -> dict[str, Any] | None:
+    """Bring a workspace up to date.
+
+    Args:
+        workspace: its folder.
+        promote: whether the result is registered and put before the gate.
+
+    Returns:
+        The promotion decision, or None without one.
+
+    Raises:
+        ViewforgeError: with the reason of the first stage that failed.
+    """
+    refuse_recursion()
+    place = Workspace(Path(workspace))
+    with exclusive(place, "pipeline"):
+        runs = _run_stages(place)
+        artifacts.publish_stages(runs)
+        artifacts.publish_results(place)
+        return register_and_promote(str(place.root)) if promote else None
+
+
+def _run_stages(place: Workspace) -> list[StageRun]:
+    """Run what is stale and what depends on something that ran; the rest is fresh without asking DVC again."""
+    stale, downstream = stale_stages(place.root), dependents(place.root)
+    runs: list[StageRun] = []
+    for stage in stage_order(place.root):
+        if stage in stale:
+            get_run_logger().info("%s is stale: %s", stage, "; ".join(stale[stage]))
+            runs.append(dvc_stage.with_options(name=f"dvc:{stage}")(str(place.root), stage))
+            if runs[-1].state != "fresh":
+                stale.update({below: [f"upstream: {stage}"] for below in downstream[stage] - set(stale)})
+        else:
+            get_run_logger().info("%s is fresh", stage)
+            runs.append(StageRun(stage, "fresh", 0.0))
+    return runs
+
+
+def _may_pass(task: Any, run: Any, state: Any) -> bool:  # noqa: ANN401, ARG001 - Prefect's signature
+    """Only crashes are tried again: a stage that named its reason would name it again."""
+    try:
+        state.result()
+    except StageCrashError:
+        return True
+    except Exception:  # noqa: BLE001 - any other ending is final
+        return False
+    return False
+
+
+@task(
+    task_run_name="dvc:{stage}",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=_may_pass,
+    cache_policy=NO_CACHE,
+)
+def dvc_stage(root: str, stage: str) -> StageRun:
+    """One stage under Prefect: its output in the log, its progress as an artifact."""
+    log = get_run_logger()
+    watcher = _ProgressArtifact(stage)
+    return run_stage(Path(root), stage, log.info, watcher.update)
+
+
+class _ProgressArtifact:
+    """A stage's progress as a Prefect artifact, updated now and then."""
+
+    def __init__(self, stage: str) -> None:
+        self._stage = stage
+        self._artifact: Any = None
+        self._last = 0.0
+
+    def update(self, record: dict[str, Any]) -> None:
+        """Take over a progress record of `stage.progress`."""
+        now = time.monotonic()
+        if record["event"] != "end" and now - self._last < _PROGRESS_INTERVAL:
+            return
+        self._last = now
+        share = 100.0 * record["done"] / max(1, record["total"])
+        text = f"{self._stage}: {record['done']} of {record['total']} {record['unit']} in {record['seconds']:.0f} s"
+        get_run_logger().info(text)
+        self._artifact = artifacts.show_progress(self._artifact, share, text)
+
+
+@task(name="register-and-promote", cache_policy=NO_CACHE)
+def register_and_promote(root: str) -> dict[str, Any]:
+    """Register the trained pipeline, put it before the gate, write the report with the decision."""
+    from evaluation.report import write_report
+    from registry.parameters import RegisterParameters
+    from registry.promote import promote
+    from registry.register import register
+
+    place = Workspace(Path(root))
+    parameters = load_section(place.parameters, "register", RegisterParameters)
+    register(parameters, place)
+    decision = promote(parameters, place).to_json()
+    write_report(place, place.report, decision)
+    artifacts.publish_decision(decision)
+    return decision

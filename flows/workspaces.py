@@ -1,0 +1,92 @@
+"""Workspaces other than the repository's root: a folder with its own parameters, outputs and registry.
+
+They share the code and `dvc.yaml` of the project: the folder `code` in a workspace links to its rooms, so that a change of
+code makes a stage stale there too.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import stage
+from stage.errors import InputError
+from stage.files import json_sha256, write_text
+from stage.parameters import merged, overridden, read_parameters
+from stage.workspace import Workspace
+
+PROJECT = Path(stage.__file__).resolve().parents[1]
+_ROOM = re.compile(r"\$\{code\}/(\w+)")
+_DVCIGNORE = "scratch/\nmlflow/\n.prefect/\n__pycache__/\n*.pyc\n"
+
+
+def chosen_parameters(base: Path, config: Path | None, assignments: list[str]) -> dict[str, Any]:
+    """The parameters of a run: `base`, a configuration laid over it, and single assignments over both."""
+    values = read_parameters(base)
+    if config:
+        values = merged(values, read_parameters(config))
+    return overridden(values, assignments)
+
+
+def workspace_for(parameters: dict[str, Any], project: Workspace) -> Workspace:
+    """The workspace of overridden parameters: below `runs/`, named after the source and the parameters' hash."""
+    source = parameters.get("catalog", {}).get("source", "run")
+    return Workspace(project.root / "runs" / f"{source}-{json_sha256(parameters)[:8]}")
+
+
+def prepare(workspace: Workspace, parameters: dict[str, Any] | None = None) -> None:
+    """Make the folder a workspace, or bring its parameters up to date; outputs that are still good are kept.
+
+    Args:
+        workspace: the folder.
+        parameters: what its params.yaml shall hold; the file stays as it is when None.
+
+    Raises:
+        InputError: when `dvc init` fails.
+    """
+    workspace.root.mkdir(parents=True, exist_ok=True)
+    if parameters is not None:
+        write_text(workspace.parameters, yaml.safe_dump(parameters, sort_keys=False))
+    if not (workspace.root / "dvc.yaml").is_file():
+        _link_project(workspace)
+    for folder in ("objects", "gso"):
+        (workspace.root / "inputs" / folder).mkdir(parents=True, exist_ok=True)
+
+
+def _link_project(workspace: Workspace) -> None:
+    root = workspace.root
+    definition = (PROJECT / "dvc.yaml").read_text()
+    _link_code(root / "code", definition)
+    for name in (
+        "inputs/objects/README.md",
+        "inputs/gso/README.md",
+        "mlflow/promotion.yaml",
+        "mlflow/served_model.py",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(PROJECT / name, root / name)
+    if not (root / ".dvc").is_dir():
+        _dvc_init(root)
+    write_text(root / ".dvcignore", _DVCIGNORE)
+    write_text(root / "dvc.yaml", definition.replace("- code: .\n", "- code: code\n"))
+
+
+def _link_code(folder: Path, definition: str) -> None:
+    """Links to the rooms that the stages depend on, one by one: DVC passes over a folder that is a DVC repository."""
+    folder.mkdir(exist_ok=True)
+    for room in set(_ROOM.findall(definition)):
+        (folder / room).unlink(missing_ok=True)
+        (folder / room).symlink_to(PROJECT / room)
+
+
+def _dvc_init(root: Path) -> None:
+    command = [sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"]
+    result = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise InputError(f"dvc init failed in {root}: {result.stderr.strip().splitlines()[-1]}", "see dvc init there")
+    configuration = (PROJECT / ".dvc" / "config").read_text()
+    write_text(root / ".dvc" / "config", configuration.replace("[core]\n", "[core]\n    no_scm = True\n"))

@@ -1,0 +1,127 @@
+"""Registering: the trained and evaluated pipeline becomes a version of the registered model, and the challenger.
+
+Reads `data/model/` and `data/evaluation/`; writes to MLflow alone. The training run is found by the hash of its weights, since a
+cached stage makes no run. Registering the same weights with the same figures again changes nothing.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import ViewType
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from evaluation.parameters import EvaluateParameters
+from registry.client import CHALLENGER, CHAMPION, holders, open_registry
+from registry.evaluated import METRICS_FILE, finite_figures, metrics_tag, read_metrics, unseen_tags
+from registry.lineage import MODEL_TAG, lineage_tags
+from registry.parameters import RegisterParameters
+from registry.served_pipeline import log_pipeline
+from stage.errors import InputError
+from stage.files import folder_sha256, json_sha256
+from stage.parameters import load_section, read_parameters
+from stage.workspace import Workspace
+from training.tracking import experiment_id, flattened
+
+_PICTURES = {".png", ".webp", ".jpg"}
+_LONGEST_PARAMETER = 500
+
+
+def register(parameters: RegisterParameters, workspace: Workspace) -> ModelVersion:
+    """Register the workspace's pipeline with its evaluation, and make it the challenger unless it is the champion.
+
+    Args:
+        parameters: the registered model's name.
+        workspace: whose pipeline and evaluation.
+
+    Returns:
+        MLflow's version, new or the one that exists; give its `version` to `promote`.
+
+    Raises:
+        InputError: when the pipeline or its evaluation is missing, or MLflow refuses.
+    """
+    if not (workspace.model / "model_index.json").is_file():
+        raise InputError(f"no trained pipeline in {workspace.model}", "run viewforge train")
+    metrics = read_metrics(workspace.evaluation / METRICS_FILE)
+    tags = _version_tags(workspace, metrics)
+    with open_registry(workspace) as client:
+        _ensure_model(client, parameters.model_name)
+        version = _existing(client, parameters.model_name, tags)
+        if version is None:
+            version = _new_version(client, parameters.model_name, workspace, metrics, tags)
+        number = str(version.version)
+        if holders(client, parameters.model_name).get(CHAMPION) != number:
+            client.set_registered_model_alias(parameters.model_name, CHALLENGER, number)
+        return client.get_model_version(parameters.model_name, number)
+
+
+def _version_tags(workspace: Workspace, metrics: Mapping[str, Any]) -> dict[str, str]:
+    return {
+        MODEL_TAG: folder_sha256(workspace.model),
+        "evaluation.sha256": json_sha256(metrics),
+        "evaluation.data_sha256": metrics["data_sha256"],
+        "evaluation.metrics": metrics_tag(metrics),
+        **unseen_tags(metrics),
+        **lineage_tags(workspace),
+    }
+
+
+def _ensure_model(client: MlflowClient, name: str) -> None:
+    try:
+        client.create_registered_model(name, description="Novel views of an object from one picture (viewforge).")
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _existing(client: MlflowClient, name: str, tags: Mapping[str, str]) -> ModelVersion | None:
+    """The newest version with these weights and these figures."""
+    keys = (MODEL_TAG, "evaluation.sha256")
+    found = client.search_model_versions(f"name = '{name}' and tags.`{MODEL_TAG}` = '{tags[MODEL_TAG]}'")
+    same = [version for version in found if all(version.tags.get(key) == tags[key] for key in keys)]
+    return max(same, key=lambda version: int(version.version), default=None)
+
+
+def _new_version(
+    client: MlflowClient, name: str, workspace: Workspace, metrics: Mapping[str, Any], tags: dict[str, str]
+) -> ModelVersion:
+    """Log pipeline, figures and pictures to the training run; tags come with the version, so it is whole or absent."""
+    sampling = load_section(workspace.parameters, "evaluate", EvaluateParameters)
+    run_id = _training_run(client, tags[MODEL_TAG]) or _substitute_run(client, workspace, tags[MODEL_TAG])
+    before = client.get_run(run_id).info
+    # Nested, since the caller may have a run of its own open.
+    with mlflow.start_run(run_id=run_id, nested=True):
+        model_id = log_pipeline(workspace, sampling)
+        mlflow.log_metrics(finite_figures(metrics), step=0, model_id=model_id)
+        for path in _report_files(workspace.evaluation):
+            mlflow.log_artifact(str(path), artifact_path="evaluation")
+    if before.end_time:
+        # Reopening the run must not make its training look longer.
+        client.set_terminated(run_id, before.status, before.end_time)
+    return client.create_model_version(name, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id)
+
+
+def _training_run(client: MlflowClient, model_sha256: str) -> str | None:
+    """The newest run whose weights have this hash."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments(ViewType.ACTIVE_ONLY)]
+    found = client.search_runs(
+        experiments, f"tags.`{MODEL_TAG}` = '{model_sha256}'", order_by=["attributes.start_time DESC"], max_results=1
+    )
+    return str(found[0].info.run_id) if found else None
+
+
+def _substitute_run(client: MlflowClient, workspace: Workspace, model_sha256: str) -> str:
+    """A run for weights whose training this MLflow has not seen: from a cache, or from another machine."""
+    tags = {MODEL_TAG: model_sha256, "viewforge.substitute": "no training run with these weights is known here"}
+    run_id = str(client.create_run(experiment_id(workspace), run_name="registered", tags=tags).info.run_id)
+    for key, value in flattened(read_parameters(workspace.parameters)).items():
+        client.log_param(run_id, key, str(value)[:_LONGEST_PARAMETER])
+    return run_id
+
+
+def _report_files(evaluation: Path) -> list[Path]:
+    """The figures and the pictures of the evaluation."""
+    return sorted(p for p in evaluation.rglob("*") if p.name == METRICS_FILE or p.suffix in _PICTURES)

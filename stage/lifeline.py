@@ -1,0 +1,76 @@
+"""Processes that do not outlive the one that started them, and stages that do not run twice at once.
+
+`python -m stage.lifeline PROGRAM …` becomes PROGRAM, to be killed when its parent dies: a pipeline that is killed leaves no
+trainer on the GPU and no renderer writing into the folder that the next attempt works in.
+"""
+
+import ctypes
+import fcntl
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from stage.errors import ViewforgeError
+from stage.workspace import Workspace
+
+_PR_SET_PDEATHSIG = 1
+_PATIENCE_SECONDS = 15.0
+
+
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when its parent dies; the request survives exec. Nothing on other systems."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def tied(command: list[str]) -> list[str]:
+    """The command, tied to the life of the process that starts it."""
+    return [sys.executable, "-m", "stage.lifeline", *command]
+
+
+@contextmanager
+def exclusive(workspace: Workspace, stage: str) -> Iterator[None]:
+    """Hold the workspace's lock of one stage; the lock goes with the process, however that ends.
+
+    Raises:
+        ViewforgeError: when another process holds it for longer than a dying one takes.
+    """
+    path: Path = workspace.scratch / "locks" / stage
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as stream:
+        _acquire(stream.fileno(), path, stage)
+        stream.truncate(0)
+        stream.write(str(os.getpid()))
+        stream.flush()
+        yield
+
+
+def _acquire(descriptor: int, path: Path, stage: str) -> None:
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                holder = path.read_text() or "unknown"
+                raise ViewforgeError(
+                    f"the stage {stage} is already running in {path.parents[2]} (process {holder})",
+                    "wait for it or end it",
+                ) from None
+            time.sleep(0.2)
+        else:
+            return
+
+
+def main() -> None:
+    """Become the program on the command line."""
+    die_with_parent()
+    os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 - that is what this module is for
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,22 @@
+"""Telemetry of every library off, and their caches inside the workspace, before any of them is imported."""
+
+import os
+
+from stage.workspace import Workspace
+
+_OFF = {
+    "DO_NOT_TRACK": "1",
+    "DVC_NO_ANALYTICS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
+    # A first start on a slow disk runs its database migrations for longer than the default of 20 s.
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
+}
+
+
+def quiet(workspace: Workspace) -> None:
+    """Set the environment variables that are not set already."""
+    for name, value in {**_OFF, "PREFECT_HOME": str(workspace.root.resolve() / ".prefect")}.items():
+        os.environ.setdefault(name, value)

@@ -1,0 +1,64 @@
+"""Zero-1-to-3 as the training engine sees it: one module whose forward pass is the loss, and how its result is saved."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from systems.zero123.loss import Draws, TrainingBatch, draw, training_loss
+from systems.zero123.modules import Zero123Modules, build_modules
+from systems.zero123.parameters import Zero123Parameters
+from systems.zero123.pipeline import Zero123Pipeline, load_pipeline
+
+
+class Zero123Training(nn.Module):
+    """The trainable system; its forward pass returns the loss, so that distributed wrappers see every gradient.
+
+    Args:
+        parameters: modules and diffusion.
+        seed: of new weights.
+        image_size: width and height of the training pictures, pixels.
+    """
+
+    def __init__(self, parameters: Zero123Parameters, seed: int, image_size: int) -> None:
+        super().__init__()
+        self._dropout = parameters.dropout
+        parts = (
+            load_pipeline(Path(parameters.pretrained)) if parameters.pretrained else build_modules(parameters, seed)
+        )
+        self.unet, self.cc_projection = parts.unet, parts.cc_projection
+        self.image_encoder, self.vae = parts.image_encoder, parts.vae
+        self.scheduler = parts.scheduler
+        self.vae.requires_grad_(False)
+        self.image_encoder.requires_grad_(parameters.image_encoder.train)
+        self.latent_shape = self._latent_shape(image_size)
+
+    def forward(self, batch: TrainingBatch, draws: Draws) -> Float[Tensor, ""]:
+        """The loss of a batch."""
+        return training_loss(self.system, batch, draws, self._dropout)
+
+    @property
+    def system(self) -> Zero123Modules:
+        """The parts of the system."""
+        return Zero123Modules(self.unet, self.cc_projection, self.image_encoder, self.vae, self.scheduler)
+
+    def draw(self, seeds: Sequence[int]) -> Draws:
+        """The random numbers of a batch, one seed a sample."""
+        return draw(seeds, self.latent_shape, self.scheduler.config.num_train_timesteps)
+
+    def fast_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters that learn faster: those of `cc_projection` (ddpm.py, lines 1411–1416)."""
+        return self.cc_projection.parameters()
+
+    def save(self, folder: Path) -> None:
+        """Write the system as a diffusers pipeline folder with safetensors."""
+        self.unet.register_to_config(sample_size=self.latent_shape[-1])
+        pipeline = Zero123Pipeline(self.unet, self.cc_projection, self.image_encoder, self.vae, self.scheduler)
+        pipeline.save_pretrained(folder, safe_serialization=True)
+
+    @torch.no_grad()
+    def _latent_shape(self, image_size: int) -> tuple[int, ...]:
+        latent = self.vae.encode(torch.zeros(1, 3, image_size, image_size)).latent_dist.mode()
+        return tuple(latent.shape[1:])

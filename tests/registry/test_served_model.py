@@ -1,0 +1,105 @@
+"""The champion as others load it: through MLflow, by its alias."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+import torch
+from mlflow.exceptions import MlflowException
+
+from registry.parameters import RegisterParameters
+from registry.register import register
+from stage.workspace import Workspace
+from systems.zero123.pipeline import Zero123Pipeline
+
+URI = f"models:/{RegisterParameters().model_name}@champion"
+POSES = np.array([[0, 0, 1, 0], [0.2, 0.5, 0.8, 0.1]], np.float32)
+IMAGE = np.random.default_rng(0).random((1, 16, 16, 3), np.float32)
+
+
+@pytest.fixture
+def served(champion: Workspace) -> Any:
+    return mlflow.pyfunc.load_model(URI)
+
+
+def test_it_gives_the_pipelines_own_samples(served: Any, pipeline_folder: Path):
+    sampled = served.predict({"image": IMAGE, "poses": POSES}, params={"seed": 5})
+    pipeline = Zero123Pipeline.from_pretrained(pipeline_folder)
+    images = torch.from_numpy(np.repeat(IMAGE, 2, axis=0)).movedim(-1, 1) * 2 - 1
+    # As params.yaml says the evaluation samples.
+    expected = pipeline(
+        images,
+        torch.from_numpy(POSES),
+        num_inference_steps=3,
+        guidance_scale=2.0,
+        eta=1.0,
+        generator=torch.Generator().manual_seed(5),
+    ).images
+    assert (sampled.shape, sampled.dtype) == ((2, 16, 16, 3), np.float32)
+    np.testing.assert_array_equal(sampled, expected.movedim(1, -1).numpy())
+
+
+def test_parameters_change_the_samples_and_the_seed_repeats_them(served: Any):
+    given = {"image": IMAGE, "poses": POSES}
+    one, same, other = (served.predict(given, params={"seed": seed}) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(one, same)
+    assert np.abs(one - other).max() > 0.01
+    assert np.abs(one - served.predict(given, params={"seed": 1, "num_inference_steps": 1})).max() > 0.01
+
+
+def test_the_signature_refuses_other_shapes_and_types(served: Any):
+    for image, poses in (
+        (IMAGE[0], POSES),
+        (IMAGE, POSES[:, :3]),
+        (IMAGE[:, :8], POSES),
+        (IMAGE.astype(float), POSES),
+    ):
+        with pytest.raises(MlflowException, match=r"does not match expected (shape|dtype)"):
+            served.predict({"image": image, "poses": poses})
+
+
+def test_what_a_signature_cannot_say_is_said_by_the_model(served: Any):
+    model = served.unwrap_python_model()
+    nan = np.where(IMAGE > 0.5, np.float32("nan"), IMAGE)
+    cases: list[tuple[Any, str]] = [
+        ({"image": IMAGE * 3, "poses": POSES}, r"give sRGB in \[0, 1\]"),
+        ({"image": nan, "poses": POSES}, r"values reach from nan"),
+        ({"image": IMAGE, "poses": np.zeros((257, 4), np.float32)}, "257 poses: give 1 to 256"),
+        ({"image": IMAGE, "poses": POSES[:0]}, "0 poses"),
+        ({"image": IMAGE, "poses": POSES[0]}, r"poses of shape \(4,\)"),
+        ({"image": IMAGE, "poses": POSES + np.float32("inf")}, "finite"),
+        ({"image": np.repeat(IMAGE, 3, axis=0), "poses": POSES}, "3 images for 2 poses"),
+        ({"image": IMAGE[0], "poses": POSES}, r"image has shape \(16, 16, 3\)"),
+        ({"image": IMAGE[:, :15], "poses": POSES}, "sides must be multiples of 4"),
+        ({"image": IMAGE}, "lacks poses"),
+        (IMAGE, "give a dict"),
+    ]
+    for given, message in cases:
+        with pytest.raises(ValueError, match=message):
+            model.predict(None, given)
+    with pytest.raises(ValueError, match="num_inference_steps = 0"):
+        model.predict(None, {"image": IMAGE, "poses": POSES}, {"num_inference_steps": 0})
+
+
+def test_it_loads_where_viewforge_is_not_installed(workspace: Workspace, tmp_path: Path):
+    version = register(RegisterParameters(), workspace)
+    script = tmp_path / "client.py"
+    script.write_text(
+        f"""
+import sys
+import mlflow, numpy as np
+sys.meta_path[:] = [finder for finder in sys.meta_path if "__editable__" not in repr(finder)]
+model = mlflow.pyfunc.load_model("models:/{version.name}/{version.version}")
+import systems
+assert "artifacts" in systems.__file__, systems.__file__
+given = {{"image": np.ones((1, 16, 16, 3), "float32"), "poses": np.array([[0, 0, 1, 0]], "float32")}}
+assert model.predict(given).shape == (1, 16, 16, 3)
+"""
+    )
+    answer = subprocess.run([sys.executable, "-P", script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert answer.returncode == 0, answer.stderr
+    assert "UserWarning" not in answer.stderr
