@@ -11,6 +11,8 @@ from stage.files import file_sha256
 from stage.workspace import Workspace
 
 FILE_TYPES = ("glb", "gltf", "obj", "stl", "ply", "fbx")
+# Their buffers, materials and textures are files of their own: the same bytes may be another object.
+_WITH_COMPANIONS = ("gltf", "obj")
 
 
 def source_root(parameters: CatalogParameters, workspace: Workspace) -> Path:
@@ -34,7 +36,7 @@ def folder_assets(parameters: CatalogParameters, workspace: Workspace) -> list[A
     """A row for each asset file below the folder, in order of path; a second copy of the same bytes is left out.
 
     Raises:
-        InputError: when the folder is missing or holds no asset.
+        InputError: when the folder is missing or holds no asset, or a file's name is not UTF-8.
     """
     root = source_root(parameters, workspace)
     files = sorted(p for p in root.rglob("*") if p.is_file() and p.suffix.lower().lstrip(".") in FILE_TYPES)
@@ -45,8 +47,18 @@ def folder_assets(parameters: CatalogParameters, workspace: Workspace) -> list[A
 
 def _asset(path: Path, root: Path, parameters: CatalogParameters, workspace: Workspace) -> Asset:
     name = path.relative_to(root).as_posix()
+    if not _is_utf8(name):
+        raise InputError(f"the name of {name!r} in {root} is not UTF-8", "rename it")
     file_type = path.suffix.lower().lstrip(".")
     return file_asset(uid_of(name), "folder", path, parameters, workspace, title=name, file_type=file_type)
+
+
+def _is_utf8(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def file_asset(
@@ -96,6 +108,6 @@ def _without_copies(assets: list[Asset]) -> list[Asset]:
     first: dict[str, str] = {}
     kept = []
     for asset in assets:
-        original = first.setdefault(asset.sha256, asset.title)
+        original = asset.title if asset.file_type in _WITH_COMPANIONS else first.setdefault(asset.sha256, asset.title)
         kept.append(asset if original == asset.title else asset.excluded(f"same bytes as {original}"))
     return kept

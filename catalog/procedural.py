@@ -4,6 +4,7 @@ Each object is made by a worker process into `scratch/catalog/<uid[:2]>/<uid>/as
 """
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,9 @@ def _fingerprint(object_seed: int) -> str:
 
 def _job(uid: str, seed: int, root: Path) -> Job:
     output = object_folder(root, uid) / "asset.glb"
-    output.parent.mkdir(parents=True, exist_ok=True)
+    # What a killed worker left there would get into the packs.
+    shutil.rmtree(output.parent, ignore_errors=True)
+    output.parent.mkdir(parents=True)
     return Job(uid, {"uid": uid, "seed": derive_seed(seed, uid, "procedural"), "output": str(output)})
 
 

@@ -62,15 +62,15 @@ def read_table(path: Path) -> list[Asset]:
     """The rows of a catalogue.
 
     Raises:
-        InputError: when there is none or it is no parquet.
+        InputError: when there is none, it is no parquet or has other columns.
     """
     try:
-        frame = pd.read_parquet(path)
+        rows = pd.read_parquet(path).to_dict("records")
+        return [Asset(**{**row, "tags": tuple(row["tags"])}) for row in rows]  # type: ignore[arg-type]
     except FileNotFoundError:
         raise InputError(f"no catalogue {path}", "run viewforge catalog first") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path} is damaged: {error}", "run viewforge catalog again") from None
-    return [Asset(**{**row, "tags": tuple(row["tags"])}) for row in frame.to_dict("records")]  # type: ignore[arg-type]
 
 
 def selected_assets(workspace: Workspace) -> list[Asset]:

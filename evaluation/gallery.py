@@ -34,7 +34,7 @@ class GalleryItem:
     condition: Float[np.ndarray, "h w 3"]
     targets: Float[np.ndarray, "t h w 3"]
     predictions: Float[np.ndarray, "t h w 3"]
-    azimuths_deg: tuple[int, ...]
+    azimuths_deg: tuple[float, ...]
 
 
 def gallery_item(views: ObjectViews, predictions: Float[np.ndarray, "t h w 3"], scores: ObjectScores) -> GalleryItem:
@@ -51,7 +51,7 @@ def gallery_item(views: ObjectViews, predictions: Float[np.ndarray, "t h w 3"], 
         condition=views.condition,
         targets=views.targets[shown],
         predictions=predictions[shown],
-        azimuths_deg=tuple(round(float(turn)) % 360 for turn in turns[shown]),
+        azimuths_deg=tuple(round(float(turn), 1) % 360 for turn in turns[shown]),
     )
 
 
@@ -89,7 +89,7 @@ def _block(item: GalleryItem) -> Image.Image:
         for column, picture in enumerate(pictures):
             block.paste(_tile(picture), (left + column * (side + _GAP), top + row * (side + _GAP)))
     for column, azimuth in enumerate(item.azimuths_deg):
-        draw.text((left + column * (side + _GAP), _LINE + 4), f"+{azimuth}°", fill=_FAINT, font=_font(12))
+        draw.text((left + column * (side + _GAP), _LINE + 4), f"+{azimuth:g}°", fill=_FAINT, font=_font(12))
     return block
 
 

@@ -31,13 +31,17 @@ def sentences(metrics: dict[str, Any], table: pd.DataFrame) -> list[str]:
         metrics: content of `metrics.json`.
         table: `per_object.parquet`.
     """
-    gap = metrics["training"]["model"]["psnr"] - metrics["unseen"]["model"]["psnr"]
-    if abs(gap) < EQUAL_DB:
-        generalisation = "It does as well on unseen objects as on objects it was trained on."
-    else:
-        word = "lower" if gap > 0 else "higher"
-        generalisation = f"Its PSNR is {abs(gap):.2f} dB {word} on unseen objects than on objects it was trained on."
-    return [_subset_sentence(metrics, table, name) for name in ("unseen", "training")] + [generalisation]
+    return [_subset_sentence(metrics, table, name) for name in ("unseen", "training")] + [_generalisation(metrics)]
+
+
+def _generalisation(metrics: dict[str, Any]) -> str:
+    """How far unseen objects lie behind training objects, beside how much harder they are for a constant answer."""
+    gaps = {m: metrics["unseen"][m]["psnr"] - metrics["training"][m]["psnr"] for m in ("model", "mean_image")}
+    words = {method: f"{abs(gap):.2f} dB {'higher' if gap > 0 else 'lower'}" for method, gap in gaps.items()}
+    return (
+        f"The model's PSNR is {words['model']} on unseen than on training objects; "
+        f"that of the mean training image, which shows how hard the objects are, is {words['mean_image']}."
+    )
 
 
 def _subset_sentence(metrics: dict[str, Any], table: pd.DataFrame, subset: str) -> str:

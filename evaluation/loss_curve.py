@@ -14,14 +14,14 @@ from markupsafe import Markup
 from stage.errors import InputError
 
 _WIDTH, _HEIGHT = 860.0, 300.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 14.0, 12.0, 40.0
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58.0, 28.0, 12.0, 40.0
 # More points than pixels only make the file larger.
 _MAX_POINTS = 1000
 
 
 @dataclass(frozen=True)
 class Curve:
-    """Loss by step: as logged, and smoothed by an exponential mean over about a twentieth of the run."""
+    """Loss by step: as logged, and smoothed: an exponential mean of its logarithm."""
 
     steps: Float[np.ndarray, " n"]
     loss: Float[np.ndarray, " n"]
@@ -45,7 +45,8 @@ def read_loss(path: Path) -> Curve | None:
     table = table[np.isfinite(table["loss"]) & (table["loss"] > 0)]
     if table.empty:
         return None
-    smooth = table["loss"].ewm(span=max(2, len(table) // 20)).mean()
+    # The mean of the logarithm follows the fall of the first steps; a plain mean would drag them along.
+    smooth = np.exp(np.log(table["loss"]).ewm(span=max(2, len(table) // 40)).mean())
     return Curve(table["step"].to_numpy(), table["loss"].to_numpy(), smooth.to_numpy())
 
 

@@ -1,6 +1,8 @@
 """The stage graph and what is stale in it, as DVC knows them: `dvc.yaml` is the only list of stages."""
 
 import logging
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -47,12 +49,17 @@ def stale_stages(root: Path) -> dict[str, list[str]]:
     }
 
 
-def _opened(root: Path) -> Repo:
+@contextmanager
+def _opened(root: Path) -> Iterator[Repo]:
+    """The workspace's DVC repository, from inside: DVC names stages relative to the current folder."""
     logging.getLogger("dvc").setLevel(logging.ERROR)
-    try:
-        return Repo(str(root.resolve()))
-    except DvcException as error:
-        raise InputError(f"{root} is no DVC workspace: {error}", "run viewforge run, which makes one") from None
+    with chdir(root):
+        try:
+            repo = Repo()
+        except DvcException as error:
+            raise InputError(f"{root} is no DVC workspace: {error}", "run viewforge run, which makes one") from None
+        with repo:
+            yield repo
 
 
 def _reasons(changes: list[Any]) -> list[str]:

@@ -7,6 +7,7 @@ such a task's processes die with a cancelled run. Prefect is ephemeral by defaul
 `PREFECT_API_URL` is set.
 """
 
+import logging
 import os
 import time
 from pathlib import Path
@@ -34,6 +35,21 @@ def refuse_recursion() -> None:
     """
     if stage := os.environ.get("DVC_STAGE"):
         raise ViewforgeError(f"the pipeline cannot run inside its own stage {stage}", "call the stage's command there")
+
+
+class _OneLine(logging.Filter):
+    """Drops the traceback of an error that is meant for the user: the command line says it in one line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the record, without its traceback."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ViewforgeError) and "VIEWFORGE_VERBOSE" not in os.environ:
+            record.exc_info = None
+        return True
+
+
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(_OneLine())
 
 
 @flow(name="pipeline", flow_run_name="{workspace}", validate_parameters=False)

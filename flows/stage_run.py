@@ -24,6 +24,8 @@ from stage.progress import PROGRESS_VARIABLE
 
 _MESSAGE = re.compile(r"^viewforge: (.*)$")
 _TICK_SECONDS = 0.5
+# Lines as they are written, and no bars of the libraries among them.
+_PLAIN = {"PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}
 
 
 class StageRunError(ViewforgeError):
@@ -86,7 +88,7 @@ def _process(root: Path, stage: str, progress: str) -> Iterator["subprocess.Pope
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        env={**os.environ, PROGRESS_VARIABLE: progress, "PATH": _path_with_scripts()},
+        env={**os.environ, **_PLAIN, PROGRESS_VARIABLE: progress, "PATH": _path_with_scripts()},
     )
     try:
         yield process

@@ -141,7 +141,7 @@ def _other_data(metrics: Mapping[str, Any], champion_metrics: Mapping[str, Any])
     ours, theirs = (str(m.get("data_sha256"))[:12] for m in (metrics, champion_metrics))
     return (
         f"the champion was evaluated on other data ({theirs}) than this model ({ours}), so their figures do not compare; "
-        "evaluate the champion on this data and promote that version first, or promote with an override"
+        "evaluate the champion on this data and register it again, promote that version with an override, then this one"
     )
 
 

@@ -98,8 +98,8 @@ class LocalExecutor:
         while len(workers) < wanted:
             workers.append(Worker.start(handler, self.parameters.threads_per_worker()))
         for worker in workers:
-            if pending and worker.idle:
-                worker.assign(*pending.popleft())
+            if pending and worker.idle and worker.assign(*pending[0]):
+                pending.popleft()
 
     def _ready(self, workers: list[Worker]) -> list[Worker]:
         """Workers that have something to say, have died, or are past a limit; waits a moment for the first."""
@@ -155,7 +155,7 @@ class LocalExecutor:
         return f"used more than {self.parameters.memory_limit_gib:g} GiB"
 
     def _death(self, worker: Worker) -> dict[str, Any]:
-        if not worker.job:
+        if not worker.was_ready:
             raise StageFailedError(
                 f"a worker for {worker.handler} could not start: {worker.last_line()}", "see --verbose"
             )

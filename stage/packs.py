@@ -29,6 +29,8 @@ def pack_of(uid: str, count: int) -> int:
 def write_packs(root: Path, uids: Iterable[str], target: Path, count: int) -> list[Path]:
     """Write the folders of the given objects as `pack-00000.tar` … in `target`; the same files give the same bytes.
 
+    Packs from before that none of the objects belongs to are removed.
+
     Args:
         root: folder of loose object folders.
         uids: objects to pack.
@@ -45,6 +47,8 @@ def write_packs(root: Path, uids: Iterable[str], target: Path, count: int) -> li
             for uid in group:
                 _add_folder(archive, root, object_folder(root, uid))
         written.append(path)
+    for path in set(target.glob("pack-*.tar")) - set(written):
+        path.unlink()
     return written
 
 
@@ -76,11 +80,14 @@ def _unpack(path: Path, root: Path, uids: set[str]) -> set[str]:
     """Unpack the wanted objects of one pack; each folder appears whole or not at all."""
     found: set[str] = set()
     staging = root / f".{path.name}.tmp"
+    shutil.rmtree(staging, ignore_errors=True)
     try:
-        with tarfile.open(path) as archive:
+        # Without the colon it would also try every compression, and name each in several lines.
+        with tarfile.open(path, "r:") as archive:
             wanted = [m for m in archive.getmembers() if m.name.split("/")[1] in uids]
             archive.extractall(staging, wanted, filter="data")
     except (tarfile.TarError, IndexError) as error:
+        shutil.rmtree(staging, ignore_errors=True)
         raise InputError(f"{path} is damaged: {error}", "restore it with dvc pull, or run its stage again") from None
     for folder in sorted(staging.glob("*/*")):
         final = object_folder(root, folder.name)

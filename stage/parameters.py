@@ -36,8 +36,8 @@ def read_parameters(path: Path) -> dict[str, Any]:
         raise InputError(
             f"no parameter file {path}", "run in a viewforge workspace or name a file with --params"
         ) from None
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{path} is not YAML: {str(error).splitlines()[0]}", "mend the file") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParameterError(f"{path} is not YAML: {_in_one_line(error)}", "mend the file") from None
     if not isinstance(values, dict):
         raise ParameterError(f"{path} holds no mapping of sections", "compare it with the repository's params.yaml")
     return values
@@ -45,7 +45,8 @@ def read_parameters(path: Path) -> dict[str, Any]:
 
 def load_section(path: Path, section: str, model: type[ModelType]) -> ModelType:
     """One section of the parameter file as its typed model."""
-    return validated(model, read_parameters(path).get(section) or {}, place=f"{path}: {section}")
+    values = read_parameters(path).get(section)
+    return validated(model, {} if values is None else values, place=f"{path}: {section}")
 
 
 def load_seed(path: Path) -> int:
@@ -94,21 +95,30 @@ def overridden(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, 
     """A copy of `values` with `section.key=value` assignments applied; the values are read as YAML.
 
     Raises:
-        ParameterError: when an assignment has no `=`.
+        ParameterError: when an assignment has no `=`, an empty name, a value that is no YAML or a parent that is no section.
     """
     result: dict[str, Any] = yaml.safe_load(yaml.safe_dump(values))
     for assignment in assignments:
         path, separator, text = assignment.partition("=")
-        if not separator:
-            raise ParameterError(f"cannot read the assignment {assignment!r}", "write it as section.key=value")
         *parents, leaf = path.strip().split(".")
+        if not separator or not all((*parents, leaf)):
+            raise ParameterError(f"cannot read the assignment {assignment!r}", "write it as section.key=value")
         target = result
         for parent in parents:
-            target = target.setdefault(parent, {})
+            if target.get(parent) is None:
+                target[parent] = {}
+            target = target[parent]
             if not isinstance(target, dict):
                 raise ParameterError(f"{assignment!r}: {parent} is no section", "write it as section.key=value")
-        target[leaf] = yaml.safe_load(text)
+        try:
+            target[leaf] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ParameterError(f"{assignment!r}: {_in_one_line(error)}", "quote the value as YAML") from None
     return result
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
 
 
 def merged(base: dict[str, Any], override: dict[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class Worker:
         self._jobs, self.answers = process.stdin, process.stdout
         self.job: Job | None = None
         self.alive, self.jobs_done, self.peak_memory = True, 0, 0
-        self._is_ready = self._ended = False
+        self.was_ready = self._ended = False
         self._buffer = b""
         self._attempt = 0
         self._started = self._stderr_start = 0.0
@@ -52,8 +52,8 @@ class Worker:
 
     @property
     def idle(self) -> bool:
-        """Whether the worker waits for a job."""
-        return self.alive and self._is_ready and self.job is None
+        """Whether the worker waits for a job; one that died after its last answer does not."""
+        return self.alive and self.was_ready and self.job is None and self.process.poll() is None
 
     @property
     def ended(self) -> bool:
@@ -65,16 +65,17 @@ class Worker:
         """Wall-clock seconds since the current job was given out."""
         return time.monotonic() - self._started
 
-    def assign(self, job: "Job", attempt: int) -> None:
-        """Send a job. A worker that died in the meantime is found out when its answer is awaited."""
-        self.job, self._attempt = job, attempt
+    def assign(self, job: "Job", attempt: int) -> bool:
+        """Send a job; False when the worker has died and never got it."""
         self._started, self.peak_memory = time.monotonic(), 0
         self._stderr_start = os.fstat(self._stderr.fileno()).st_size
         try:
             self._jobs.write(json.dumps(job.payload).encode() + b"\n")
             self._jobs.flush()
         except BrokenPipeError:
-            self._ended = True
+            return False
+        self.job, self._attempt = job, attempt
+        return True
 
     def measure(self) -> None:
         """Note the resident memory of the worker and its children."""
@@ -99,7 +100,7 @@ class Worker:
         self._buffer = rest
         answer = json.loads(line)
         if "ready" in answer:
-            self._is_ready = True
+            self.was_ready = True
             return None
         return answer
 

@@ -69,7 +69,7 @@ def _has_gpu() -> bool:
 def _environment(parameters: TrainParameters) -> dict[str, str]:
     """Threads: the cores shared out to the processes; idle ones sleep, so that a busy machine slows us only in proportion."""
     threads = max(1, len(os.sched_getaffinity(0)) // parameters.launch.processes)
-    return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", "TOKENIZERS_PARALLELISM": "false"}
+    return {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive", "TQDM_DISABLE": "1"}
 
 
 def _relay(process: "subprocess.Popen[str]") -> deque[str]:

@@ -34,6 +34,9 @@ def condition_latent(vae: Autoencoder, images: Float[Tensor, "b 3 h w"]) -> Floa
     return vae.encode(images).latent_dist.mode()
 
 
-def target_latent(vae: Autoencoder, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c y x"]:
-    """Latent of the target view: a posterior sample times the VAE's scaling factor."""
-    return vae.encode(images).latent_dist.sample() * vae.config.scaling_factor
+def target_latent(
+    vae: Autoencoder, images: Float[Tensor, "b 3 h w"], noise: Float[Tensor, "b c y x"]
+) -> Float[Tensor, "b c y x"]:
+    """Latent of the target view: the posterior's sample that the noise picks, times the VAE's scaling factor."""
+    posterior = vae.encode(images).latent_dist
+    return (posterior.mode() + posterior.std * noise) * vae.config.scaling_factor

@@ -30,15 +30,21 @@ class TrainingBatch:
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of a batch: noise, timesteps in [0, T), and one uniform number a sample for the dropout."""
+    """The random numbers of a batch.
+
+    Noise, timesteps in [0, T), one uniform number a sample for the dropout, and the noise of the VAE's posterior.
+    """
 
     noise: Float[Tensor, "b c y x"]
     timesteps: Int[Tensor, " b"]
     uniform: Float[Tensor, " b"]
+    posterior: Float[Tensor, "b c y x"]
 
     def to(self, device: torch.device) -> "Draws":
         """The same numbers on a device."""
-        return Draws(self.noise.to(device), self.timesteps.to(device), self.uniform.to(device))
+        return Draws(
+            self.noise.to(device), self.timesteps.to(device), self.uniform.to(device), self.posterior.to(device)
+        )
 
 
 def batch_from_views(
@@ -69,6 +75,7 @@ def draw(seeds: Sequence[int], latent_shape: tuple[int, ...], timesteps: int) ->
         noise=torch.stack([torch.randn(latent_shape, generator=g) for g in generators]),
         timesteps=torch.stack([torch.randint(0, timesteps, (), generator=g) for g in generators]),
         uniform=torch.stack([torch.rand((), generator=g) for g in generators]),
+        posterior=torch.stack([torch.randn(latent_shape, generator=g) for g in generators]),
     )
 
 
@@ -84,7 +91,7 @@ def training_loss(modules: Zero123Modules, batch: TrainingBatch, draws: Draws, d
         draws: the batch's random numbers.
         dropout: u of `dropout_masks`.
     """
-    latent = target_latent(modules.vae, batch.target)
+    latent = target_latent(modules.vae, batch.target, draws.posterior)
     keep_embedding, keep_latent = dropout_masks(draws.uniform, dropout)
     embedding = embed_images(modules.image_encoder, batch.condition) * keep_embedding[:, None]
     condition = condition_latent(modules.vae, batch.condition) * keep_latent[:, None, None, None]

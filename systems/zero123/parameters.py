@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from stage.parameters import Parameters
 
@@ -16,6 +16,8 @@ class UNetParameters(Parameters):
     """Residual blocks per resolution; published: 2."""
     attention_heads: int = Field(default=4, ge=1)
     """Heads of every attention layer; published: 8."""
+    norm_groups: int = Field(default=8, ge=1)
+    """Groups of the group normalisation; published: 32. Two channels a group, as 32 of 64 would be, lose an image's colour."""
     last_block_attention: bool = True
     """Whether the lowest resolution attends; published: no."""
 
@@ -67,3 +69,10 @@ class Zero123Parameters(Parameters):
     """Rescale the schedule to end in pure noise, as a short training on simple images needs; published: no."""
     dropout: float = Field(default=0.05, ge=0, le=0.33)
     """u of the conditioning dropout: 5 % each for embedding, latent and both at 0.05."""
+
+    @field_validator("zero_terminal_snr")
+    @classmethod
+    def _has_a_signal_to_predict(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and info.data.get("prediction_type") == "epsilon":
+            raise ValueError("from pure noise the prediction type epsilon tells nothing of the image")
+        return value

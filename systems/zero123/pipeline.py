@@ -11,8 +11,8 @@ import torch
 from diffusers import DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
 from diffusers.utils import BaseOutput
 from jaxtyping import Float
-from safetensors import SafetensorError
-from torch import Generator, Tensor
+from safetensors import SafetensorError, safe_open
+from torch import Generator, Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from stage.errors import InputError
@@ -30,11 +30,28 @@ def load_pipeline(folder: Path) -> "Zero123Pipeline":
     if not (folder / "model_index.json").is_file():
         raise InputError(f"{folder} is no diffusers pipeline", "run viewforge train, or name a folder that is one")
     try:
-        return Zero123Pipeline.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, SafetensorError) as error:
+        pipeline = Zero123Pipeline.from_pretrained(folder, local_files_only=True)
+        absent = _absent_weights(pipeline, folder)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"{folder} cannot be loaded: {str(error).splitlines()[0]}", "restore it with dvc pull"
         ) from None
+    if absent:
+        raise InputError(f"{folder} lacks the weights {absent[0]}", "restore it with dvc pull")
+    return pipeline
+
+
+def _absent_weights(pipeline: "Zero123Pipeline", folder: Path) -> list[str]:
+    """Weights that no file of the folder holds: the libraries draw them at random and only log it."""
+    absent = []
+    for name, module in pipeline.components.items():
+        if isinstance(module, nn.Module):
+            stored: set[str] = set()
+            for path in (folder / name).glob("*.safetensors"):
+                with safe_open(path, framework="pt") as weights:
+                    stored.update(weights.keys())
+            absent += [f"{name}.{key}" for key in sorted(module.state_dict().keys() - stored)]
+    return absent
 
 
 @dataclass
@@ -71,9 +88,13 @@ class Zero123Pipeline(DiffusionPipeline):
     @property
     def image_size(self) -> int:
         """Width and height of the images that the pipeline was trained on, pixels."""
+        return int(self.unet.config.sample_size * self._factor)
+
+    @property
+    def _factor(self) -> int:
+        """Pixels per latent, along a side."""
         blocks = getattr(self.vae.config, "block_out_channels", None)
-        factor = 2 ** (len(blocks) - 1) if blocks else self.vae.config.factor
-        return int(self.unet.config.sample_size * factor)
+        return int(2 ** (len(blocks) - 1) if blocks else self.vae.config.factor)
 
     @torch.no_grad()
     def __call__(
@@ -139,6 +160,10 @@ class Zero123Pipeline(DiffusionPipeline):
     def _check(self, images: Tensor, poses: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != 3:
             raise InputError(f"images have shape {tuple(images.shape)}", "give (n, 3, height, width)")
+        if images.shape[2] % self._factor or images.shape[3] % self._factor:
+            raise InputError(
+                f"images have shape {tuple(images.shape)}", f"make height and width multiples of {self._factor} pixels"
+            )
         if tuple(poses.shape) != (len(images), POSE_DIMENSIONS):
             raise InputError(
                 f"poses have shape {tuple(poses.shape)} for {len(images)} images",

@@ -48,6 +48,8 @@ class SpaceToDepth(ModelMixin, ConfigMixin):
 class _Point:
     """A distribution with all its mass on one latent."""
 
+    std = 0.0
+
     def __init__(self, latents: Float[Tensor, "b c h w"]) -> None:
         self._latents = latents
 

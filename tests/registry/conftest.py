@@ -3,11 +3,12 @@
 import json
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import mlflow
 import pytest
 import torch
 from mlflow.tracking import MlflowClient
@@ -88,8 +89,9 @@ def _database(workspace: Workspace) -> Path:
 
 
 def _isolate(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> None:
-    # Set, not deleted: MLflow exports the variable itself, and only what was set here is restored.
+    # Both: what an earlier test told MLflow counts for more than the variable, and MLflow exports the variable itself.
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{_database(workspace)}")
+    mlflow.set_tracking_uri(f"sqlite:///{_database(workspace)}")
     # Loading a served model puts its code at the head of the path.
     monkeypatch.setattr(sys, "path", list(sys.path))
 
@@ -97,11 +99,12 @@ def _isolate(monkeypatch: pytest.MonkeyPatch, workspace: Workspace) -> None:
 @pytest.fixture
 def workspace(
     tmp_path: Path, pipeline_folder: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch
-) -> Workspace:
+) -> Iterator[Workspace]:
     """A workspace in which everything up to evaluation has been run."""
     workspace = _made(tmp_path / "workspace", pipeline_folder, empty_database)
     _isolate(monkeypatch, workspace)
-    return workspace
+    yield workspace
+    mlflow.set_tracking_uri(None)
 
 
 def _finish(workspace: Workspace, fingerprint: str = "first", **figures: Any) -> None:

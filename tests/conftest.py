@@ -1,0 +1,87 @@
+"""What several rooms' tests share: the real assets, the command line as a subprocess, and the smallest whole pipeline."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parents[1]
+# Idle threads sleep: suites run beside other work on few cores.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+# The whole pipeline at its smallest: eight objects, 16-pixel pictures, a dozen steps. Seed 3 has a held-out object among them.
+TINY = {
+    "seed": 3,
+    "catalog.objects": 8,
+    "catalog.split.test": 0.3,
+    "render.views": 4,
+    "render.resolution": 16,
+    "render.quality.samples": 2,
+    "splatter.max_objects": 1,
+    "splatter.resolution": 32,
+    "splatter.check_views": 1,
+    "splatter.quality.samples": 2,
+    "train.steps": 12,
+    "train.batch_size": 4,
+    "train.checkpoint_every": 4,
+    "train.zero123.unet.block_channels": [32, 32],
+    "train.zero123.autoencoder.factor": 4,
+    "train.zero123.image_encoder.image_size": 32,
+    "train.zero123.image_encoder.hidden_size": 32,
+    "train.zero123.image_encoder.embedding_dim": 32,
+    "evaluate.views": 4,
+    "evaluate.training_objects": 2,
+    "evaluate.inference_steps": 2,
+    "evaluate.quality.samples": 2,
+}
+
+Viewforge = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def assignments(values: dict[str, object]) -> list[str]:
+    """`--set` options of parameters."""
+    return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture(scope="session")
+def shared_assets() -> Path:
+    """The folder of real and broken 3D files; tests that need it skip where it is absent."""
+    root = Path(os.environ.get("VIEWFORGE_SHARED", PROJECT.parent / "shared")) / "assets"
+    if not root.is_dir():
+        pytest.skip(f"no real assets in {root}; set VIEWFORGE_SHARED to the folder that holds them")
+    return root
+
+
+@pytest.fixture(scope="session")
+def program_environment() -> dict[str, str]:
+    """The environment of subprocesses: this interpreter's commands first, no server of the outside."""
+    kept = {key: value for key, value in os.environ.items() if key not in {"PREFECT_API_URL", "MLFLOW_TRACKING_URI"}}
+    return {**kept, "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]]), "COLUMNS": "200"}
+
+
+@pytest.fixture(scope="session")
+def viewforge(program_environment: dict[str, str]) -> Viewforge:
+    """Runs `viewforge ARGUMENTS` in a folder, the project's own by default."""
+
+    def run(*arguments: str | Path, cwd: Path = PROJECT, timeout: float = 280) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            [sys.executable, "-m", "cli.main", *map(str, arguments)],
+            cwd=cwd,
+            env=program_environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def tiny_parameters() -> dict[str, object]:
+    """Parameters of the smallest whole pipeline."""
+    return dict(TINY)

@@ -1,0 +1,119 @@
+"""A workspace with a real catalogue table, shards written by the project's own writer, and a made-up evaluation."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from blender_render.rendered_object import RenderJob, write_cameras
+from catalog.table import Asset, write_table
+from evaluation.scores import ObjectScores, per_object_table, summary
+from geometry.cameras import Intrinsics, look_at_origin
+from stage.files import write_json
+from stage.packs import object_folder, write_packs
+from stage.workspace import Workspace
+from training.data.writer import ShardParameters, write_shards
+
+SIZE, VIEWS = 16, 3
+
+
+def asset(uid: str, split: str, sha256: str = "") -> Asset:
+    return Asset(
+        uid=uid,
+        source="folder",
+        path=f"objects/{uid}.glb",
+        sha256=sha256 or f"sha of {uid}",
+        bytes=1,
+        file_type="glb",
+        up_axis="Y",
+        licence="CC0-1.0",
+        author="a",
+        title=f"object {uid}",
+        tags=(),
+        split=split,
+        selected=True,
+        reason="",
+    )
+
+
+def render(workspace: Workspace, uid: str) -> np.ndarray:
+    """Random pictures with alpha in the layout of rendered objects."""
+    folder = object_folder(workspace.scratch / "renders", uid)
+    folder.mkdir(parents=True)
+    pictures = np.random.default_rng(int(uid, 16)).integers(0, 256, (VIEWS, SIZE, SIZE, 4), dtype=np.uint8)
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / f"{number:03d}.png")
+    cameras = [look_at_origin(1.0, 0.5 * number, 1.6).tolist() for number in range(VIEWS)]
+    intrinsics = Intrinsics.from_fov(0.8, SIZE).__dict__
+    nothing = dict.fromkeys(RenderJob.__dataclass_fields__)
+    write_cameras(folder, RenderJob(**{**nothing, "cameras": cameras, "intrinsics": intrinsics}))
+    return pictures
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """Three training objects and one test object, catalogued and in shards."""
+    workspace = Workspace(tmp_path)
+    assets = [asset("a1", "train"), asset("a2", "train"), asset("a3", "train"), asset("b1", "test")]
+    write_table(workspace.catalog / "catalog.parquet", assets)
+    for item in assets:
+        render(workspace, item.uid)
+    write_packs(workspace.scratch / "renders", [a.uid for a in assets], workspace.renders, 1)
+    rows = [
+        {
+            "uid": a.uid,
+            "title": a.title,
+            "complete": True,
+            "fingerprint": "f",
+            "failure": "",
+            "message": "",
+            "warnings": "",
+        }
+        for a in assets
+    ]
+    pd.DataFrame(rows).to_parquet(workspace.renders / "objects.parquet")
+    write_shards(ShardParameters(), workspace)
+    return workspace
+
+
+def object_scores(uid: str, subset: str, model: float, copied: float, mean: float) -> ObjectScores:
+    figures = {"model": model, "copy_input": copied, "mean_image": mean}
+    return ObjectScores(uid, f"title <{uid}>", subset, {m: {"psnr": v, "ssim": v / 40} for m, v in figures.items()})
+
+
+@pytest.fixture
+def evaluated(workspace: Workspace) -> Workspace:
+    """The workspace with an evaluation whose figures are known: unseen 18 against 16 and 19, training 22 against 16 and 17."""
+    unseen = [object_scores("b1", "unseen", 16.0, 17.0, 19.0), object_scores("b2", "unseen", 20.0, 15.0, 19.0)]
+    training = [object_scores("a1", "training", 22.0, 16.0, 17.0)]
+    folder = workspace.evaluation
+    folder.mkdir(parents=True)
+    metrics = {
+        "protocol": "syncdreamer",
+        "source": "heldout",
+        "objects": 3,
+        "views": 16,
+        "data_sha256": "0123456789abcdef",
+        "unseen": summary(unseen),
+        "training": summary(training),
+        "unseen_objects": 2,
+        "training_objects": 1,
+        "lpips": "not available: the package lpips is not installed",
+    }
+    problem = {
+        "stage": "evaluate, unseen",
+        "uid": "c1",
+        "title": "broken",
+        "consequence": "quarantined",
+        "what": "parse: no <glTF>",
+    }
+    settings = {"eta": 0.0, "guidance_scale": 1.0, "inference_steps": 20, "resolution": SIZE}
+    details = {"settings": settings, "problems": [problem], "gallery_objects": {"unseen": 2, "training": 1}}
+    write_json(folder / "metrics.json", metrics)
+    write_json(folder / "details.json", details)
+    per_object_table([*unseen, *training]).to_parquet(folder / "per_object.parquet", index=False)
+    for name in ("contact_sheet", "gallery_unseen", "gallery_training"):
+        Image.new("RGB", (4, 4), (255, 0, 0)).save(folder / f"{name}.png")
+    return workspace

@@ -1,0 +1,172 @@
+"""The stage from end to end on rendered objects and a tiny pipeline with random weights."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from blender_render.parameters import QualityParameters, RenderParameters
+from blender_render.render import render
+from catalog.build import build_catalog
+from catalog.parameters import CatalogParameters
+from catalog.split import SplitParameters
+from evaluation.evaluate import evaluate
+from evaluation.parameters import EvaluateParameters
+from evaluation.protocol import ObjectViews
+from evaluation.sampling import load_pipeline, predict
+from stage.errors import InputError, ParameterError
+from stage.executor import ExecutorParameters
+from stage.files import folder_sha256
+from stage.parameters import validated
+from stage.workspace import Workspace
+from systems.zero123.modules import build_modules
+from systems.zero123.parameters import (
+    AutoencoderParameters,
+    ImageEncoderParameters,
+    UNetParameters,
+    Zero123Parameters,
+)
+from systems.zero123.pipeline import Zero123Pipeline
+from training.data.writer import ShardParameters, write_shards
+
+EXECUTOR = ExecutorParameters(workers=1)
+QUALITY = QualityParameters(samples=1, denoise=False, device="cpu")
+PARAMETERS = EvaluateParameters(
+    views=4, inference_steps=2, training_objects=1, quality=QUALITY, executor=EXECUTOR, batch_size=2
+)
+OUTPUTS = {
+    "metrics.json",
+    "details.json",
+    "per_object.parquet",
+    "gallery_unseen.png",
+    "gallery_training.png",
+    "contact_sheet.png",
+    "report.html",
+}
+# Under this seed one of two objects falls into each half.
+SEED = 0
+
+
+def save_pipeline(folder: Path) -> None:
+    parameters = Zero123Parameters(
+        unet=UNetParameters(block_channels=(32, 32), attention_heads=2),
+        autoencoder=AutoencoderParameters(factor=4),
+        image_encoder=ImageEncoderParameters(image_size=16, hidden_size=16, layers=1, heads=2, embedding_dim=16),
+    )
+    m = build_modules(parameters, 0)
+    Zero123Pipeline(m.unet, m.cc_projection, m.image_encoder, m.vae, m.scheduler).save_pretrained(folder)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Two rendered procedural objects of 16 pixels, one held out, in shards, with a pipeline."""
+    workspace = Workspace(tmp_path_factory.mktemp("workspace"))
+    split = SplitParameters(val=0.0, test=0.5)
+    build_catalog(CatalogParameters(objects=2, split=split, executor=EXECUTOR), SEED, workspace)
+    render(RenderParameters(views=4, resolution=16, quality=QUALITY, executor=EXECUTOR), SEED, workspace)
+    write_shards(ShardParameters(), workspace)
+    save_pipeline(workspace.model)
+    return workspace
+
+
+@pytest.fixture(scope="module")
+def metrics(trained: Workspace) -> dict[str, Any]:
+    return evaluate(PARAMETERS, SEED, trained)
+
+
+def numbers(value: Any) -> list[float]:
+    if isinstance(value, dict):
+        return [number for item in value.values() for number in numbers(item)]
+    return [value] if isinstance(value, int | float) else []
+
+
+def test_the_stage_writes_its_outputs_and_nothing_else(trained: Workspace, metrics: dict[str, Any]) -> None:
+    assert {path.name for path in trained.evaluation.iterdir()} == OUTPUTS
+    assert json.loads((trained.evaluation / "metrics.json").read_text()) == metrics
+    assert metrics["unseen_objects"] == metrics["training_objects"] == 1
+    assert metrics["views"] == 4
+    assert all(math.isfinite(number) for number in numbers(metrics))
+    for subset in ("unseen", "training"):
+        assert set(metrics[subset]) == {"model", "copy_input", "mean_image"}
+    for name in ("gallery_unseen.png", "gallery_training.png", "contact_sheet.png"):
+        with Image.open(trained.evaluation / name) as image:
+            assert min(image.size) > 90
+
+
+def test_the_table_has_the_figures_that_the_metrics_are_means_of(trained: Workspace, metrics: dict[str, Any]) -> None:
+    table = pd.read_parquet(trained.evaluation / "per_object.parquet")
+    assert list(table.columns)[:6] == ["uid", "title", "subset", "method", "psnr", "ssim"]
+    for (subset, method), group in table.groupby(["subset", "method"]):
+        assert metrics[subset][method]["psnr"] == pytest.approx(group["psnr"].mean(), abs=1e-4)
+
+
+def test_random_weights_do_not_look_better_than_the_mean_image(metrics: dict[str, Any]) -> None:
+    assert metrics["unseen"]["model"]["psnr"] < metrics["unseen"]["mean_image"]["psnr"]
+
+
+def test_a_second_run_from_nothing_has_the_same_bytes(trained: Workspace, metrics: dict[str, Any]) -> None:
+    before = folder_sha256(trained.evaluation)
+    shutil.rmtree(trained.evaluation)
+    shutil.rmtree(trained.scratch / "evaluation")
+    assert evaluate(PARAMETERS, SEED, trained) == metrics
+    assert folder_sha256(trained.evaluation) == before
+
+
+def test_an_object_alone_equals_the_object_among_others(trained: Workspace) -> None:
+    from catalog.table import read_table
+
+    first, second = read_table(trained.catalog / "catalog.parquet")
+    pictures = np.random.default_rng(0).random((4, 16, 16, 3)).astype(np.float32)
+    c2w = np.stack([np.diag([1.0, 1.0, 1.0, 1.0])] * 4)
+    c2w[:, :3, 3] = [[1.5, 0, 0], [0, 1.5, 0], [-1.5, 0, 0], [0, -1.5, 0.1]]
+    pipeline = load_pipeline(trained.model)
+    alone = predict(pipeline, ObjectViews(first, pictures, c2w), PARAMETERS, SEED)
+    other = predict(pipeline, ObjectViews(second, pictures, c2w), PARAMETERS, SEED)
+    assert np.array_equal(predict(pipeline, ObjectViews(first, pictures, c2w), PARAMETERS, SEED), alone)
+    assert not np.array_equal(other, alone)
+    assert alone.shape == (3, 16, 16, 3)
+    assert 0 <= alone.min() <= alone.max() <= 1
+
+
+def test_scanned_objects_are_evaluated_and_a_missing_texture_is_listed(
+    trained: Workspace, shared_assets: Path, tmp_path: Path
+) -> None:
+    workspace = Workspace(tmp_path / "copy")
+    shutil.copytree(trained.root, workspace.root)
+    scans = workspace.root / "inputs" / "gso"
+    shutil.copytree(
+        shared_assets / "gso" / "CHICKEN_NESTING", scans / "CHICKEN_NESTING", copy_function=shutil.copyfile
+    )
+    (scans / "Broken" / "meshes").mkdir(parents=True)
+    (scans / "Broken" / "meshes" / "model.obj").write_text("this is no mesh")
+    figures = evaluate(PARAMETERS.model_copy(update={"source": "gso"}), SEED, workspace)
+    assert figures["source"] == "gso"
+    assert figures["unseen_objects"] == 1
+    report = (workspace.evaluation / "report.html").read_text()
+    problems = json.loads((workspace.evaluation / "details.json").read_text())["problems"]
+    assert {(p["title"], p["consequence"]) for p in problems} == {
+        ("Broken", "quarantined"),
+        ("CHICKEN_NESTING", "used"),
+    }
+    assert all(problem["what"] in report for problem in problems)
+    assert any("missing texture: texture.png" in problem["what"] for problem in problems)
+
+
+def test_a_workspace_without_a_model_says_what_to_run(workspace: Workspace) -> None:
+    with pytest.raises(InputError, match=r"no trained pipeline .*; run viewforge train first"):
+        evaluate(EvaluateParameters(), SEED, workspace)
+    workspace.model.mkdir(parents=True)
+    (workspace.model / "model_index.json").write_text("{")
+    with pytest.raises(InputError, match=r"does not load: .*; run viewforge train again"):
+        evaluate(EvaluateParameters(), SEED, workspace)
+
+
+def test_an_unknown_parameter_names_the_nearest() -> None:
+    with pytest.raises(ParameterError, match="did you mean inference_steps"):
+        validated(EvaluateParameters, {"inference_step": 3}, "params.yaml: evaluate")

@@ -1,0 +1,210 @@
+"""The executor with real worker processes: whatever a worker does, each object has one outcome and the others theirs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from stage.errors import StageFailedError
+from stage.executor import ExecutorParameters, Job, LocalExecutor
+from stage.failures import FailureClass, Outcome
+
+HERE = Path(__file__).resolve().parent
+
+
+@pytest.fixture(autouse=True)
+def _importable_handlers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(HERE))
+
+
+def run(handler: str, payloads: list[dict[str, Any]], **limits: Any) -> dict[str, Outcome]:
+    """Outcomes by uid; the uid of the n-th job is "object n" and its value n."""
+    jobs = [Job(f"object {number}", {"value": number, **payload}) for number, payload in enumerate(payloads)]
+    outcomes = list(LocalExecutor(ExecutorParameters(**limits)).run(f"worker_handlers:{handler}", jobs))
+    assert sorted(o.uid for o in outcomes) == sorted(job.uid for job in jobs), "one outcome an object"
+    return {outcome.uid: outcome for outcome in outcomes}
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 10.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody has collected yet counts as ended."""
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def test_every_job_gets_its_own_answer() -> None:
+    outcomes = run("echo", [{}] * 7, workers=2)
+    assert all(outcome.ok and outcome.attempt == 1 for outcome in outcomes.values())
+    assert [outcomes[f"object {number}"].result["echo"] for number in range(7)] == list(range(7))
+    assert len({outcome.result["pid"] for outcome in outcomes.values()}) <= 2
+
+
+def test_no_jobs_start_no_workers() -> None:
+    assert run("module_that_is_nowhere:nothing", []) == {}
+
+
+def test_what_a_handler_prints_does_not_break_the_protocol() -> None:
+    outcomes = run("talk", [{}] * 3, workers=1)
+    assert [outcomes[f"object {number}"].result["echo"] for number in range(3)] == [0, 1, 2]
+
+
+def test_an_object_is_refused_with_the_class_that_the_handler_gives() -> None:
+    outcomes = run("act", [{"do": "refuse", "failure": "DEGENERATE"}, {}], workers=1)
+    refused = outcomes["object 0"]
+    assert (refused.failure, refused.message) == (FailureClass.DEGENERATE, "an object that cannot be used")
+    assert refused.attempt == 1, "a permanent failure is not tried again"
+    assert outcomes["object 1"].ok
+
+
+def test_an_unexpected_exception_is_an_error_with_its_trace_and_what_was_printed() -> None:
+    failed = run("act", [{"do": "raise"}], workers=1, attempts=1)["object 0"]
+    assert failed.failure is FailureClass.ERROR
+    assert failed.message == "0"
+    assert "what Blender said before" in failed.stderr_tail
+    assert "KeyError" in failed.stderr_tail
+
+
+def test_the_tail_of_standard_error_is_of_the_object_alone() -> None:
+    outcomes = run("act", [{"do": "raise"}, {"do": "refuse", "failure": "EMPTY"}], workers=1, attempts=1)
+    assert "what Blender said before" not in outcomes["object 1"].stderr_tail
+
+
+def test_python_out_of_memory_is_out_of_memory() -> None:
+    outcome = run("act", [{"do": "out of Python's memory"}], workers=1, attempts=1)["object 0"]
+    assert outcome.failure is FailureClass.OUT_OF_MEMORY
+
+
+@pytest.mark.parametrize(("death", "named"), [("segfault", "SIGSEGV"), ("kill", "SIGKILL"), ("exit", "exit status 0")])
+def test_a_crash_is_charged_to_its_object_alone(death: str, named: str) -> None:
+    outcomes = run("act", [{}, {"do": death}, {}, {}], workers=2, attempts=1)
+    crashed = outcomes.pop("object 1")
+    assert crashed.failure is FailureClass.CRASH
+    assert named in crashed.message
+    assert all(outcome.ok for outcome in outcomes.values())
+
+
+def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path) -> None:
+    outcome = run("act", [{"do": "fail once", "marker": str(tmp_path / "marker")}], workers=1)["object 0"]
+    assert outcome.ok
+    assert outcome.attempt == 2
+
+
+def test_a_failure_that_stays_is_reported_with_its_last_attempt() -> None:
+    outcome = run("act", [{"do": "kill"}], workers=1, attempts=2)["object 0"]
+    assert (outcome.failure, outcome.attempt) == (FailureClass.CRASH, 2)
+
+
+def test_a_worker_that_dies_after_its_answer_harms_no_other_object() -> None:
+    """Blender may crash late: the object was done, and the next one must not be charged."""
+    jobs = [Job("late crash", {"value": 0, "do": "die after answering"}), Job("next", {"value": 1})]
+    outcomes = []
+    for outcome in LocalExecutor(ExecutorParameters(workers=1, attempts=1)).run("worker_handlers:act", jobs):
+        outcomes.append((outcome.uid, outcome.failure))
+        time.sleep(0.5)  # noqa: the worker dies while nobody looks
+    assert outcomes == [("late crash", None), ("next", None)]
+
+
+def test_an_idle_worker_that_dies_does_not_end_the_stage() -> None:
+    # The first waits until the second has gone to the other worker.
+    late_crash = {"do": "die after answering", "seconds": 0.6}
+    outcomes = run("act", [late_crash, {"do": "wait", "seconds": 1.5}], workers=2, attempts=1)
+    assert all(outcome.ok for outcome in outcomes.values())
+
+
+def test_past_the_time_limit_the_whole_process_group_is_killed(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    outcome = run("sleep_with_child", [{"pids": str(pids)}], workers=1, attempts=1, timeout_seconds=1.0)["object 0"]
+    assert outcome.failure is FailureClass.TIMEOUT
+    assert "1 s" in outcome.message
+    worker, grandchild = (int(pid) for pid in pids.read_text().split())
+    assert eventually(lambda: gone(worker) and gone(grandchild))
+
+
+def test_a_slow_object_does_not_hold_up_its_neighbours() -> None:
+    slow = {"do": "wait", "seconds": 60}
+    outcomes = run("act", [slow, {}, {}, {}], workers=2, attempts=1, timeout_seconds=1.5)
+    assert outcomes.pop("object 0").failure is FailureClass.TIMEOUT
+    assert all(outcome.ok for outcome in outcomes.values())
+
+
+def test_past_the_memory_limit_the_worker_is_killed() -> None:
+    outcomes = run("act", [{"do": "grow", "mebibytes": 200}, {}], workers=1, attempts=1, memory_limit_gib=0.1)
+    assert outcomes["object 0"].failure is FailureClass.OUT_OF_MEMORY
+    assert outcomes["object 0"].peak_memory_bytes > 0.1 * 2**30
+    assert "0.1 GiB" in outcomes["object 0"].message
+    assert outcomes["object 1"].ok
+
+
+def test_workers_are_replaced_after_their_share_of_objects() -> None:
+    outcomes = run("echo", [{}] * 6, workers=1, recycle_after=2)
+    served = [outcomes[f"object {number}"].result["pid"] for number in range(6)]
+    assert all(served.count(pid) == 2 for pid in served)
+
+
+@pytest.mark.parametrize("name", ["ENOSPC", "EFBIG", "EDQUOT"])
+def test_a_full_disk_ends_the_stage_instead_of_failing_every_object(name: str) -> None:
+    with pytest.raises(StageFailedError, match="no space left on the disk.*finished objects are kept"):
+        run("act", [{"do": "fill the disk", "errno": name}] * 3, workers=2)
+
+
+def test_a_worker_that_cannot_start_ends_the_stage_with_its_reason() -> None:
+    jobs = [Job("object", {})]
+    with pytest.raises(StageFailedError, match="could not start: ModuleNotFoundError.*no_such_module"):
+        list(LocalExecutor(ExecutorParameters(workers=1)).run("no_such_module:function", jobs))
+
+
+def test_workers_end_when_nobody_asks_for_more_outcomes() -> None:
+    jobs = [Job(f"{number}", {"value": number}) for number in range(4)]
+    outcomes = LocalExecutor(ExecutorParameters(workers=1)).run("worker_handlers:echo", jobs)
+    worker = next(outcomes).result["pid"]
+    outcomes.close()  # type: ignore[attr-defined]
+    assert gone(worker)
+
+
+def test_the_cores_are_shared_out_between_the_workers() -> None:
+    parameters = ExecutorParameters(workers=1)
+    outcome = run("threads", [{}], workers=1)["object 0"]
+    assert set(outcome.result.values()) == {str(parameters.threads_per_worker())}
+    assert parameters.threads_per_worker() == len(os.sched_getaffinity(0))
+    assert ExecutorParameters(workers=1000).threads_per_worker() == 1
+    assert ExecutorParameters().worker_count() == len(os.sched_getaffinity(0))
+
+
+_SUPERVISOR = """
+import sys
+from stage.executor import ExecutorParameters, Job, LocalExecutor
+job = Job("object", {"pids": sys.argv[1]})
+list(LocalExecutor(ExecutorParameters(workers=1)).run("worker_handlers:sleep_with_child", [job]))
+"""
+
+
+def test_workers_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    pids = tmp_path / "pids"
+    supervisor = subprocess.Popen([sys.executable, "-c", _SUPERVISOR, str(pids)])
+    try:
+        assert eventually(pids.exists)
+    finally:
+        supervisor.send_signal(signal.SIGKILL)
+        supervisor.wait()
+    worker, grandchild = (int(pid) for pid in pids.read_text().split())
+    try:
+        assert eventually(lambda: gone(worker))
+    finally:
+        os.kill(grandchild, signal.SIGKILL)

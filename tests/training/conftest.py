@@ -1,0 +1,166 @@
+"""Rendered objects without Blender: boxes with coloured faces, ray-cast in numpy, laid out as the render stage does."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import yaml
+from mlflow.tracking import MlflowClient
+from PIL import Image
+
+from blender_render.protocols import cameras
+from blender_render.rendered_object import RenderJob, write_cameras
+from catalog.table import Asset, write_table
+from geometry.cameras import Intrinsics, opencv_from_opengl
+from stage.packs import object_folder
+from stage.seeds import generator
+from stage.workspace import Workspace
+from training.data.writer import ShardParameters, write_shards
+
+SIZE = 16
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+def cast_box(c2w: np.ndarray, camera: Intrinsics, half: np.ndarray, colours: np.ndarray) -> np.ndarray:
+    """RGBA of an axis-aligned box around the origin, each of its six faces in its own colour."""
+    axes = opencv_from_opengl(c2w)
+    rows, columns = np.mgrid[: camera.height, : camera.width] + 0.5
+    x, y = (columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy
+    rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ axes[:3, :3].T
+    with np.errstate(divide="ignore"):
+        crossings = (np.stack([-half, half])[:, None, None] - axes[:3, 3]) / rays
+    near, far = crossings.min(axis=0), crossings.max(axis=0)
+    hit = near.max(axis=-1) < far.min(axis=-1)
+    axis = near.argmax(axis=-1)
+    positive = np.take_along_axis(rays, axis[..., None], axis=-1)[..., 0] < 0
+    rgb = np.where(hit[..., None], colours[2 * axis + positive], 0)
+    return np.concatenate([rgb, 255 * hit[..., None]], axis=-1).astype(np.uint8)
+
+
+def render_box(folder: Path, uid: str, views: int) -> None:
+    """One rendered object: pictures and cameras."""
+    shape = generator(0, uid, "shape")
+    half, colours = shape.uniform(0.2, 0.5, 3), shape.integers(0, 256, (6, 3))
+    protocol = cameras("zero123", generator(0, uid, "cameras"), views, SIZE)
+    folder.mkdir(parents=True)
+    for number, view in enumerate(protocol):
+        picture = cast_box(view.c2w, view.intrinsics, half, colours)
+        Image.fromarray(picture).save(folder / f"{number:03d}.png")
+        # The render stage's other pictures, which must not end up in shards.
+        Image.fromarray(picture).save(folder / f"{number:03d}_normal.png")
+    empty: dict[str, Any] = dict.fromkeys(RenderJob.__dataclass_fields__)
+    matrices = [view.c2w.tolist() for view in protocol]
+    write_cameras(folder, RenderJob(**{**empty, "cameras": matrices, "intrinsics": vars(protocol[0].intrinsics)}))
+
+
+def _asset(uid: str, split: str) -> Asset:
+    return Asset(
+        uid=uid,
+        source="folder",
+        path=f"{uid}.glb",
+        sha256=uid,
+        bytes=1,
+        file_type="glb",
+        up_axis="Y",
+        licence="CC0-1.0",
+        author="",
+        title=uid,
+        tags=(),
+        split=split,
+        selected=True,
+        reason="",
+    )
+
+
+RenderBoxes = Callable[..., Workspace]
+
+
+@pytest.fixture(scope="session")
+def render_boxes() -> RenderBoxes:
+    """Make a workspace whose catalogue holds boxes, `train=4, val=1` of them, all rendered."""
+
+    def rendered(root: Path, views: int = 4, **counts: int) -> Workspace:
+        workspace = Workspace(root)
+        assets = [
+            _asset(f"{number:02d}{split}", split)
+            for split, count in (counts or {"train": 4}).items()
+            for number in range(count)
+        ]
+        for asset in assets:
+            render_box(object_folder(workspace.scratch / "renders", asset.uid), asset.uid, views)
+        write_table(workspace.catalog / "catalog.parquet", assets)
+        workspace.renders.mkdir(parents=True)
+        rows = [{"uid": asset.uid, "complete": True, "fingerprint": f"of {asset.uid}"} for asset in assets]
+        pd.DataFrame(rows).to_parquet(workspace.renders / "objects.parquet")
+        return workspace
+
+    return rendered
+
+
+@pytest.fixture(scope="session")
+def sharded(render_boxes: RenderBoxes, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """Shards of six training objects, two of val and one of test. Read only."""
+    workspace = render_boxes(tmp_path_factory.mktemp("sharded") / "workspace", train=6, val=2, test=1)
+    write_shards(ShardParameters(), workspace)
+    return workspace
+
+
+@pytest.fixture(scope="session")
+def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables in SQLite, made once: making them takes seconds, copying them none."""
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
+
+
+TRAIN: dict[str, Any] = {
+    "steps": 12,
+    "batch_size": 4,
+    "checkpoint_every": 4,
+    "log_every": 3,
+    "zero123": {
+        "unet": {"block_channels": [32, 32], "attention_heads": 2},
+        "autoencoder": {"factor": 4, "scaling_factor": 0.3},
+        "image_encoder": {
+            "image_size": 16,
+            "patch_size": 8,
+            "hidden_size": 16,
+            "layers": 1,
+            "heads": 2,
+            "embedding_dim": 16,
+        },
+    },
+    "optimizer": {"learning_rate": 0.001, "warmup_steps": 4},
+}
+
+Trainable = Callable[..., Workspace]
+
+
+@pytest.fixture
+def trainable(sharded: Workspace, _empty_database: Path, tmp_path: Path) -> Trainable:
+    """Make a workspace with shards and the parameters of a tiny training; keywords replace keys of `train`."""
+
+    def made(name: str = "workspace", **changes: Any) -> Workspace:
+        workspace = Workspace(tmp_path / name)
+        shutil.copytree(sharded.shards, workspace.shards)
+        workspace.mlflow.mkdir()
+        shutil.copy(_empty_database, workspace.mlflow / "mlflow.db")
+        workspace.parameters.write_text(yaml.safe_dump({"seed": 7, "train": {**TRAIN, **changes}}))
+        return workspace
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny_train() -> dict[str, Any]:
+    """The section `train` of a tiny training."""
+    return TRAIN
