@@ -15,8 +15,8 @@ from stage.failures import FailureClass, ObjectFailedError
 FILE_TYPES = ("glb", "gltf", "obj", "stl", "ply", "fbx")
 _GLB_MAGIC = b"glTF"
 _JSON_CHUNK = 0x4E4F534A
-# Blender's OBJ importer reads such a coordinate as 0.
-_NOT_FINITE = re.compile(rb"^v\s[^\n]*\b(nan|inf)", re.MULTILINE | re.IGNORECASE)
+# Blender's OBJ importer reads such a coordinate as 0. What follows a # is a comment.
+_NOT_FINITE = re.compile(rb"^v\s[^\n#]*\b(nan|inf)", re.MULTILINE | re.IGNORECASE)
 
 
 def check_asset(path: Path) -> None:
@@ -42,7 +42,7 @@ def _gltf_json(path: Path) -> dict[str, Any]:
         data = _glb_json_chunk(data, path.name)
     try:
         document = json.loads(data)
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise ObjectFailedError(FailureClass.PARSE, f"{path.name} holds no glTF JSON: {error}") from None
     if not isinstance(document, dict):
         raise ObjectFailedError(FailureClass.PARSE, f"{path.name} holds no glTF object")
@@ -62,7 +62,8 @@ def _glb_json_chunk(data: bytes, name: str) -> bytes:
 
 
 def _uris(document: dict[str, Any]) -> list[str]:
-    items = [item for key in ("buffers", "images") for item in document.get(key) or []]
+    lists = [document.get(key) for key in ("buffers", "images")]
+    items = [item for entries in lists if isinstance(entries, list) for item in entries]
     return [item["uri"] for item in items if isinstance(item, dict) and isinstance(item.get("uri"), str)]
 
 
@@ -70,6 +71,10 @@ def _check_uri(uri: str, asset: Path) -> None:
     """Data URIs are fine; anything else must be a relative path that stays below the asset's folder."""
     if uri.startswith("data:"):
         return
-    target = (asset.parent / unquote(uri)).resolve()
-    if urlparse(uri).scheme or not target.is_relative_to(asset.parent.resolve()):
-        raise ObjectFailedError(FailureClass.UNSAFE, f"{asset.name} refers to {uri}, outside its folder")
+    try:
+        target = (asset.parent / unquote(uri)).resolve()
+        elsewhere = bool(urlparse(uri).scheme) or not target.is_relative_to(asset.parent.resolve())
+    except ValueError as error:
+        raise ObjectFailedError(FailureClass.PARSE, f"{asset.name} refers to {uri!r}: {error}") from None
+    if elsewhere:
+        raise ObjectFailedError(FailureClass.UNSAFE, f"{asset.name} refers to {uri!r}, outside its folder")

@@ -35,7 +35,7 @@ def import_asset(path: Path, up_axis: str) -> list[str]:
     try:
         _importer(path, up_axis)
     except RuntimeError as error:
-        raise ObjectFailedError(FailureClass.PARSE, _first_line(error)) from None
+        raise ObjectFailedError(FailureClass.PARSE, _cause(error)) from None
     _remove_lights_and_cameras()
     if not any(obj.type == "MESH" and len(obj.data.polygons) for obj in bpy.data.objects):
         raise ObjectFailedError(FailureClass.EMPTY, f"{path.name} holds no faces")
@@ -64,9 +64,11 @@ def _importer(path: Path, up_axis: str) -> None:
             raise ObjectFailedError(FailureClass.PARSE, f"no importer for {suffix} files")
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else repr(error)
+def _cause(error: BaseException) -> str:
+    """The last line that says what happened; an importer's trace ends with where Blender called it."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    causes = [line for line in lines if line and not line.startswith("Location:")]
+    return causes[-1] if causes else repr(error)
 
 
 def _remove_lights_and_cameras() -> None:

@@ -84,7 +84,7 @@ class Batch:
                 continue
             failed.pop(row["uid"], None)
             failure = FailureClass(row.pop("failure")) if row["failure"] else None
-            if failure and not failure.transient:
+            if failure and failure.lasting:
                 failed[row["uid"]] = Outcome(failure=failure, result={}, **row)
         return failed
 

@@ -17,8 +17,9 @@ from stage.seeds import derive_seed, generator
 from stage.workspace import Workspace
 
 _HANDLER = "blender_render.worker:render_object"
-# The modules that decide a rendering's bytes; supervision and bookkeeping do not.
+# The modules that decide a rendering's bytes, or that there is none; supervision and bookkeeping do not.
 RENDER_CODE = (
+    "blender_render.asset_check",
     "blender_render.asset_import",
     "blender_render.passes",
     "blender_render.protocols",

@@ -75,7 +75,10 @@ def write_cameras(folder: Path, job: RenderJob) -> None:
 
 def is_complete(folder: Path, fingerprint: str) -> bool:
     """Whether the folder, which appears whole or not at all, is of just this input, these parameters and this code."""
-    return (folder / "record.json").is_file() and bool(read_record(folder)["fingerprint"] == fingerprint)
+    try:
+        return bool(read_record(folder).get("fingerprint") == fingerprint)
+    except InputError:
+        return False
 
 
 def read_record(folder: Path) -> dict[str, Any]:

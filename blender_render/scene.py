@@ -10,8 +10,9 @@ from typing import Any
 
 import bpy
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from mathutils import Matrix
+from PIL import Image
 
 from blender_render.parameters import QualityParameters
 from stage.failures import FailureClass, ObjectFailedError
@@ -70,19 +71,27 @@ def _measure() -> tuple[Float[np.ndarray, "3"], Float[np.ndarray, "3"], MeshStat
     boxes, vertices, faces = [], 0, 0
     for instance in depsgraph.object_instances:
         obj = instance.object
-        if obj.type != "MESH" or not len(obj.data.vertices) or (not instance.is_instance and obj.hide_render):
+        if obj.type != "MESH" or not len(obj.data.polygons) or (not instance.is_instance and obj.hide_render):
             continue
         points = np.empty(3 * len(obj.data.vertices), dtype=np.float32)
         obj.data.vertices.foreach_get("co", points)
         matrix = np.array(instance.matrix_world)
-        world = points.reshape(-1, 3).astype(np.float64) @ matrix[:3, :3].T + matrix[:3, 3]
+        seen = points.reshape(-1, 3)[_used_vertices(obj.data)].astype(np.float64)
+        world = seen @ matrix[:3, :3].T + matrix[:3, 3]
         boxes.append((world.min(axis=0), world.max(axis=0)))
-        vertices, faces = vertices + len(world), faces + len(obj.data.polygons)
+        vertices, faces = vertices + len(obj.data.vertices), faces + len(obj.data.polygons)
     if not boxes:
         raise ObjectFailedError(FailureClass.EMPTY, "nothing visible to render")
     statistics = MeshStatistics(len(boxes), vertices, faces, len(bpy.data.materials), len(bpy.data.images))
     low, high = zip(*boxes, strict=True)
     return np.min(low, axis=0), np.max(high, axis=0), statistics
+
+
+def _used_vertices(mesh: "bpy.types.Mesh") -> Int[np.ndarray, " n"]:
+    """Indices of the vertices that faces use; a stray one far away is not seen and must not shrink the object."""
+    indices = np.empty(len(mesh.loops), dtype=np.int32)
+    mesh.loops.foreach_get("vertex_index", indices)
+    return np.unique(indices)
 
 
 def add_light(position: Float[np.ndarray, "3"], watts: float, ambient: float) -> None:
@@ -190,6 +199,14 @@ def render_colour(path: Path, quality: QualityParameters) -> None:
     image.media_type = "IMAGE"
     image.file_format, image.color_mode, image.color_depth, image.compression = "PNG", "RGBA", "8", 15
     _render(path)
+    _remove_metadata(path)
+
+
+def _remove_metadata(picture: Path) -> None:
+    """Write the pixels alone: Cycles puts its rendering times into the file, whatever the stamps are set to."""
+    with Image.open(picture) as image:
+        pixels = np.asarray(image)
+    Image.fromarray(pixels).save(picture, format="PNG")
 
 
 def render_geometry(path: Path) -> None:

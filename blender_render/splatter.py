@@ -25,7 +25,14 @@ from stage.seeds import generator
 from stage.workspace import Workspace
 
 _HANDLER = "blender_render.splatter_worker:splatter_object"
-_CODE = (*RENDER_CODE, "blender_render.splatter_worker", "geometry.rasterizer", "geometry.splatter", "geometry.ply")
+_CODE = (
+    *RENDER_CODE,
+    "blender_render.splatter_worker",
+    "geometry.gaussians",
+    "geometry.ply",
+    "geometry.rasterizer",
+    "geometry.splatter",
+)
 
 
 def make_splatters(parameters: SplatterParameters, seed: int, workspace: Workspace) -> dict[str, Any]:
@@ -55,7 +62,9 @@ def make_splatters(parameters: SplatterParameters, seed: int, workspace: Workspa
 def _job(asset: Asset, parameters: SplatterParameters, seed: int, workspace: Workspace) -> BatchJob:
     decisive = parameters.model_dump(exclude={"executor", "packs", "max_objects", "max_failure_rate"})
     code = source_fingerprint(_CODE)
-    fingerprint = json_sha256({"input": asset.sha256, "look": decisive, "seed": seed, "code": code})
+    fingerprint = json_sha256(
+        {"input": asset.sha256, "up": asset.up_axis, "look": decisive, "seed": seed, "code": code}
+    )
     payload = {
         "job": replace(_render_job(asset, parameters, seed, workspace), fingerprint=fingerprint).payload(),
         "check_cameras": _check_cameras(asset, parameters, seed),

@@ -23,7 +23,11 @@ from geometry.gaussians import Gaussians
 from geometry.ply import write_ply
 from geometry.rasterizer import render
 from geometry.splatter import SplatterView, fuse, splatter_from_passes
+from stage.failures import FailureClass, ObjectFailedError
 from stage.files import replacing_folder, write_json
+
+# Equal pictures have no finite PSNR; 100 dB is more than 8 bits can tell.
+_LEAST_ERROR = 1e-10
 
 
 def splatter_object(payload: dict[str, Any]) -> dict[str, Any]:
@@ -46,6 +50,8 @@ def splatter_object(payload: dict[str, Any]) -> dict[str, Any]:
         scene.place_camera(camera, matrix)
         views.append(_splatter_view(np.array(matrix), intrinsics, quality, payload["footprint"], payload["opacity"]))
     fused = fuse(views)
+    if not len(fused):
+        raise ObjectFailedError(FailureClass.BLANK, "no view sees a surface")
     scores = []
     for matrix in payload["check_cameras"]:
         scene.place_camera(camera, matrix)
@@ -93,7 +99,8 @@ def _rerender_psnr(
     """PSNR of the Gaussians' picture against Blender's, on white, data range 1."""
     truth = on_white(_capture_colour(quality))
     picture, _ = render(gaussians, c2w, intrinsics)
-    return float(-10.0 * np.log10(np.mean((picture.numpy() - truth) ** 2)))
+    error = max(float(np.mean((picture.numpy() - truth) ** 2)), _LEAST_ERROR)
+    return float(-10.0 * np.log10(error))
 
 
 def _write(output: Path, job: RenderJob, record: dict[str, Any], views: list[SplatterView], fused: Gaussians) -> None:
@@ -102,7 +109,9 @@ def _write(output: Path, job: RenderJob, record: dict[str, Any], views: list[Spl
             write_ply(folder / f"splatter_{number}.ply", view.gaussians)
         write_ply(folder / "fused.ply", fused)
         side = Intrinsics(**job.intrinsics).width
-        save_file({"splatter": np.stack([_channels(view, side) for view in views])}, folder / "splatter.safetensors")
+        # The file holds the memory as it lies, so it must lie in the order of the axes.
+        tensor = np.ascontiguousarray(np.stack([_channels(view, side) for view in views]))
+        save_file({"splatter": tensor}, folder / "splatter.safetensors")
         write_json(folder / "record.json", record)
         write_cameras(folder, job)
 

@@ -19,11 +19,12 @@ from blender_render.parameters import QualityParameters
 from blender_render.rendered_object import RenderJob, write_cameras
 from geometry.cameras import Intrinsics, zero123_from_c2w
 from stage.failures import FailureClass, ObjectFailedError
-from stage.files import replacing_folder, write_json
+from stage.files import file_sha256, replacing_folder, write_json
 
 
 def prepare_scene(job: RenderJob) -> dict[str, Any]:
     """Import and set up one object; the fields of its record that are known before rendering."""
+    _check_bytes(job)
     warnings = import_asset(Path(job.asset), job.up_axis)
     normalisation, statistics = scene.normalise()
     quality = QualityParameters.model_validate(job.quality)
@@ -40,6 +41,12 @@ def prepare_scene(job: RenderJob) -> dict[str, Any]:
         "statistics": asdict(statistics),
         "warnings": warnings,
     }
+
+
+def _check_bytes(job: RenderJob) -> None:
+    path = Path(job.asset)
+    if path.is_file() and file_sha256(path) != job.asset_sha256:
+        raise ObjectFailedError(FailureClass.CHECKSUM, f"{path.name} has changed since it was catalogued")
 
 
 def render_object(payload: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ def add_to(app: typer.Typer) -> None:
 def run(
     source: Annotated[str | None, typer.Option(help="procedural, folder or gso.")] = None,
     path: Annotated[Path | None, typer.Option(help="Folder of assets for the sources folder and gso.")] = None,
+    gso: Annotated[Path | None, typer.Option(help="Evaluate on the Google Scanned Objects in this folder.")] = None,
     config: Annotated[Path | None, typer.Option(help="Parameters laid over params.yaml, as in configs/.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", help="One parameter, as train.steps=100.")] = None,
     workspace: Annotated[
@@ -36,7 +37,7 @@ def run(
     """
     from flows.workspaces import chosen_parameters, prepare, workspace_for
 
-    assignments = [*(set_ or []), *_source_assignments(source, path)]
+    assignments = [*(set_ or []), *_source_assignments(source, path, gso)]
     project = Workspace(HERE)
     base = workspace / "params.yaml" if workspace and (workspace / "params.yaml").is_file() else project.parameters
     place = Workspace(workspace) if workspace else project
@@ -54,10 +55,11 @@ def run(
     _closing_lines(place, decision)
 
 
-def _source_assignments(source: str | None, path: Path | None) -> list[str]:
-    """--source and --path as assignments; the path is made absolute, as a workspace lies elsewhere."""
+def _source_assignments(source: str | None, path: Path | None, gso: Path | None) -> list[str]:
+    """--source, --path and --gso as assignments; paths are made absolute, as a workspace lies elsewhere."""
     assignments = [f"catalog.source={source}"] if source else []
-    return [*assignments, f"catalog.path={path.resolve()}"] if path else assignments
+    assignments += [f"catalog.path={path.resolve()}"] if path else []
+    return [*assignments, "evaluate.source=gso", f"evaluate.path={gso.resolve()}"] if gso else assignments
 
 
 def _check(parameters: dict[str, Any] | None, place: Workspace) -> None:

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from cli.options import HERE, WorkspaceOption, opened
+from stage.lifeline import exclusive
 from stage.parameters import load_section
 
 
@@ -28,9 +29,10 @@ def promote(
     from registry.register import register
 
     parameters = load_section(place.parameters, "register", RegisterParameters)
-    if version is None:
-        register(parameters, place)
-    decision = decide(parameters, place, version=version, override=override).to_json()
+    # An alias moves without compare-and-set: two promotions at once could each believe to be the last.
+    with exclusive(place, "promotion"):
+        version = version or str(register(parameters, place).version)
+        decision = decide(parameters, place, version=version, override=override).to_json()
     write_report(place, place.report, decision)
     verdict = "is champion" if decision["promoted"] else "is not promoted"
     print(f"promote: {decision['model']} version {decision['version']} {verdict}")

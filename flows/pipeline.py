@@ -146,8 +146,9 @@ def register_and_promote(root: str) -> dict[str, Any]:
 
     place = Workspace(Path(root))
     parameters = load_section(place.parameters, "register", RegisterParameters)
-    register(parameters, place)
-    decision = promote(parameters, place).to_json()
+    with exclusive(place, "promotion"):
+        version = str(register(parameters, place).version)
+        decision = promote(parameters, place, version=version).to_json()
     write_report(place, place.report, decision)
     artifacts.publish_decision(decision)
     return decision

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from stage.errors import ViewforgeError
+from stage.errors import StageKilledError, ViewforgeError
 from stage.lifeline import tied
 from stage.progress import PROGRESS_VARIABLE
 
@@ -138,6 +138,8 @@ def _state(lines: list[str]) -> str:
 
 def _failure(stage: str, lines: list[str], code: int) -> ViewforgeError:
     named = [match.group(1) for line in lines if (match := _MESSAGE.match(line))]
+    if named and named[-1].startswith(StageKilledError.PREFIX):
+        return StageCrashError(f"{stage}: {named[-1]}")
     if named:
         return StageRunError(f"{stage}: {named[-1]}")
     last = next((line for line in reversed(lines) if line.strip()), "no output")

@@ -23,4 +23,16 @@ class InputError(ViewforgeError):
 
 
 class StageFailedError(ViewforgeError):
-    """Too many objects of a stage failed."""
+    """Too many objects of a stage failed, or a process of it for a reason that it named."""
+
+
+class StageKilledError(ViewforgeError):
+    """A process of a stage was killed from outside; another attempt continues where it was.
+
+    Its message starts with `PREFIX`, by which an orchestrator that only sees the command line's output knows it.
+    """
+
+    PREFIX = "killed: "
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(f"{self.PREFIX}{message}", remedy)

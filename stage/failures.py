@@ -29,6 +29,11 @@ class FailureClass(StrEnum):
         """Whether another attempt may succeed; permanent classes are tried once."""
         return self in {FailureClass.TIMEOUT, FailureClass.OUT_OF_MEMORY, FailureClass.CRASH, FailureClass.ERROR}
 
+    @property
+    def lasting(self) -> bool:
+        """Whether a later run would fail in the same way; a file that was missing or damaged may be back by then."""
+        return not self.transient and self not in {FailureClass.MISSING, FailureClass.CHECKSUM}
+
 
 class ObjectFailedError(Exception):
     """Raised inside a worker: this object cannot be used, for this class of reason."""

@@ -66,7 +66,8 @@ def validated(model: type[ModelType], values: Any, place: str) -> ModelType:  # 
 
 
 def _explain(error: ValidationError, model: type[BaseModel], place: str) -> tuple[str, str]:
-    first = error.errors()[0]
+    # A misspelt required key is both unknown and missing; that it is unknown says more.
+    first = min(error.errors(), key=lambda mistake: mistake["type"] != "extra_forbidden")
     location = ".".join(str(part) for part in first["loc"])
     where = f"{place}.{location}" if location else place
     if first["type"] == "extra_forbidden":

@@ -6,6 +6,7 @@ needs no state: every draw derives from the seed and the step.
 
 import shutil
 from pathlib import Path
+from pickle import UnpicklingError
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -14,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from stage.errors import InputError
-from stage.files import replacing_folder
+from stage.files import remove_leftovers, replacing_folder
 
 
 class Checkpoints:
@@ -51,22 +52,26 @@ class Checkpoints:
         Raises:
             InputError: when it does not fit the model.
         """
+        remove_leftovers(self.folder)
         steps = self.steps()
         if not steps:
             return 0
         folder = self._path(steps[-1])
         trained = _trained(modules)
         try:
-            weights, shadow = load_file(folder / "weights.safetensors"), load_file(folder / "ema.safetensors")
-            ema.shadow_params = [shadow[name] for name in trained]
-            with torch.no_grad():
-                for name, parameter in trained.items():
-                    parameter.copy_(weights[name])
+            weights, shadow = (
+                _fitting(folder / "weights.safetensors", trained),
+                _fitting(folder / "ema.safetensors", trained),
+            )
             state = torch.load(folder / "optimizer.pt", weights_only=True)
-        except (RuntimeError, KeyError, OSError, SafetensorError) as error:
-            reason = str(error).splitlines()[0]
+            optimizer.load_state_dict(state["optimizer"])
+        except (RuntimeError, ValueError, KeyError, OSError, EOFError, UnpicklingError, SafetensorError) as error:
+            reason = (str(error) or repr(error)).splitlines()[0]
             raise InputError(f"the checkpoint {folder} does not fit: {reason}", "delete it to start anew") from None
-        optimizer.load_state_dict(state["optimizer"])
+        with torch.no_grad():
+            for name, parameter in trained.items():
+                parameter.copy_(weights[name])
+        ema.shadow_params = [shadow[name] for name in trained]
         ema.optimization_step = state["ema_step"]
         return steps[-1]
 
@@ -76,3 +81,13 @@ class Checkpoints:
 
 def _trained(modules: nn.Module) -> dict[str, nn.Parameter]:
     return {name: parameter for name, parameter in modules.named_parameters() if parameter.requires_grad}
+
+
+def _fitting(path: Path, trained: dict[str, nn.Parameter]) -> dict[str, torch.Tensor]:
+    """The tensors of a file; ValueError when names or shapes are not the trained ones."""
+    tensors: dict[str, torch.Tensor] = load_file(path)
+    stored, wanted = ({name: tuple(value.shape) for name, value in some.items()} for some in (tensors, trained))
+    for name in sorted(stored.keys() | wanted.keys()):
+        if stored.get(name) != wanted.get(name):
+            raise ValueError(f"{path.name} has {name} {stored.get(name)}, the model {wanted.get(name)}")
+    return tensors

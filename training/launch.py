@@ -1,6 +1,7 @@
 """The `train` stage: `accelerate launch` as a subprocess, in a process group of its own that ends when the stage does."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from contextlib import suppress
 
 import torch
 
-from stage.errors import StageFailedError
+from stage.errors import StageFailedError, StageKilledError, ViewforgeError
 from stage.lifeline import tied
 from stage.workspace import Workspace
 from training.data.index import read_index
@@ -17,6 +18,9 @@ from training.parameters import TrainParameters
 
 _MESSAGE = "viewforge: "
 _REMEMBERED_LINES = 200
+# What accelerate says of a process that a signal ended, and the last line of a Python traceback.
+_KILLED = re.compile(r"died with <Signals\.(\w+)")
+_EXCEPTION = re.compile(r"^[\w.]*(Error|Exception)\b")
 _VERBOSE = "VIEWFORGE_VERBOSE"
 
 
@@ -28,6 +32,7 @@ def train(parameters: TrainParameters, workspace: Workspace) -> None:
     Raises:
         InputError: when there are no shards.
         StageFailedError: with the reason that the processes gave.
+        StageKilledError: when a signal ended one of them.
     """
     read_index(workspace.shards)
     process = subprocess.Popen(
@@ -41,9 +46,7 @@ def train(parameters: TrainParameters, workspace: Workspace) -> None:
     try:
         last_lines = _relay(process)
         if process.wait():
-            raise StageFailedError(
-                f"training failed: {_reason(last_lines)}", "checkpoints are kept: mend it, run again"
-            )
+            raise _failure(last_lines)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -51,14 +54,15 @@ def train(parameters: TrainParameters, workspace: Workspace) -> None:
 
 def _command(parameters: TrainParameters, workspace: Workspace) -> list[str]:
     launch = parameters.launch
-    distributed = ["--multi_gpu"] if launch.processes > 1 and _has_gpu() else []
+    # Despite its name --multi_gpu is what starts several processes; --cpu starts one, however many are asked for.
+    kind = ["--multi_gpu", "--main_process_port=0"] if launch.processes > 1 else [] if _has_gpu() else ["--cpu"]
     return [
         *(sys.executable, "-m", "accelerate.commands.launch"),
         *(f"--num_processes={launch.processes}", f"--num_machines={launch.machines}"),
         *(f"--mixed_precision={launch.mixed_precision}", "--dynamo_backend=no"),
-        *distributed,
-        *([] if _has_gpu() else ["--cpu"]),
-        *("--module", "training.run", str(workspace.root)),
+        *kind,
+        # Tied before the seconds of imports: a trainer whose launcher died meanwhile would work on, unseen by the stage's lock.
+        *("--module", "stage.lifeline", sys.executable, "-m", "training.run", str(workspace.root)),
     ]
 
 
@@ -85,8 +89,16 @@ def _relay(process: "subprocess.Popen[str]") -> deque[str]:
     return lines
 
 
-def _reason(lines: deque[str]) -> str:
-    """The message that our own code printed, or else the last line of the exception."""
+def _failure(lines: deque[str]) -> ViewforgeError:
+    """What the processes said: our own message, the signal that ended one, or else the exception's last line."""
     ours = [line.removeprefix(_MESSAGE) for line in lines if line.startswith(_MESSAGE)]
-    errors = [line for line in lines if "Error" in line and not line.startswith(" ") and "subprocess" not in line]
-    return (ours or errors or list(lines) or ["no message"])[-1 if ours else 0]
+    killed = [match.group(1) for line in lines if (match := _KILLED.search(line))]
+    if ours:
+        return StageFailedError(f"training failed: {ours[-1]}", "finished checkpoints are kept")
+    if killed:
+        return StageKilledError(
+            f"a training process ended by {killed[-1]}", "run again: it continues from its checkpoint"
+        )
+    errors = [line for line in lines if _EXCEPTION.match(line)]
+    reason = (errors or list(lines) or ["no message"])[0 if errors else -1]
+    return StageFailedError(f"training failed: {reason}", "--verbose shows where; finished checkpoints are kept")

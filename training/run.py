@@ -80,6 +80,11 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
 
 
 def _check_split(parameters: TrainParameters, accelerator: Accelerator) -> None:
+    if accelerator.num_processes != parameters.launch.processes:
+        raise ParameterError(
+            f"train.launch.processes = {parameters.launch.processes}, yet {accelerator.num_processes} were started",
+            "start training with viewforge train",
+        )
     shares = accelerator.num_processes * parameters.launch.accumulate
     if parameters.batch_size % shares:
         raise ParameterError(

@@ -14,12 +14,17 @@ from stage.workspace import Workspace
 
 EXPERIMENT = "viewforge"
 _LONGEST_PARAMETER = 500
+# `set_tracking_uri` writes MLFLOW_TRACKING_URI, which the next workspace of this process must not take for a server.
+_OWN: set[str] = set()
 
 
 def use_mlflow(workspace: Workspace) -> str:
     """Point MLflow at `MLFLOW_TRACKING_URI`, or at SQLite under the workspace's `mlflow/`; the URI."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    uri = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{workspace.mlflow.resolve() / 'mlflow.db'}"
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri or uri in _OWN:
+        uri = f"sqlite:///{workspace.mlflow.resolve() / 'mlflow.db'}"
+        _OWN.add(uri)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(uri)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from render_support import SMALL, Rendered, glb, tetrahedron, write_see_through
 
 from blender_render.render import render
 from catalog.build import build_catalog
@@ -10,7 +11,6 @@ from catalog.folder import folder_assets
 from catalog.gso import gso_assets
 from catalog.parameters import CatalogParameters
 from catalog.table import read_table, write_table
-from render_support import SMALL, Rendered, glb, tetrahedron, write_see_through
 from stage.executor import ExecutorParameters
 from stage.files import write_bytes, write_text
 from stage.workspace import Workspace
@@ -64,7 +64,7 @@ def neighbours(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
     write_text(objects / "no faces.obj", "v 0 0 0\nv 1 0 0\n")
     write_text(objects / "gone.obj", tetrahedron("# gone\n"))
     write_text(objects / "changed.obj", tetrahedron("# before\n"))
-    assets = folder_assets(CatalogParameters(source="folder"), workspace)
+    assets = folder_assets(CatalogParameters(source="folder", path="inputs"), workspace)
     write_table(workspace.catalog / "catalog.parquet", assets)
     (objects / "gone.obj").unlink()
     write_text(objects / "changed.obj", tetrahedron("# after\n"))

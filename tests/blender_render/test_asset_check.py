@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from render_support import glb, tetrahedron
 
 from blender_render.asset_check import check_asset
-from render_support import glb, tetrahedron
 from stage.failures import FailureClass, ObjectFailedError
 
 SOUND = b'{"asset":{"version":"2.0"}}'
@@ -17,12 +17,19 @@ SOUND = b'{"asset":{"version":"2.0"}}'
 
 def verdict(folder: Path, name: str, data: bytes) -> FailureClass | None:
     (folder / name).write_bytes(data)
+    found = failure(folder / name)
+    if found is None:
+        return None
+    assert "\n" not in str(found)
+    assert name in str(found)
+    return found.failure
+
+
+def failure(path: Path) -> ObjectFailedError | None:
     try:
-        check_asset(folder / name)
+        check_asset(path)
     except ObjectFailedError as error:
-        assert "\n" not in str(error)
-        assert name in str(error)
-        return error.failure
+        return error
     return None
 
 
@@ -147,13 +154,9 @@ def test_every_broken_asset_is_known_here(shared_assets: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(BAD))
 def test_broken_assets_are_refused_or_left_to_the_importer(name: str, shared_assets: Path) -> None:
-    """Where nothing is expected the importer finds out: see `test_render_real_assets.py`."""
-    try:
-        check_asset(shared_assets / "bad" / name)
-        found = None
-    except ObjectFailedError as error:
-        found = error.failure
-    assert found is BAD[name]
+    """Where nothing is expected the importer finds out: see `test_render_appearance.py`."""
+    found = failure(shared_assets / "bad" / name)
+    assert (found and found.failure) is BAD[name]
 
 
 def test_real_assets_pass(shared_assets: Path) -> None:

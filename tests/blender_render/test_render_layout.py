@@ -1,7 +1,6 @@
 """What the render stage leaves on disk: the layout that readers rely on, packed, resumable, the same in any order."""
 
 import json
-import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from render_support import QUALITY, SMALL, Rendered, contents
 
 from blender_render.farm import Farm
 from blender_render.parameters import QualityParameters
@@ -17,7 +17,6 @@ from blender_render.render import render
 from blender_render.rendered_object import is_complete, read_record, read_rgba, read_views
 from catalog.table import write_table
 from geometry.cameras import zero123_from_c2w
-from render_support import QUALITY, SMALL, Rendered, contents
 from stage.errors import InputError
 from stage.executor import ExecutorParameters
 from stage.files import write_text
@@ -180,14 +179,15 @@ def test_the_fingerprint_tells_all_that_decides_the_pictures(procedural: Rendere
         farm.fingerprint(replace(asset, sha256="0" * 64)),
         farm.fingerprint(replace(asset, up_axis="Z")),
     ]
-    for update in (
+    updates: list[dict[str, object]] = [
         {"protocol": "syncdreamer"},
         {"views": 9},
         {"resolution": 33},
         {"quality": QUALITY.model_copy(update={"samples": 5})},
         {"quality": QualityParameters(ambient=1.0)},
-    ):
-        changed.append(replace(farm, parameters=SMALL.model_copy(update=update)).fingerprint(asset))
+    ]
+    looks = [SMALL.model_copy(update=update) for update in updates]
+    changed += [replace(farm, parameters=look).fingerprint(asset) for look in looks]
     assert len({farm.fingerprint(asset), *changed}) == len(changed) + 1
 
 
@@ -204,4 +204,4 @@ def test_a_catalogue_of_which_nothing_renders_is_a_one_line_error(neighbours: Re
     write_table(workspace.catalog / "catalog.parquet", [neighbours.asset("no faces.obj")])
     with pytest.raises(InputError, match=r"no object could be rendered; see .*ledger\.jsonl"):
         render(SMALL, 0, workspace)
-    assert not os.listdir(workspace.renders)
+    assert list(workspace.renders.iterdir()) == []

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from render_support import SMALL, Rendered
 
 from blender_render.rendered_object import read_views
-from render_support import SMALL, Rendered
 from systems.zero123.conditioning import relative_pose
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from render_support import QUALITY, Rendered
 from safetensors.numpy import load_file
 
 from blender_render.parameters import SplatterParameters
@@ -15,7 +16,6 @@ from blender_render.splatter import _job, make_splatters
 from catalog.table import write_table
 from geometry.cameras import spherical_from_position
 from geometry.ply import read_ply
-from render_support import QUALITY, Rendered
 from stage.executor import ExecutorParameters
 from stage.packs import object_folder, unpack_missing
 from stage.workspace import Workspace
@@ -38,10 +38,9 @@ def splatter(procedural: Rendered) -> Path:
 
 
 def test_there_are_six_views_one_fused_cloud_and_a_tensor(splatter: Path) -> None:
-    assert sorted(path.name for path in splatter.iterdir()) == sorted(
-        [*(f"splatter_{view}.ply" for view in range(6)), "fused.ply", "splatter.safetensors"]
-        + ["record.json", "transforms.json"]
-    )
+    views = {f"splatter_{view}.ply" for view in range(6)}
+    rest = {"fused.ply", "splatter.safetensors", "record.json", "transforms.json"}
+    assert {path.name for path in splatter.iterdir()} == views | rest
 
 
 def test_the_tensor_has_fourteen_channels_a_pixel_and_view(splatter: Path) -> None:

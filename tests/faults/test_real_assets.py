@@ -16,14 +16,10 @@ def workspace(tmp_path_factory, shared_assets, viewforge, tiny_parameters):
     shutil.copytree(shared_assets / "objects", folder / "objects")
     shutil.copytree(shared_assets / "bad", folder / "bad")
     place = folder / "workspace"
-    values = {
-        **tiny_parameters,
-        "render.max_failure_rate": 0.6,
-        "evaluate.source": "gso",
-        "evaluate.path": str(shared_assets / "gso"),
-    }
+    values = {**tiny_parameters, "render.max_failure_rate": 0.6}
     options = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
-    result = viewforge("run", "--source", "folder", "--path", folder, "-w", place, *options, timeout=1100)
+    sources = ("--source", "folder", "--path", folder, "--gso", shared_assets / "gso")
+    result = viewforge("run", *sources, "-w", place, *options, timeout=1100)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "Traceback" not in result.stderr
     return place

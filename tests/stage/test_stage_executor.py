@@ -117,7 +117,7 @@ def test_a_worker_that_dies_after_its_answer_harms_no_other_object() -> None:
     outcomes = []
     for outcome in LocalExecutor(ExecutorParameters(workers=1, attempts=1)).run("worker_handlers:act", jobs):
         outcomes.append((outcome.uid, outcome.failure))
-        time.sleep(0.5)  # noqa: the worker dies while nobody looks
+        time.sleep(0.5)  # the worker dies while nobody looks
     assert outcomes == [("late crash", None), ("next", None)]
 
 
@@ -160,13 +160,13 @@ def test_workers_are_replaced_after_their_share_of_objects() -> None:
 
 @pytest.mark.parametrize("name", ["ENOSPC", "EFBIG", "EDQUOT"])
 def test_a_full_disk_ends_the_stage_instead_of_failing_every_object(name: str) -> None:
-    with pytest.raises(StageFailedError, match="no space left on the disk.*finished objects are kept"):
+    with pytest.raises(StageFailedError, match=r"no space left on the disk.*finished objects are kept"):
         run("act", [{"do": "fill the disk", "errno": name}] * 3, workers=2)
 
 
 def test_a_worker_that_cannot_start_ends_the_stage_with_its_reason() -> None:
     jobs = [Job("object", {})]
-    with pytest.raises(StageFailedError, match="could not start: ModuleNotFoundError.*no_such_module"):
+    with pytest.raises(StageFailedError, match=r"could not start: ModuleNotFoundError.*no_such_module"):
         list(LocalExecutor(ExecutorParameters(workers=1)).run("no_such_module:function", jobs))
 
 

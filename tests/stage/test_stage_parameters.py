@@ -21,11 +21,15 @@ from stage.parameters import (
 
 
 class Quality(Parameters):
+    """How well."""
+
     samples: int = Field(default=16, ge=1)
     denoise: bool = True
 
 
 class Render(Parameters):
+    """What."""
+
     resolution: int = Field(default=64, ge=8)
     quality: Quality = Quality()
 
@@ -87,13 +91,13 @@ def test_a_wrong_value_is_named_with_its_place(values: Any, named: str) -> None:
 )
 def test_any_value_is_valid_or_refused_in_one_line(values: Any) -> None:
     try:
-        assert isinstance(validated(Render, values, "place"), Render)
-    except ParameterError as error:
-        assert "\n" not in str(error)
+        validated(Render, values, "place")
+    except ParameterError:
+        refusal(values)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no parameter file .*params.yaml; .*--params"):
+    with pytest.raises(InputError, match=r"no parameter file .*params\.yaml; .*--params"):
         read_parameters(tmp_path / "params.yaml")
 
 
@@ -124,7 +128,7 @@ def test_the_seed_is_read_and_zero_without_one(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("seed", ["-1", "true", "1.5", "many", "null"])
 def test_a_seed_that_is_no_whole_number_is_refused(seed: str, tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="seed is .*; give a whole number"):
+    with pytest.raises(ParameterError, match=r"seed is .*; give a whole number"):
         load_seed(parameter_file(tmp_path, f"seed: {seed}"))
 
 

@@ -19,16 +19,17 @@ class Learner:
     """A small module with one frozen part, its moving average and its optimiser."""
 
     def __init__(self, seed: int, width: int = 8) -> None:
+        torch.manual_seed(0)
+        frozen = nn.Linear(2, 2)
         torch.manual_seed(seed)
-        self.modules = nn.ModuleDict(
-            {"one": nn.Linear(4, width), "two": nn.Linear(width, 2), "frozen": nn.Linear(2, 2)}
-        )
+        self.modules = nn.ModuleDict({"one": nn.Linear(4, width), "two": nn.Linear(width, 2), "frozen": frozen})
         self.modules["frozen"].requires_grad_(False)
         self.trained = [p for p in self.modules.parameters() if p.requires_grad]
         self.ema = EMAModel(self.trained, decay=0.9)
         self.optimizer = torch.optim.AdamW(self.trained, lr=0.1)
 
     def step(self, seed: int) -> None:
+        """One optimiser step."""
         inputs = torch.randn(5, 4, generator=torch.Generator().manual_seed(seed))
         self.optimizer.zero_grad()
         self.modules["frozen"](self.modules["two"](self.modules["one"](inputs))).square().sum().backward()
@@ -36,12 +37,15 @@ class Learner:
         self.ema.step(self.trained)
 
     def weights(self) -> list[torch.Tensor]:
+        """Trained weights and their averages."""
         return [p.detach().clone() for p in (*self.trained, *self.ema.shadow_params)]
 
     def save(self, checkpoints: Checkpoints, step: int) -> None:
+        """Write a checkpoint."""
         checkpoints.save(step, self.modules, self.ema, self.optimizer)
 
     def load(self, checkpoints: Checkpoints) -> int:
+        """Resume."""
         return checkpoints.load(self.modules, self.ema, self.optimizer)
 
 
@@ -70,6 +74,7 @@ def test_a_resumed_learner_equals_an_undisturbed_one(checkpoints: Checkpoints) -
 def test_frozen_weights_are_neither_saved_nor_touched(checkpoints: Checkpoints) -> None:
     Learner(0).save(checkpoints, 1)
     other = Learner(1)
+    other.modules["frozen"].weight.fill_(3.0)
     before = copy.deepcopy(other.modules["frozen"].state_dict())
     other.load(checkpoints)
     assert all(torch.equal(before[key], value) for key, value in other.modules["frozen"].state_dict().items())

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from blender_render.rendered_object import on_white
+from stage.errors import InputError
 from stage.seeds import generator
 from training.data.reader import ObjectViews, ShardReader
 
@@ -39,9 +40,15 @@ class PairSampler:
     Args:
         reader: objects to draw from.
         seed: the run's seed.
+
+    Raises:
+        InputError: when an object has a single view.
     """
 
     def __init__(self, reader: ShardReader, seed: int) -> None:
+        alone = [row.key for row in reader.rows if row.views < 2]
+        if alone:
+            raise InputError(f"{reader.folder}: {alone[0]} has one view, pairs need two", "raise render.views")
         self.reader, self.seed = reader, seed
 
     def pairs(self, start: int, stop: int) -> ViewPairs:

@@ -25,7 +25,7 @@ from stage.packs import object_folder, unpack_missing
 from stage.parameters import Parameters
 from stage.progress import Progress
 from stage.workspace import Workspace
-from training.data.index import IndexRow, write_index
+from training.data.index import INDEX, IndexRow, write_index
 
 
 class ShardParameters(Parameters):
@@ -46,10 +46,13 @@ def write_shards(parameters: ShardParameters, workspace: Workspace) -> list[Inde
     finished = workspace.scratch / "shards"
     finished.mkdir(parents=True, exist_ok=True)
     remove_leftovers(finished)
+    remove_leftovers(workspace.shards)
     objects = _rendered(workspace)
     renders = workspace.scratch / "renders"
     unpack_missing(workspace.renders, renders, objects)
     plan = [(split, group) for split in SPLITS for group in _groups(objects, split, renders, parameters.max_bytes)]
+    # An index means a whole set, so an old one goes before the first of its shards does.
+    (workspace.shards / INDEX).unlink(missing_ok=True)
     numbers: dict[str, int] = {}
     rows: list[IndexRow] = []
     with Progress("shard", len(objects), "objects") as progress:
@@ -63,6 +66,8 @@ def write_shards(parameters: ShardParameters, workspace: Workspace) -> list[Inde
             _publish(tar, workspace.shards / name)
             rows += _index(tar, name, [asset for asset, _ in group])
             progress.advance(len(group))
+    for stale in {path.name for path in workspace.shards.glob("*.tar")} - {row.shard for row in rows}:
+        (workspace.shards / stale).unlink()
     write_index(workspace.shards, rows)
     shutil.rmtree(finished)
     return rows

@@ -1,0 +1,293 @@
+"""The train stage as a person starts it: outputs, MLflow, kill and resume, errors in one line."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+import torch
+import yaml
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+from safetensors.torch import load_file
+
+from stage.files import file_sha256, folder_sha256
+from stage.seeds import derive_seed
+from stage.workspace import Workspace
+from systems.zero123.parameters import Zero123Parameters
+from systems.zero123.pipeline import load_pipeline
+from systems.zero123.training import Zero123Training
+from training.curve import CurvePoint, read_curve
+from training.data.index import INDEX
+from training.data.reader import ShardReader
+
+PROJECT = Path(__file__).resolve().parents[2]
+PATIENCE = 120.0
+
+Trainable = Callable[..., Workspace]
+Train = Callable[[Workspace], "subprocess.Popen[str]"]
+
+
+@pytest.fixture
+def start(program_environment: dict[str, str]) -> Iterator[Train]:
+    """Starts `viewforge train`; whatever still runs when the test ends is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def train(workspace: Workspace) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / "viewforge", "train", "-w", workspace.root],
+            cwd=PROJECT,
+            env=program_environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield train
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def finish(start: Train) -> Callable[[Workspace], str]:
+    """Train to the end; standard error."""
+
+    def finished(workspace: Workspace) -> str:
+        process = start(workspace)
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, errors
+        return errors
+
+    return finished
+
+
+@pytest.fixture
+def refused(start: Train) -> Callable[[Workspace], str]:
+    """Train in vain: the one line that says why."""
+
+    def message(workspace: Workspace) -> str:
+        process = start(workspace)
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 1
+        assert "Traceback" not in errors
+        lines = [line for line in errors.splitlines() if line.startswith("viewforge: ")]
+        assert len(lines) == 1
+        assert errors.splitlines()[-1] == lines[0]
+        assert not workspace.model.exists()
+        return lines[0]
+
+    return message
+
+
+def wait_until(condition: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.005)
+
+
+def processes_of(workspace: Workspace) -> list[psutil.Process]:
+    """The processes that work in a workspace."""
+    found = psutil.process_iter(["cmdline"])
+    return [process for process in found if str(workspace.root) in (process.info["cmdline"] or [])]
+
+
+def trainers(workspace: Workspace) -> list[psutil.Process]:
+    return [process for process in processes_of(workspace) if process.info["cmdline"][1:3] == ["-m", "training.run"]]
+
+
+def checkpoints(workspace: Workspace) -> list[Path]:
+    return list(workspace.scratch.glob("training/*/checkpoints/step-*"))
+
+
+def runs(workspace: Workspace) -> list[Run]:
+    client = MlflowClient(f"sqlite:///{workspace.mlflow / 'mlflow.db'}")
+    return client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+
+
+def curve(workspace: Workspace) -> list[CurvePoint]:
+    return read_curve(workspace.training_report / "loss.csv")
+
+
+def test_train_makes_a_pipeline_a_curve_and_one_mlflow_run(trainable: Trainable, finish: Callable[..., str]) -> None:
+    workspace = trainable()
+    errors = finish(workspace)
+    assert "Traceback" not in errors
+    assert processes_of(workspace) == []
+    check_curve(workspace)
+    check_model(workspace)
+    check_tracking(workspace)
+    before = {folder: folder_sha256(folder) for folder in (workspace.model, workspace.training_report)}
+    check_frozen(workspace)
+    finish(workspace)
+    assert {folder: folder_sha256(folder) for folder in before} == before
+    assert len(runs(workspace)) == 1
+
+
+def check_curve(workspace: Workspace) -> None:
+    points = curve(workspace)
+    assert [point.step for point in points] == list(range(1, 13))
+    assert all(point.loss > 0 and point.gradient_norm > 0 for point in points)
+    metrics = json.loads((workspace.training_report / "metrics.json").read_text())
+    assert metrics["steps"] == 12
+    assert metrics["loss_mean_of_last_12"] == pytest.approx(sum(point.loss for point in points) / 12)
+
+
+def check_model(workspace: Workspace) -> None:
+    pipeline = load_pipeline(workspace.model)
+    assert pipeline.image_size == 16
+    pipeline.set_progress_bar_config(disable=True)
+    views = torch.zeros(1, 3, 16, 16)
+    assert pipeline(views, torch.tensor([[0.0, 0, 1, 0]]), num_inference_steps=2).images.isfinite().all()
+    provenance = json.loads((workspace.model / "provenance.json").read_text())
+    assert provenance["shards_sha256"] == file_sha256(workspace.shards / INDEX)
+    assert provenance["seed"] == 7
+    suffixes = {path.suffix for path in workspace.model.rglob("*") if path.is_file()}
+    assert suffixes == {".json", ".safetensors"}
+
+
+def check_tracking(workspace: Workspace) -> None:
+    (run,) = runs(workspace)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["viewforge.model_sha256"] == folder_sha256(workspace.model)
+    provenance = json.loads((workspace.model / "provenance.json").read_text())
+    assert run.data.tags["viewforge.fingerprint"] == provenance["fingerprint"]
+    assert run.data.params["train.zero123.autoencoder.factor"] == "4"
+    assert run.data.params["seed"] == "7"
+    assert run.data.metrics["loss"] == pytest.approx(curve(workspace)[-1].loss, rel=1e-6)
+    client = MlflowClient(f"sqlite:///{workspace.mlflow / 'mlflow.db'}")
+    assert [m.step for m in client.get_metric_history(run.info.run_id, "loss")] == [3, 6, 9, 12]
+
+
+def check_frozen(workspace: Workspace) -> None:
+    """What is not trained is what it was at first; what is trained is not."""
+    section = yaml.safe_load(workspace.parameters.read_text())["train"]["zero123"]
+    initial = Zero123Training(
+        Zero123Parameters(**section), derive_seed(7, "training", "weights") % 2**32, image_size=16
+    )
+    trained = load_pipeline(workspace.model)
+    assert not changed(initial.vae, trained.vae)
+    for name in ("unet", "cc_projection", "image_encoder"):
+        assert changed(getattr(initial, name), getattr(trained, name))
+
+
+def changed(one: torch.nn.Module, other: torch.nn.Module) -> bool:
+    state = other.state_dict()
+    return any(not torch.equal(value, state[key]) for key, value in one.state_dict().items())
+
+
+def test_a_killed_training_resumes_to_the_same_bytes(
+    trainable: Trainable, start: Train, finish: Callable[..., str]
+) -> None:
+    undisturbed, killed = (trainable(name, checkpoint_every=2) for name in ("undisturbed", "killed"))
+    finish(undisturbed)
+    process = start(killed)
+    wait_until(lambda: checkpoints(killed))
+    process.send_signal(signal.SIGKILL)
+    wait_until(lambda: not processes_of(killed))
+    assert not killed.model.exists()
+    assert 2 <= len(read_curve(next(killed.scratch.glob("training/*/loss.csv")))) < 12
+    finish(killed)
+    for name in ("model", "training_report"):
+        assert folder_sha256(getattr(killed, name)) == folder_sha256(getattr(undisturbed, name))
+    (run,) = runs(killed)
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["viewforge.model_sha256"] == folder_sha256(killed.model)
+
+
+def test_a_trainer_that_is_still_starting_dies_with_its_stage(trainable: Trainable, start: Train) -> None:
+    workspace = trainable()
+    process = start(workspace)
+    wait_until(lambda: trainers(workspace))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    deadline = time.monotonic() + 5
+    while processes_of(workspace) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    orphans = processes_of(workspace)
+    for orphan in orphans:
+        orphan.kill()
+    assert orphans == []
+
+
+def test_an_unknown_parameter_names_the_nearest(trainable: Trainable, refused: Callable[..., str]) -> None:
+    workspace = trainable(optimizer={"learning_rat": 0.1})
+    assert refused(workspace).endswith("train.optimizer.learning_rat; did you mean learning_rate?")
+
+
+def test_missing_shards_say_which_stage_to_run(trainable: Trainable, refused: Callable[..., str]) -> None:
+    workspace = trainable()
+    (workspace.shards / INDEX).unlink()
+    assert refused(workspace).endswith(f"no shard index {workspace.shards / INDEX}; run viewforge shard first")
+
+
+def test_a_batch_that_cannot_be_split_is_one_line(trainable: Trainable, refused: Callable[..., str]) -> None:
+    workspace = trainable(batch_size=5, launch={"accumulate": 2})
+    assert "train.batch_size = 5 cannot be split into 2 equal parts" in refused(workspace)
+
+
+def test_a_diverging_loss_is_one_line(trainable: Trainable, refused: Callable[..., str]) -> None:
+    workspace = trainable(optimizer={"learning_rate": 1e25, "warmup_steps": 0})
+    message = refused(workspace)
+    assert "is nan; lower train.optimizer.learning_rate" in message or "is inf; lower" in message
+
+
+def test_a_damaged_shard_is_one_line(trainable: Trainable, refused: Callable[..., str]) -> None:
+    workspace = trainable()
+    shard = workspace.shards / "train-000000.tar"
+    data = bytearray(shard.read_bytes())
+    data[600] ^= 1
+    shard.write_bytes(data)
+    assert "train-000000.tar is damaged at byte 0, object 00train" in refused(workspace)
+
+
+@pytest.mark.slow
+def test_frozen_encoder_keeps_every_bit(
+    trainable: Trainable, finish: Callable[..., str], tiny_train: dict[str, Any]
+) -> None:
+    system = tiny_train["zero123"]
+    encoder = {**system["image_encoder"], "train": False}
+    workspace = trainable(zero123={**system, "image_encoder": encoder})
+    finish(workspace)
+    initial = Zero123Training(
+        Zero123Parameters(**{**system, "image_encoder": encoder}),
+        derive_seed(7, "training", "weights") % 2**32,
+        image_size=ShardReader(workspace.shards, "train")[0].rgba.shape[1],
+    )
+    stored = load_file(workspace.model / "image_encoder" / "model.safetensors")
+    assert all(torch.equal(value, stored[key]) for key, value in initial.image_encoder.state_dict().items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("launch", [{"processes": 2}, {"accumulate": 2}, {"processes": 2, "accumulate": 2}])
+def test_processes_and_accumulation_give_the_same_curve(
+    trainable: Trainable, finish: Callable[..., str], launch: dict[str, int]
+) -> None:
+    single, split = trainable("single"), trainable("split", launch=launch)
+    finish(single)
+    finish(split)
+    for one, other in zip(curve(single), curve(split), strict=True):
+        assert other.loss == pytest.approx(one.loss, abs=1e-5)
+        assert other.learning_rate == one.learning_rate
+
+
+@pytest.mark.slow
+def test_killing_one_of_two_processes_ends_the_stage(trainable: Trainable, start: Train) -> None:
+    workspace = trainable(steps=2000, launch={"processes": 2})
+    process = start(workspace)
+    wait_until(lambda: checkpoints(workspace))
+    first, _ = trainers(workspace)
+    first.kill()
+    _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert "Traceback" not in errors
+    wait_until(lambda: not processes_of(workspace))
