@@ -1,7 +1,8 @@
 """The render farm: renders the objects of a catalogue under one camera protocol and quality."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 from blender_render.batch import Batch, BatchJob
@@ -28,6 +29,8 @@ RENDER_CODE = (
     "blender_render.worker",
     "geometry.cameras",
 )
+# Where a job reads and writes and how many threads it takes does not change a pixel.
+_INDIFFERENT = {"asset", "output", "threads", "fingerprint"}
 
 
 @dataclass(frozen=True)
@@ -61,10 +64,8 @@ class Farm:
         return failed
 
     def fingerprint(self, asset: Asset) -> str:
-        """Hash of all that decides an object's rendering: input, parameters, seed and code."""
-        look = self.parameters.model_dump(include={"protocol", "views", "resolution", "quality", "min_coverage"})
-        code = source_fingerprint(RENDER_CODE)
-        return json_sha256({"input": asset.sha256, "up": asset.up_axis, "look": look, "seed": self.seed, "code": code})
+        """Hash of all that decides an object's rendering: its files, cameras, light, quality, seeds, code and Blender."""
+        return self.job(asset).fingerprint
 
     def job(self, asset: Asset) -> RenderJob:
         """What a worker is told to render one object."""
@@ -76,13 +77,13 @@ class Farm:
             parameters.resolution,
         )
         light = generator(self.seed, asset.uid, "light")
-        return RenderJob(
+        job = RenderJob(
             uid=asset.uid,
             asset=str(asset.location(self.workspace)),
             asset_sha256=asset.sha256,
             up_axis=asset.up_axis,
             output=str(object_folder(self.root, asset.uid)),
-            fingerprint=self.fingerprint(asset),
+            fingerprint="",
             seed=derive_seed(self.seed, asset.uid, "cycles"),
             cameras=[view.c2w.tolist() for view in views],
             intrinsics=asdict(views[0].intrinsics),
@@ -92,3 +93,18 @@ class Farm:
             threads=parameters.executor.threads_per_worker(),
             min_coverage=parameters.min_coverage,
         )
+        return replace(job, fingerprint=job_fingerprint(job, asset, RENDER_CODE))
+
+
+def job_fingerprint(job: RenderJob, asset: Asset, code: Sequence[str], **further: object) -> str:
+    """Hash of what decides a job's result: all it says but places and threads, the asset's files, the code, Blender.
+
+    Args:
+        job: the job; its own fingerprint does not count.
+        asset: the row that it is about.
+        code: modules that decide the bytes.
+        further: JSON values that decide as well.
+    """
+    said = {key: value for key, value in job.payload().items() if key not in _INDIFFERENT}
+    versions = {"code": source_fingerprint(code), "blender": version("bpy")}
+    return json_sha256({**said, **versions, **further, "companions": asset.companions_sha256})

@@ -11,15 +11,14 @@ import numpy as np
 import pandas as pd
 
 from blender_render.batch import Batch, BatchJob
-from blender_render.farm import RENDER_CODE, Farm
+from blender_render.farm import RENDER_CODE, Farm, job_fingerprint
 from blender_render.parameters import RenderParameters, SplatterParameters
 from blender_render.protocols import SIX_VIEW_AZIMUTHS, cameras
 from blender_render.rendered_object import RenderJob, read_record
 from catalog.table import Asset, selected_assets
-from stage.code import source_fingerprint
 from stage.errors import InputError
 from stage.failures import Outcome, check_failure_rate
-from stage.files import json_sha256, replacing, write_json
+from stage.files import replacing, write_json
 from stage.packs import object_folder, write_packs
 from stage.seeds import generator
 from stage.workspace import Workspace
@@ -60,18 +59,14 @@ def make_splatters(parameters: SplatterParameters, seed: int, workspace: Workspa
 
 
 def _job(asset: Asset, parameters: SplatterParameters, seed: int, workspace: Workspace) -> BatchJob:
-    decisive = parameters.model_dump(exclude={"executor", "packs", "max_objects", "max_failure_rate"})
-    code = source_fingerprint(_CODE)
-    fingerprint = json_sha256(
-        {"input": asset.sha256, "up": asset.up_axis, "look": decisive, "seed": seed, "code": code}
-    )
-    payload = {
-        "job": replace(_render_job(asset, parameters, seed, workspace), fingerprint=fingerprint).payload(),
+    job = _render_job(asset, parameters, seed, workspace)
+    own = {
         "check_cameras": _check_cameras(asset, parameters, seed),
         "footprint": parameters.footprint,
         "opacity": parameters.opacity,
     }
-    return BatchJob(asset.uid, fingerprint, payload)
+    fingerprint = job_fingerprint(job, asset, _CODE, **own)
+    return BatchJob(asset.uid, fingerprint, {"job": replace(job, fingerprint=fingerprint).payload(), **own})
 
 
 def _render_job(asset: Asset, parameters: SplatterParameters, seed: int, workspace: Workspace) -> RenderJob:

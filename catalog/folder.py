@@ -7,12 +7,15 @@ from catalog.parameters import CatalogParameters
 from catalog.split import split_of
 from catalog.table import Asset
 from stage.errors import InputError
-from stage.files import file_sha256
+from stage.files import file_sha256, json_sha256
 from stage.workspace import Workspace
 
 FILE_TYPES = ("glb", "gltf", "obj", "stl", "ply", "fbx")
 # Their buffers, materials and textures are files of their own: the same bytes may be another object.
 _WITH_COMPANIONS = ("gltf", "obj")
+_COMPANIONS = {".bin", ".mtl", ".png", ".jpg", ".jpeg", ".webp", ".tga", ".bmp", ".tif", ".tiff", ".exr"}
+# Beside the file, and where Google Scanned Objects keep their textures.
+_COMPANION_FOLDERS = (".", "../materials/textures")
 
 
 def source_root(parameters: CatalogParameters, workspace: Workspace) -> Path:
@@ -82,6 +85,7 @@ def file_asset(
         source=source,
         path=_recorded_path(path, workspace),
         sha256=file_sha256(path),
+        companions_sha256=_companions_sha256(path) if file_type in _WITH_COMPANIONS else "",
         bytes=size,
         file_type=file_type,
         up_axis=up_axis,
@@ -98,6 +102,13 @@ def file_asset(
     return asset
 
 
+def _companions_sha256(path: Path) -> str:
+    """Hash of the names and contents of all files that an asset may refer to, whether it does or not."""
+    folders = [path.parent / folder for folder in _COMPANION_FOLDERS]
+    files = [p for folder in folders if folder.is_dir() for p in sorted(folder.iterdir())]
+    return json_sha256([[p.name, file_sha256(p)] for p in files if p.is_file() and p.suffix.lower() in _COMPANIONS])
+
+
 def _recorded_path(path: Path, workspace: Workspace) -> str:
     """Relative to the workspace when the file lies in it, so that the catalogue does not name this machine."""
     resolved, root = path.resolve(), workspace.root.resolve()
@@ -105,9 +116,9 @@ def _recorded_path(path: Path, workspace: Workspace) -> str:
 
 
 def _without_copies(assets: list[Asset]) -> list[Asset]:
-    first: dict[str, str] = {}
+    first: dict[tuple[str, str], str] = {}
     kept = []
     for asset in assets:
-        original = asset.title if asset.file_type in _WITH_COMPANIONS else first.setdefault(asset.sha256, asset.title)
+        original = first.setdefault((asset.sha256, asset.companions_sha256), asset.title)
         kept.append(asset if original == asset.title else asset.excluded(f"same bytes as {original}"))
     return kept

@@ -25,6 +25,8 @@ class Asset:
     path: str
     """The asset's file, absolute or relative to the workspace."""
     sha256: str
+    companions_sha256: str
+    """Hash of the buffers, materials and textures that lie beside a glTF or OBJ file; empty for self-contained types."""
     bytes: int
     file_type: str
     """glb, gltf, obj, stl, ply or fbx."""

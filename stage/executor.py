@@ -21,6 +21,8 @@ from stage.parameters import Parameters
 from stage.worker import Worker
 
 _POLL_SECONDS = 0.2
+# Importing Blender takes a second or two, minutes on a cold network file system.
+_START_SECONDS = 300.0
 
 
 class ExecutorParameters(Parameters):
@@ -112,6 +114,11 @@ class LocalExecutor:
         return [w for w in workers if id(w) in spoken or self._excess(w)]
 
     def _excess(self, worker: Worker) -> FailureClass | None:
+        if not worker.was_ready and worker.age > _START_SECONDS:
+            raise StageFailedError(
+                f"a worker for {worker.handler} did not start within {_START_SECONDS:g} s: {worker.last_line()}",
+                "see --verbose",
+            )
         if not worker.job:
             return None
         if worker.seconds > self.parameters.timeout_seconds:

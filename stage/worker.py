@@ -35,6 +35,7 @@ class Worker:
         self._buffer = b""
         self._attempt = 0
         self._started = self._stderr_start = 0.0
+        self._born = time.monotonic()
 
     @classmethod
     def start(cls, handler: str, threads: int) -> "Worker":
@@ -64,6 +65,11 @@ class Worker:
     def seconds(self) -> float:
         """Wall-clock seconds since the current job was given out."""
         return time.monotonic() - self._started
+
+    @property
+    def age(self) -> float:
+        """Wall-clock seconds since the process was started."""
+        return time.monotonic() - self._born
 
     def assign(self, job: "Job", attempt: int) -> bool:
         """Send a job; False when the worker has died and never got it."""

@@ -18,8 +18,8 @@ from training.parameters import TrainParameters
 
 _MESSAGE = "viewforge: "
 _REMEMBERED_LINES = 200
-# What accelerate says of a process that a signal ended, and the last line of a Python traceback.
-_KILLED = re.compile(r"died with <Signals\.(\w+)")
+# What accelerate (one process) and torch (several) say of one that a signal ended, and the last line of a Python traceback.
+_KILLED = re.compile(r"(?:died with <Signals\.|Signal \d+ \()(\w+)")
 _EXCEPTION = re.compile(r"^[\w.]*(Error|Exception)\b")
 _VERBOSE = "VIEWFORGE_VERBOSE"
 
@@ -82,7 +82,8 @@ def _relay(process: "subprocess.Popen[str]") -> deque[str]:
     lines: deque[str] = deque(maxlen=_REMEMBERED_LINES)
     shown = True
     for line in process.stderr:
-        shown = shown and (_VERBOSE in os.environ or not line.startswith("Traceback"))
+        # With several processes torch puts "[rank1]: " before it.
+        shown = shown and (_VERBOSE in os.environ or "Traceback (most recent call last)" not in line)
         if shown and not line.startswith(_MESSAGE):
             sys.stderr.write(line)
         lines.append(line.rstrip())

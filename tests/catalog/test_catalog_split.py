@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -18,18 +18,21 @@ shares = st.floats(0, 0.49).flatmap(
 )
 
 
+@settings(deadline=None)
 @given(uid=st.text(), split=shares)
 def test_a_split_follows_from_the_uid_alone(uid: str, split: SplitParameters) -> None:
     assert split_of(uid, split) in {"train", "val", "test"}
     assert split_of(uid, split) == split_of(uid, split)
 
 
+@settings(deadline=None)
 @given(uid=st.text(), split=shares)
 def test_no_object_is_held_out_of_a_share_of_nothing(uid: str, split: SplitParameters) -> None:
     assert split_of(uid, SplitParameters(val=0, test=0)) == "train"
     assert split_of(uid, SplitParameters(val=split.val, test=0)) != "test"
 
 
+@settings(deadline=None)
 @given(uid=st.text(), split=shares)
 def test_a_larger_test_share_takes_no_object_out_of_the_test_split(uid: str, split: SplitParameters) -> None:
     """So that objects a model was tested on before are not trained on later."""

@@ -153,7 +153,7 @@ def test_fuse_takes_the_edge_in_pixels():
 
 def test_fusing_a_view_with_itself_gives_the_view(sphere_passes):
     view = splatter(sphere_passes(1.1, 0.7))
-    once, twice = fuse([view]), fuse([view, view])
+    once, twice = fuse([view], voxel=0.5), fuse([view, view], voxel=0.5)
     assert len(once) > 0.95 * view.valid.sum()
     np.testing.assert_array_equal(once.means, twice.means)
     assert (once.opacities > 0).all()

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stage.files import (
@@ -205,6 +205,7 @@ json_values = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(mapping=st.dictionaries(st.text(), json_values, min_size=2))
 def test_the_hash_of_json_ignores_the_order_of_keys_alone(mapping: dict[str, Any]) -> None:
     assert json_sha256(dict(reversed(mapping.items()))) == json_sha256(mapping)

@@ -92,7 +92,6 @@ _PARENT = """
 import subprocess, sys, time
 from stage.lifeline import tied
 child = subprocess.Popen(tied(["sleep", "600"]))
-time.sleep(0.3)
 print(child.pid, flush=True)
 time.sleep(600)
 """
@@ -102,9 +101,12 @@ def test_a_tied_program_dies_with_its_parent() -> None:
     parent = subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE)
     assert parent.stdout is not None
     child = psutil.Process(int(parent.stdout.readline()))
+    deadline = time.monotonic() + 20
+    while child.name() != "sleep":
+        assert time.monotonic() < deadline, "it never became the program"
+        time.sleep(0.02)
     parent.kill()
     parent.communicate()
-    deadline = time.monotonic() + 10
     while child.is_running() and child.status() != psutil.STATUS_ZOMBIE:
         assert time.monotonic() < deadline, "the child outlived its parent"
         time.sleep(0.02)

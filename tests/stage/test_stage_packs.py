@@ -5,7 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.folder import uid_of
@@ -53,6 +53,7 @@ def test_an_added_object_changes_one_pack(packed: Path, tmp_path: Path) -> None:
     assert [name for name in after if after[name] != before.get(name)] == [f"pack-{pack_of(new, 3):05d}.tar"]
 
 
+@settings(deadline=None)
 @given(uid=st.text(min_size=1), count=st.integers(1, 1000))
 def test_an_objects_pack_follows_from_its_uid(uid: str, count: int) -> None:
     assert pack_of(uid, count) == pack_of(uid, count)

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import Field
 
@@ -79,6 +79,7 @@ def test_a_wrong_value_is_named_with_its_place(values: Any, named: str) -> None:
     assert named in refusal(values)
 
 
+@settings(deadline=None)
 @given(
     values=st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -169,6 +170,7 @@ sections = st.dictionaries(
 )
 
 
+@settings(deadline=None)
 @given(base=sections, override=sections)
 def test_merged_takes_the_override_where_it_speaks_and_the_base_elsewhere(
     base: dict[str, Any], override: dict[str, Any]

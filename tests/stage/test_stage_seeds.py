@@ -1,7 +1,7 @@
 """Seeds: the same for the same choice on every machine, different for every other choice."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stage.seeds import derive_seed, generator
@@ -9,6 +9,7 @@ from stage.seeds import derive_seed, generator
 choices = st.tuples(st.integers(0, 2**32), st.text(max_size=8), st.text(max_size=8))
 
 
+@settings(deadline=None)
 @given(choice=choices)
 def test_a_seed_fits_everywhere_and_follows_from_its_choice(choice: tuple[int, str, str]) -> None:
     assert 0 <= derive_seed(*choice) < 2**63

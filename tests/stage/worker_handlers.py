@@ -29,7 +29,7 @@ def talk(job: dict[str, Any]) -> dict[str, Any]:
 def act(job: dict[str, Any]) -> dict[str, Any]:
     """Do what `job["do"]` says."""
     _ACTS[job.get("do", "nothing")](job)
-    return {"echo": job["value"]}
+    return {"echo": job["value"], "pid": os.getpid()}
 
 
 def sleep_with_child(job: dict[str, Any]) -> dict[str, Any]:
@@ -75,11 +75,15 @@ def _exit(job: dict[str, Any]) -> None:
 
 
 def _die_after_answering(job: dict[str, Any]) -> None:
-    time.sleep(job.get("seconds", 0))
+    deadline = time.monotonic() + 20
+    while "after" in job and not Path(job["after"]).exists() and time.monotonic() < deadline:
+        time.sleep(0.02)
     threading.Timer(0.1, _kill, [job]).start()
 
 
 def _wait(job: dict[str, Any]) -> None:
+    if "marker" in job:
+        Path(job["marker"]).touch()
     time.sleep(job["seconds"])
 
 

@@ -290,4 +290,5 @@ def test_killing_one_of_two_processes_ends_the_stage(trainable: Trainable, start
     _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "Traceback" not in errors
+    assert "a training process ended by SIGKILL" in errors.splitlines()[-1]
     wait_until(lambda: not processes_of(workspace))
