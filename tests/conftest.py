@@ -9,8 +9,6 @@ from pathlib import Path
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[1]
-# Idle threads sleep: suites run beside other work on few cores.
-os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 # The whole pipeline at its smallest: eight objects, 16-pixel pictures, a dozen steps. Seed 3 has a held-out object among them.

@@ -62,7 +62,7 @@ class Engine:
         self.sampler, self.accelerator, self.tracker = sampler, accelerator, tracker
         self.system = system
         self._trained = [p for p in system.parameters() if p.requires_grad]
-        self._ema = EMAModel(self._trained, decay=parameters.ema_decay)
+        self._ema = EMAModel(self._trained, decay=parameters.ema_decay, foreach=True)
         self._optimizer = torch.optim.AdamW(
             self._groups(), betas=parameters.optimizer.betas, weight_decay=parameters.optimizer.weight_decay
         )

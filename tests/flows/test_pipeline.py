@@ -86,6 +86,25 @@ def test_changed_parameter_reruns_only_what_depends_on_it(through_dvc, program_e
         assert "cached - skipping run" in dvc(through_dvc, program_environment, "repro")
 
 
+def test_outputs_come_back_from_the_remote(through_dvc, program_environment):
+    before = outputs(through_dvc)
+    dvc(through_dvc, program_environment, "push")
+    assert (through_dvc / ".dvc-remote").is_dir()
+    for folder in ("data", ".dvc/cache"):
+        shutil.rmtree(through_dvc / folder)
+    dvc(through_dvc, program_environment, "pull")
+    assert outputs(through_dvc) == before
+    assert "up to date" in dvc(through_dvc, program_environment, "status")
+
+
+def test_stages_work_from_packs_alone(through_dvc, program_environment):
+    """On a machine that pulled the outputs there is no scratch space to read from."""
+    before = outputs(through_dvc)
+    shutil.rmtree(through_dvc / "scratch")
+    dvc(through_dvc, program_environment, "repro", "--force", "--single-item", "shard")
+    assert outputs(through_dvc) == before
+
+
 def test_model_is_registered_with_its_provenance(through_prefect, monkeypatch):
     from mlflow.tracking import MlflowClient
 
