@@ -114,6 +114,9 @@ class Engine:
         if not math.isfinite(loss):
             raise ViewforgeError(f"the loss of step {step + 1} is {loss}", "lower train.optimizer.learning_rate")
         norm = float(self.accelerator.clip_grad_norm_(self._trained, self.parameters.optimizer.max_grad_norm))
+        # Under fp16 the scaler leaves out steps whose gradient overflowed, and tries a smaller scale.
+        if not math.isfinite(norm) and self.parameters.launch.mixed_precision != "fp16":
+            raise ViewforgeError(f"the gradient of step {step + 1} is {norm}", "lower train.optimizer.learning_rate")
         self._optimizer.step()
         self._ema.step(self._trained)
         return CurvePoint(step + 1, loss, rate, norm)

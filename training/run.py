@@ -70,7 +70,11 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
     use_attention(system.unet, parameters.attention)
     tracker = _tracker(accelerator, parameters, workspace, folder, origin)
     engine = Engine(parameters, seed, system, PairSampler(reader, seed), folder, accelerator, tracker)
-    engine.run()
+    try:
+        engine.run()
+    except BaseException:
+        tracker.fail()
+        raise
     if accelerator.is_main_process:
         _publish(system, folder, workspace, origin)
         tracker.tag("viewforge.model_sha256", folder_sha256(workspace.model))

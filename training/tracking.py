@@ -57,6 +57,9 @@ class Tracker(Protocol):
     def finish(self) -> None:
         """Mark the run as successful."""
 
+    def fail(self) -> None:
+        """Mark the run as failed."""
+
 
 class Silence:
     """A tracker for the processes of a distributed run that do not report."""
@@ -71,6 +74,9 @@ class Silence:
         """Nothing."""
 
     def finish(self) -> None:
+        """Nothing."""
+
+    def fail(self) -> None:
         """Nothing."""
 
 
@@ -94,7 +100,11 @@ class MlflowRun:
         found = self._client.search_runs(
             [e.experiment_id for e in self._client.search_experiments()], f"attributes.run_id = '{note.read_text()}'"
         )
-        return str(found[0].info.run_id) if found else None
+        if not found:
+            return None
+        run_id = str(found[0].info.run_id)
+        self._client.update_run(run_id, status="RUNNING")
+        return run_id
 
     def _created(self, workspace: Workspace, name: str, note: Path) -> str:
         run = self._client.create_run(experiment_id(workspace), run_name=name)
@@ -120,6 +130,10 @@ class MlflowRun:
     def finish(self) -> None:
         """Mark the run as successful."""
         self._client.set_terminated(self.run_id)
+
+    def fail(self) -> None:
+        """Mark the run as failed."""
+        self._client.set_terminated(self.run_id, "FAILED")
 
 
 def flattened(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -22,6 +22,7 @@ assets = st.builds(
     source=texts,
     path=texts,
     sha256=texts,
+    companions_sha256=texts,
     bytes=st.integers(0, 2**62),
     file_type=texts,
     up_axis=st.sampled_from("YZ"),
@@ -34,7 +35,7 @@ assets = st.builds(
     reason=texts,
 )
 DUCK = Asset(
-    "d" * 32, "folder", "inputs/duck.glb", "0" * 64, 9, "glb", "Y", "CC0-1.0", "", "duck", (), "train", True, ""
+    "d" * 32, "folder", "inputs/duck.glb", "0" * 64, "", 9, "glb", "Y", "CC0-1.0", "", "duck", (), "train", True, ""
 )
 
 

@@ -25,6 +25,7 @@ def asset(uid: str, split: str, sha256: str = "") -> Asset:
         source="folder",
         path=f"objects/{uid}.glb",
         sha256=sha256 or f"sha of {uid}",
+        companions_sha256="",
         bytes=1,
         file_type="glb",
         up_axis="Y",

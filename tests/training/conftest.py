@@ -68,6 +68,7 @@ def _asset(uid: str, split: str) -> Asset:
         source="folder",
         path=f"{uid}.glb",
         sha256=uid,
+        companions_sha256="",
         bytes=1,
         file_type="glb",
         up_axis="Y",
