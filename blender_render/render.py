@@ -38,6 +38,20 @@ def render(parameters: RenderParameters, seed: int, workspace: Workspace) -> lis
     return failed
 
 
+def rendered_fingerprints(workspace: Workspace) -> dict[str, str]:
+    """The fingerprint of each object that the render stage completed, by uid.
+
+    Raises:
+        InputError: when it has not run.
+    """
+    path = workspace.renders / "objects.parquet"
+    if not path.is_file():
+        raise InputError(f"no rendered objects {path}", "run viewforge render first")
+    table = pd.read_parquet(path)
+    complete = table[table["complete"]]
+    return dict(zip(complete["uid"], complete["fingerprint"], strict=True))
+
+
 def _write_table(farm: Farm, complete: Sequence[Asset], failed: Sequence[Outcome], assets: Sequence[Asset]) -> None:
     by_uid = {asset.uid: asset for asset in assets}
     rows = [_row(farm, asset, None) for asset in complete]

@@ -1,7 +1,7 @@
 """The `splatter` stage: pixel-aligned Gaussians of six fixed views of every object, in closed form.
 
-Reads `data/catalog/`; works in `scratch/splatters/`; writes `data/splatters/` (packs of `splatter_{0..5}.ply`, `fused.ply` and
-`splatter.safetensors`, and `splatters.parquet`) and `data/splatter_metrics.json`.
+Reads `data/catalog/` and which objects could be rendered; works in `scratch/splatters/`; writes `data/splatters/` (packs
+of `splatter_{0..5}.ply`, `fused.ply` and `splatter.safetensors`, and `splatters.parquet`) and `data/splatter_metrics.json`.
 """
 
 from dataclasses import replace
@@ -14,6 +14,7 @@ from blender_render.batch import Batch, BatchJob
 from blender_render.farm import RENDER_CODE, Farm, job_fingerprint
 from blender_render.parameters import RenderParameters, SplatterParameters
 from blender_render.protocols import SIX_VIEW_AZIMUTHS, cameras
+from blender_render.render import rendered_fingerprints
 from blender_render.rendered_object import RenderJob, read_record
 from catalog.table import Asset, selected_assets
 from stage.errors import InputError
@@ -41,7 +42,8 @@ def make_splatters(parameters: SplatterParameters, seed: int, workspace: Workspa
         StageFailedError: when more than `max_failure_rate` of the objects fail.
         InputError: when none succeeds.
     """
-    assets = selected_assets(workspace)[: parameters.max_objects]
+    rendered = rendered_fingerprints(workspace)
+    assets = [asset for asset in selected_assets(workspace) if asset.uid in rendered][: parameters.max_objects]
     root = workspace.scratch / "splatters"
     jobs = [_job(asset, parameters, seed, workspace) for asset in assets]
     failed = Batch(root, _HANDLER, parameters.executor).run(jobs, "splatter")
@@ -66,7 +68,9 @@ def _job(asset: Asset, parameters: SplatterParameters, seed: int, workspace: Wor
         "opacity": parameters.opacity,
     }
     fingerprint = job_fingerprint(job, asset, _CODE, **own)
-    return BatchJob(asset.uid, fingerprint, {"job": replace(job, fingerprint=fingerprint).payload(), **own})
+    # The host looks at `output` to tell a full disk from other failures.
+    payload = {"job": replace(job, fingerprint=fingerprint).payload(), "output": job.output, **own}
+    return BatchJob(asset.uid, fingerprint, payload)
 
 
 def _render_job(asset: Asset, parameters: SplatterParameters, seed: int, workspace: Workspace) -> RenderJob:

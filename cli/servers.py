@@ -31,6 +31,9 @@ def ui(
 ) -> None:
     """Serve the pages of Prefect and MLflow until interrupted."""
     place = opened(workspace)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # A shell starts background processes with SIGINT ignored, and SIGTERM alone would leave the servers' own children.
+        signal.signal(number, signal.default_int_handler)
     _check_free("Prefect", prefect_port, "--prefect-port")
     _check_free("MLflow", mlflow_port, "--mlflow-port")
     from training.tracking import use_mlflow

@@ -9,14 +9,20 @@ import errno
 import importlib
 import json
 import os
+import re
+import shutil
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TextIO
 
 from stage.failures import FailureClass, ObjectFailedError
 from stage.lifeline import die_with_parent
 
+# Less than the smallest thing that a job writes.
+_ROOM_TO_WORK = 1 << 16
+_CAUSE = re.compile(r"[\w.]+(Error|Exception)\b")
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
 
@@ -26,15 +32,34 @@ def load_handler(name: str) -> Handler:
     return getattr(importlib.import_module(module), function)
 
 
-def classify(error: BaseException) -> FailureClass:
-    """The class of a failure that the handler did not classify itself."""
-    if isinstance(error, ObjectFailedError):
+def classify(error: BaseException, output: str | None = None) -> FailureClass:
+    """The class of a failure that the handler did not classify itself.
+
+    Args:
+        error: what the handler raised.
+        output: where the job writes; Blender does not say why it could not write, but a full disk shows.
+    """
+    if isinstance(error, ObjectFailedError) and error.failure is not FailureClass.ERROR:
         return error.failure
+    if output and _disk_is_full(Path(output)):
+        return FailureClass.DISK
     if isinstance(error, MemoryError):
         return FailureClass.OUT_OF_MEMORY
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
         return FailureClass.DISK
     return FailureClass.ERROR
+
+
+def _disk_is_full(output: Path) -> bool:
+    place = next(folder for folder in output.absolute().parents if folder.is_dir())
+    return shutil.disk_usage(place).free < _ROOM_TO_WORK
+
+
+def _in_one_line(error: BaseException) -> str:
+    """The first line of a message; Blender's operators hand on a whole traceback, whose cause is further down."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    causes = [line for line in lines if _CAUSE.match(line)] if "Traceback" in str(error) else lines
+    return causes[0] if causes else repr(error)
 
 
 def answer(handler: Handler, job: dict[str, Any]) -> dict[str, Any]:
@@ -43,7 +68,10 @@ def answer(handler: Handler, job: dict[str, Any]) -> dict[str, Any]:
         return {"result": handler(job)}
     except Exception as error:  # noqa: BLE001 - whatever an asset provokes is that asset's failure
         traceback.print_exc()
-        return {"failure": classify(error), "message": f"{error}".splitlines()[0] if f"{error}" else repr(error)}
+        return {
+            "failure": classify(error, job.get("output")),
+            "message": _in_one_line(error),
+        }
 
 
 def _claim_stdout() -> TextIO:

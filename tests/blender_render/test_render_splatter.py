@@ -104,6 +104,9 @@ def test_an_object_that_no_view_sees_is_blank(neighbours: Rendered, tmp_path: Pa
     assets = [neighbours.asset(title) for title in titles]
     found = [replace(a, path=str(a.location(neighbours.workspace))) for a in assets]
     write_table(workspace.catalog / "catalog.parquet", found)
+    workspace.renders.mkdir(parents=True)
+    rendered = pd.DataFrame({"uid": [a.uid for a in found], "complete": True, "fingerprint": ""})
+    rendered.to_parquet(workspace.renders / "objects.parquet")
     small = PARAMETERS.model_copy(update={"resolution": 16, "max_objects": None})
     make_splatters(small, 0, workspace)
     table = pd.read_parquet(workspace.splatters / "splatters.parquet").set_index("uid")

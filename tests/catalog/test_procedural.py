@@ -167,7 +167,10 @@ def test_textures_show_both_colors_and_repeat(texture: Texture, variant: int) ->
     for color in (look.color, look.second):
         assert np.abs(pixels - color).max(axis=-1).min() < 0.05
     jumps = np.abs(np.diff(pixels, axis=1, append=pixels[:, :1])).mean(axis=(0, 2))
-    assert jumps[-1] <= jumps[:-1].max() + 0.02, "the image does not close on itself"
+    # In a periodic picture the seam is one column like the others, and so may by chance be the steepest of the blobs' flanks;
+    # a seam between columns that know nothing of each other would jump like columns far apart.
+    unrelated = np.abs(pixels - np.roll(pixels, SIDE // 3, axis=1)).mean()
+    assert jumps[-1] <= max(jumps[:-1].max() + 0.02, 0.5 * unrelated), "the image does not close on itself"
 
 
 def test_a_look_without_texture_has_no_image() -> None:

@@ -83,7 +83,7 @@ def test_missing_parameter_file(viewforge, tmp_path):
     ("stage", "missing"),
     [
         ("render", "no catalogue"),
-        ("splatter", "no catalogue"),
+        ("splatter", "no rendered objects"),
         ("shard", "no rendered objects"),
         ("train", "no shard index"),
     ],

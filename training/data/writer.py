@@ -17,6 +17,7 @@ import pandas as pd
 import webdataset
 from pydantic import Field
 
+from blender_render.render import rendered_fingerprints
 from blender_render.rendered_object import read_views
 from catalog.table import SPLITS, Asset, selected_assets
 from stage.errors import InputError
@@ -75,12 +76,7 @@ def write_shards(parameters: ShardParameters, workspace: Workspace) -> list[Inde
 
 def _rendered(workspace: Workspace) -> dict[str, tuple[Asset, str]]:
     """The rendered objects of a workspace by uid, each with its rendering's fingerprint."""
-    path = workspace.renders / "objects.parquet"
-    if not path.is_file():
-        raise InputError(f"no rendered objects {path}", "run viewforge render first")
-    table = pd.read_parquet(path)
-    complete = table[table["complete"]]
-    fingerprints: dict[str, str] = dict(zip(complete["uid"], complete["fingerprint"], strict=True))
+    fingerprints = rendered_fingerprints(workspace)
     return {a.uid: (a, fingerprints[a.uid]) for a in selected_assets(workspace) if a.uid in fingerprints}
 
 
