@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 import stage
-from stage.errors import InputError
+from stage.errors import InputError, ParameterError
 from stage.files import json_sha256, write_text
 from stage.parameters import merged, overridden, read_parameters
 from stage.workspace import Workspace
@@ -47,7 +47,10 @@ def prepare(workspace: Workspace, parameters: dict[str, Any] | None = None) -> N
 
     Raises:
         InputError: when `dvc init` fails.
+        ParameterError: when an input folder contains the workspace.
     """
+    if parameters is not None:
+        _refuse_inputs_around(workspace, parameters)
     workspace.root.mkdir(parents=True, exist_ok=True)
     if parameters is not None:
         write_text(workspace.parameters, yaml.safe_dump(parameters, sort_keys=False))
@@ -55,6 +58,17 @@ def prepare(workspace: Workspace, parameters: dict[str, Any] | None = None) -> N
         _link_project(workspace)
     for folder in ("objects", "gso"):
         (workspace.root / "inputs" / folder).mkdir(parents=True, exist_ok=True)
+
+
+def _refuse_inputs_around(workspace: Workspace, parameters: dict[str, Any]) -> None:
+    """An input folder that contains the workspace would contain its own outputs."""
+    for section in ("catalog", "evaluate"):
+        path = (parameters.get(section) or {}).get("path")
+        if path and workspace.root.resolve().is_relative_to((workspace.root / path).resolve()):
+            raise ParameterError(
+                f"{section}.path = {path} contains the workspace {workspace.root}",
+                "choose a --workspace outside of it, or a folder of assets alone",
+            )
 
 
 def _link_project(workspace: Workspace) -> None:

@@ -13,12 +13,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 def workspace(tmp_path_factory, shared_assets, viewforge, tiny_parameters):
     """A run over the real and the broken assets together."""
     folder = tmp_path_factory.mktemp("assets")
-    shutil.copytree(shared_assets / "objects", folder / "objects")
-    shutil.copytree(shared_assets / "bad", folder / "bad")
+    assets = folder / "assets"
+    shutil.copytree(shared_assets / "objects", assets / "objects")
+    shutil.copytree(shared_assets / "bad", assets / "bad")
     place = folder / "workspace"
     values = {**tiny_parameters, "render.max_failure_rate": 0.6}
     options = [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
-    sources = ("--source", "folder", "--path", folder, "--gso", shared_assets / "gso")
+    sources = ("--source", "folder", "--path", assets, "--gso", shared_assets / "gso")
     result = viewforge("run", *sources, "-w", place, *options, timeout=1100)
     assert result.returncode == 0, result.stderr[-3000:]
     assert "Traceback" not in result.stderr

@@ -7,7 +7,7 @@ import yaml
 
 from flows.graph import dependents, stage_order, stale_stages
 from flows.workspaces import chosen_parameters, prepare, workspace_for
-from stage.errors import InputError
+from stage.errors import InputError, ParameterError
 from stage.workspace import Workspace
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -58,6 +58,13 @@ def test_same_overrides_share_a_workspace_and_others_do_not(tmp_path):
         for seed in (1, 1, 2)
     ]
     assert names[0] == names[1] != names[2]
+
+
+def test_folder_of_assets_around_the_workspace_is_refused(tmp_path):
+    parameters = chosen_parameters(PROJECT / "params.yaml", None, [f"catalog.path={tmp_path}"])
+    with pytest.raises(ParameterError, match="contains the workspace"):
+        prepare(Workspace(tmp_path / "workspace"), parameters)
+    assert not (tmp_path / "workspace").exists()
 
 
 def test_configuration_is_laid_over_section_by_section():
