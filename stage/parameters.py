@@ -34,7 +34,7 @@ def read_parameters(path: Path) -> dict[str, Any]:
         values = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise InputError(
-            f"no parameter file {path}", "run in a viewforge workspace or name a file with --params"
+            f"no parameter file {path}", "run in a viewforge workspace or name one with --workspace"
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParameterError(f"{path} is not YAML: {_in_one_line(error)}", "mend the file") from None

@@ -73,8 +73,8 @@ def _has_gpu() -> bool:
 def _environment(parameters: TrainParameters) -> dict[str, str]:
     """Threads: the cores shared out to the processes.
 
-    Idle ones spin for a moment and then sleep: asleep at once (a passive wait policy) a step takes 1.6 times as long, and
-    spinning for ever a busy machine stalls.
+    Idle ones spin for a moment and then sleep: asleep at once, as under a passive wait policy, each small operation pays for
+    waking them, and spinning for long a busy machine stalls.
     """
     threads = max(1, len(os.sched_getaffinity(0)) // parameters.launch.processes)
     return {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": "20000", "TQDM_DISABLE": "1"}

@@ -5,7 +5,6 @@ from typing import TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
-from torch import nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from stage.errors import InputError
@@ -25,13 +24,6 @@ class Zero123Modules:
     image_encoder: CLIPVisionModelWithProjection
     vae: Autoencoder
     scheduler: DDIMScheduler
-
-    def trained(self, train_image_encoder: bool) -> nn.ModuleDict:
-        """The modules whose weights are trained; the others are frozen."""
-        modules: dict[str, nn.Module] = {"unet": self.unet, "cc_projection": self.cc_projection}
-        if train_image_encoder:
-            modules["image_encoder"] = self.image_encoder
-        return nn.ModuleDict(modules)
 
 
 def build_modules(parameters: Zero123Parameters, seed: int) -> Zero123Modules:
