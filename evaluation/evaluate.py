@@ -14,7 +14,7 @@ from evaluation.parameters import EvaluateParameters
 from evaluation.problems import subset_problems
 from evaluation.protocol import Subset, render_subset, select_training, select_unseen
 from evaluation.report import write_report
-from evaluation.sampling import deterministic_torch, load_pipeline, predict
+from evaluation.sampling import deterministic_torch, load_for_sampling, predict
 from evaluation.scores import ObjectScores, Scorer, per_object_table, summary
 from evaluation.shards import TrainingShards
 from stage.files import replacing, write_json
@@ -81,7 +81,7 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
         select_unseen(parameters, shards.uids, workspace),
         select_training(parameters, shards.uids, workspace),
     ]
-    pipeline = load_pipeline(workspace.model)
+    pipeline = load_for_sampling(workspace.model)
     resolution = shards.resolution()
     subsets = [render_subset(s, parameters, resolution, seed, workspace) for s in selections]
     scorer = Scorer(mean_image(shards.all_views()), find_lpips())

@@ -17,26 +17,19 @@ from transformers.utils import logging as transformers_logging
 
 from evaluation.parameters import EvaluateParameters
 from evaluation.protocol import ObjectViews
-from stage.errors import InputError
 from stage.seeds import derive_seed
-from systems.zero123.pipeline import Zero123Pipeline
+from systems.zero123.pipeline import Zero123Pipeline, load_pipeline
 
 
-def load_pipeline(folder: Path) -> Zero123Pipeline:
-    """The trained pipeline, on the GPU when there is one.
+def load_for_sampling(folder: Path) -> Zero123Pipeline:
+    """The trained pipeline without progress bars, on the GPU when there is one.
 
     Raises:
         InputError: when the folder holds none, or a damaged one.
     """
-    if not (folder / "model_index.json").is_file():
-        raise InputError(f"no trained pipeline {folder}", "run viewforge train first")
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    try:
-        pipeline = Zero123Pipeline.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"the pipeline {folder} does not load: {reason}", "run viewforge train again") from None
+    pipeline = load_pipeline(folder)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 

@@ -19,7 +19,7 @@ from catalog.split import SplitParameters
 from evaluation.evaluate import evaluate
 from evaluation.parameters import EvaluateParameters
 from evaluation.protocol import ObjectViews
-from evaluation.sampling import load_pipeline, predict
+from evaluation.sampling import load_for_sampling, predict
 from stage.errors import InputError, ParameterError
 from stage.executor import ExecutorParameters
 from stage.files import folder_sha256
@@ -125,7 +125,7 @@ def test_an_object_alone_equals_the_object_among_others(trained: Workspace) -> N
     pictures = np.random.default_rng(0).random((4, 16, 16, 3)).astype(np.float32)
     c2w = np.stack([np.diag([1.0, 1.0, 1.0, 1.0])] * 4)
     c2w[:, :3, 3] = [[1.5, 0, 0], [0, 1.5, 0], [-1.5, 0, 0], [0, -1.5, 0.1]]
-    pipeline = load_pipeline(trained.model)
+    pipeline = load_for_sampling(trained.model)
     alone = predict(pipeline, ObjectViews(first, pictures, c2w), PARAMETERS, SEED)
     other = predict(pipeline, ObjectViews(second, pictures, c2w), PARAMETERS, SEED)
     assert np.array_equal(predict(pipeline, ObjectViews(first, pictures, c2w), PARAMETERS, SEED), alone)
@@ -159,11 +159,11 @@ def test_scanned_objects_are_evaluated_and_a_missing_texture_is_listed(
 
 
 def test_a_workspace_without_a_model_says_what_to_run(workspace: Workspace) -> None:
-    with pytest.raises(InputError, match=r"no trained pipeline .*; run viewforge train first"):
+    with pytest.raises(InputError, match=r"is no diffusers pipeline; run viewforge train"):
         evaluate(EvaluateParameters(), SEED, workspace)
     workspace.model.mkdir(parents=True)
     (workspace.model / "model_index.json").write_text("{")
-    with pytest.raises(InputError, match=r"does not load: .*; run viewforge train again"):
+    with pytest.raises(InputError, match=r"cannot be loaded: .*; restore it with dvc pull"):
         evaluate(EvaluateParameters(), SEED, workspace)
 
 
