@@ -98,7 +98,7 @@ def test_any_value_is_valid_or_refused_in_one_line(values: Any) -> None:
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"no parameter file .*params\.yaml; .*--params"):
+    with pytest.raises(InputError, match=r"no parameter file .*params\.yaml; .*--workspace"):
         read_parameters(tmp_path / "params.yaml")
 
 
