@@ -24,8 +24,14 @@ _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS
 class Worker:
     """A running `stage.worker_host`; made by `Worker.start`."""
 
-    def __init__(self, handler: str, process: "subprocess.Popen[bytes]", stderr: IO[bytes]) -> None:
-        self.handler, self.process, self._stderr = handler, process, stderr
+    def __init__(
+        self,
+        handler: str,
+        process: "subprocess.Popen[bytes]",
+        stderr: IO[bytes],
+        temporary: "tempfile.TemporaryDirectory[str]",
+    ) -> None:
+        self.handler, self.process, self._stderr, self._temporary = handler, process, stderr, temporary
         assert process.stdin is not None  # noqa: S101 - Popen was asked for both pipes
         assert process.stdout is not None  # noqa: S101
         self._jobs, self.answers = process.stdin, process.stdout
@@ -39,17 +45,21 @@ class Worker:
 
     @classmethod
     def start(cls, handler: str, threads: int) -> "Worker":
-        """Start a worker in its own process group, so that it and all it starts can be killed together."""
+        """Start a worker in its own process group, so that it and all it starts can be killed together.
+
+        Its temporary files have a folder of their own, which `stop` removes: Blender leaves its session's folder behind.
+        """
         stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the worker
+        temporary = tempfile.TemporaryDirectory(prefix="viewforge-worker-", ignore_cleanup_errors=True)
         process = subprocess.Popen(
             [sys.executable, "-m", "stage.worker_host", handler],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
             start_new_session=True,
-            env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads))},
+            env={**os.environ, **dict.fromkeys(_THREAD_VARIABLES, str(threads)), "TMPDIR": temporary.name},
         )
-        return cls(handler, process, stderr)
+        return cls(handler, process, stderr, temporary)
 
     @property
     def idle(self) -> bool:
@@ -139,7 +149,7 @@ class Worker:
         return lines[-1] if lines else f"exit status {self.process.returncode}"
 
     def stop(self) -> None:
-        """Kill the worker's process group and collect the process."""
+        """Kill the worker's process group, collect the process, remove its temporary files."""
         if not self.alive:
             return
         self.alive = False
@@ -149,6 +159,7 @@ class Worker:
         for stream in (self._jobs, self.answers):
             with contextlib.suppress(BrokenPipeError):
                 stream.close()
+        self._temporary.cleanup()
 
     def _tail(self) -> str:
         self._stderr.flush()

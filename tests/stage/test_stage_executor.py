@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,13 @@ def test_every_job_gets_its_own_answer() -> None:
     assert all(outcome.ok and outcome.attempt == 1 for outcome in outcomes.values())
     assert [outcomes[f"object {number}"].result["echo"] for number in range(7)] == list(range(7))
     assert len({outcome.result["pid"] for outcome in outcomes.values()}) <= 2
+
+
+def test_temporary_files_of_workers_go_with_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    outcomes = run("litter", [{}] * 3, workers=2, recycle_after=1)
+    assert all(Path(outcome.result["path"]).is_relative_to(tmp_path) for outcome in outcomes.values())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_no_jobs_start_no_workers() -> None:

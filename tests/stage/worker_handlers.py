@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -40,6 +41,13 @@ def sleep_with_child(job: dict[str, Any]) -> dict[str, Any]:
     partial.rename(job["pids"])
     time.sleep(600)
     return {}
+
+
+def litter(job: dict[str, Any]) -> dict[str, Any]:
+    """Leave a file where temporary files go."""
+    descriptor, path = tempfile.mkstemp()
+    os.close(descriptor)
+    return {"path": path}
 
 
 def threads(job: dict[str, Any]) -> dict[str, Any]:
