@@ -67,6 +67,8 @@ class Zero123Parameters(Parameters):
     """What the denoiser predicts; published: epsilon."""
     zero_terminal_snr: bool = True
     """Rescale the schedule to end in pure noise, as a short training on simple images needs; published: no."""
+    timestep_shift: float = Field(default=1.0, gt=0)
+    """Above 1, training draws noisy timesteps more often than clean ones; published: 1, all equally often."""
     dropout: float = Field(default=0.05, ge=0, le=0.33)
     """u of the conditioning dropout: 5 % each for embedding, latent and both at 0.05."""
 

@@ -24,7 +24,7 @@ class Zero123Training(nn.Module):
 
     def __init__(self, parameters: Zero123Parameters, seed: int, image_size: int) -> None:
         super().__init__()
-        self._dropout = parameters.dropout
+        self._dropout, self._shift = parameters.dropout, parameters.timestep_shift
         parts = (
             load_pipeline(Path(parameters.pretrained)) if parameters.pretrained else build_modules(parameters, seed)
         )
@@ -46,7 +46,7 @@ class Zero123Training(nn.Module):
 
     def draw(self, seeds: Sequence[int]) -> Draws:
         """The random numbers of a batch, one seed a sample."""
-        return draw(seeds, self.latent_shape, self.scheduler.config.num_train_timesteps)
+        return draw(seeds, self.latent_shape, self.scheduler.config.num_train_timesteps, self._shift)
 
     def fast_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters that learn faster: those of `cc_projection` (ddpm.py, lines 1411–1416)."""

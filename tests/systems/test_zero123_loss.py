@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pixel_unshuffle
 
 from geometry.cameras import look_at_origin
-from systems.zero123.loss import Draws, TrainingBatch, batch_from_views, draw, training_loss
+from systems.zero123.loss import Draws, TrainingBatch, batch_from_views, draw, shifted, training_loss
 from systems.zero123.modules import Zero123Modules, build_modules
 from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.training import Zero123Training
@@ -230,3 +230,21 @@ def test_published_unet_is_described_by_its_parameters() -> None:
     assert (config.in_channels, config.out_channels) == (6, 3)
     assert config.down_block_types == ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
     assert config.up_block_types == ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
+
+
+@pytest.mark.parametrize(
+    ("uniform", "shift", "timestep"),
+    # 3·0.5 / (1 + 2·0.5) = 0.75, 6·0.25 / (1 + 5·0.25) = 2/3
+    [(0.0, 6.0, 0), (0.5, 1.0, 500), (0.5, 3.0, 750), (0.25, 6.0, 666), (1.0, 3.0, 999)],
+)
+def test_timestep_shift_by_hand(uniform: float, shift: float, timestep: int) -> None:
+    assert int(shifted(torch.tensor(uniform), 1000, shift)) == timestep
+
+
+def test_a_larger_shift_draws_more_noise_everything_else_equal() -> None:
+    plain, noisy = draw(range(200), SHAPE, 1000), draw(range(200), SHAPE, 1000, shift=6.0)
+    assert (noisy.timesteps >= plain.timesteps).all()
+    # P(t ≥ 500) is P(u ≥ 1/7).
+    assert (noisy.timesteps >= 500).float().mean() == pytest.approx(6 / 7, abs=0.07)
+    assert torch.equal(noisy.noise, plain.noise)
+    assert torch.equal(noisy.uniform, plain.uniform)
