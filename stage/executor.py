@@ -8,6 +8,7 @@ object with a crash, and retries transient failures. Success is the worker's own
 import os
 import selectors
 import signal
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -38,6 +39,8 @@ class ExecutorParameters(Parameters):
     """Objects after which a worker process is replaced, since Blender's memory creeps."""
     attempts: int = Field(default=2, ge=1)
     """Attempts at an object whose failure may pass (crash, timeout, out of memory)."""
+    retry_delay_seconds: float = Field(default=1.0, ge=0)
+    """Least wait before an object's second attempt; it doubles with each further one."""
 
     def worker_count(self) -> int:
         """The number of worker processes on this machine."""
@@ -54,6 +57,19 @@ class Job:
 
     uid: str
     payload: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A job to be tried for the n-th time, not before `due` on the monotonic clock."""
+
+    job: Job
+    number: int = 1
+    due: float = 0.0
+
+    def next(self, delay: float) -> "Attempt":
+        """The following attempt, after a delay that doubles each time."""
+        return Attempt(self.job, self.number + 1, time.monotonic() + delay * 2.0 ** (self.number - 1))
 
 
 class Executor(Protocol):
@@ -80,7 +96,7 @@ class LocalExecutor:
         Raises:
             StageFailedError: when workers cannot start, or the disk is full.
         """
-        pending = deque((job, 1) for job in jobs)
+        pending = deque(Attempt(job) for job in jobs)
         workers: list[Worker] = []
         try:
             while pending or any(worker.job for worker in workers):
@@ -94,14 +110,15 @@ class LocalExecutor:
             for worker in workers:
                 worker.stop()
 
-    def _feed(self, handler: str, workers: list[Worker], pending: deque[tuple[Job, int]]) -> None:
+    def _feed(self, handler: str, workers: list[Worker], pending: deque[Attempt]) -> None:
         """Give every idle worker a job, starting workers up to the limit."""
         wanted = min(self.parameters.worker_count(), len(pending) + sum(bool(w.job) for w in workers))
         while len(workers) < wanted:
             workers.append(Worker.start(handler, self.parameters.threads_per_worker()))
         for worker in workers:
-            if pending and worker.idle and worker.assign(*pending[0]):
-                pending.popleft()
+            attempt = _first_due(pending) if worker.idle else None
+            if attempt and worker.assign(attempt.job, attempt.number):
+                pending.remove(attempt)
 
     def _ready(self, workers: list[Worker]) -> list[Worker]:
         """Workers that have something to say, have died, or are past a limit; waits a moment for the first."""
@@ -127,7 +144,7 @@ class LocalExecutor:
             return FailureClass.OUT_OF_MEMORY
         return None
 
-    def _collect(self, worker: Worker, pending: deque[tuple[Job, int]]) -> Outcome | None:
+    def _collect(self, worker: Worker, pending: deque[Attempt]) -> Outcome | None:
         """The outcome that a ready worker brings; None when it only reported ready or its object is tried again."""
         answer = worker.read_answer()
         if answer is None and (excess := self._excess(worker)):
@@ -146,13 +163,13 @@ class LocalExecutor:
             )
         return self._settle(worker, outcome, pending)
 
-    def _settle(self, worker: Worker, outcome: Outcome, pending: deque[tuple[Job, int]]) -> Outcome | None:
+    def _settle(self, worker: Worker, outcome: Outcome, pending: deque[Attempt]) -> Outcome | None:
         """Retry a transient failure, or hand the outcome out; a worker that has done its share is replaced."""
-        job, attempt = worker.release()
+        job, number = worker.release()
         if worker.jobs_done >= self.parameters.recycle_after:
             worker.stop()
-        if outcome.failure and outcome.failure.transient and attempt < self.parameters.attempts:
-            pending.append((job, attempt + 1))
+        if outcome.failure and outcome.failure.transient and number < self.parameters.attempts:
+            pending.append(Attempt(job, number).next(self.parameters.retry_delay_seconds))
             return None
         return outcome
 
@@ -169,3 +186,9 @@ class LocalExecutor:
         code = worker.process.returncode
         reason = signal.Signals(-code).name if code and code < 0 else f"exit status {code}"
         return {"failure": FailureClass.CRASH, "message": f"the worker died ({reason})"}
+
+
+def _first_due(pending: deque[Attempt]) -> Attempt | None:
+    """The first attempt whose time has come; fresh ones stand before those that are tried again."""
+    now = time.monotonic()
+    return next((attempt for attempt in pending if attempt.due <= now), None)

@@ -114,6 +114,19 @@ def test_a_failure_that_may_pass_is_tried_again(tmp_path: Path) -> None:
     assert outcome.attempt == 2
 
 
+def test_another_attempt_waits_longer_each_time_and_holds_nobody_up(tmp_path: Path) -> None:
+    marks = tmp_path / "attempts"
+    jobs = [{"do": "mark and raise", "marks": str(marks)}, {}, {}]
+    started = time.monotonic()
+    outcomes = run("act", jobs, workers=1, attempts=3, retry_delay_seconds=0.6)
+    first, second, third = (float(line) for line in marks.read_text().splitlines())
+    assert second - first >= 0.6
+    assert third - second >= 1.2
+    assert outcomes["object 0"].attempt == 3
+    assert outcomes["object 2"].ok
+    assert time.monotonic() - started < 20
+
+
 def test_a_failure_that_stays_is_reported_with_its_last_attempt() -> None:
     outcome = run("act", [{"do": "kill"}], workers=1, attempts=2)["object 0"]
     assert (outcome.failure, outcome.attempt) == (FailureClass.CRASH, 2)

@@ -70,6 +70,12 @@ def _fail_once(job: dict[str, Any]) -> None:
         raise RuntimeError("the first attempt always fails")
 
 
+def _mark_and_raise(job: dict[str, Any]) -> None:
+    with Path(job["marks"]).open("a") as stream:
+        stream.write(f"{time.monotonic()}\n")
+    raise RuntimeError("every attempt fails")
+
+
 def _segfault(job: dict[str, Any]) -> None:
     ctypes.string_at(0)
 
@@ -118,6 +124,7 @@ _ACTS = {
     "refuse": _refuse,
     "raise": _raise,
     "fail once": _fail_once,
+    "mark and raise": _mark_and_raise,
     "segfault": _segfault,
     "kill": _kill,
     "exit": _exit,
