@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
 from blender_render.batch import Batch, BatchJob
+from blender_render.camera_sets import CameraSet
+from blender_render.light_rigs import hdri_path, light_rigs
 from blender_render.parameters import RenderParameters
-from blender_render.protocols import cameras, light_position
+from blender_render.protocols import camera_set
 from blender_render.rendered_object import RenderJob
 from catalog.table import Asset
 from stage.code import source_fingerprint
 from stage.failures import Outcome
-from stage.files import json_sha256, write_json
+from stage.files import file_sha256, json_sha256, write_json
 from stage.packs import object_folder
 from stage.seeds import derive_seed, generator
 from stage.workspace import Workspace
@@ -22,6 +25,9 @@ _HANDLER = "blender_render.worker:render_object"
 RENDER_CODE = (
     "blender_render.asset_check",
     "blender_render.asset_import",
+    "blender_render.camera_sets",
+    "blender_render.light_rigs",
+    "blender_render.lighting",
     "blender_render.passes",
     "blender_render.protocols",
     "blender_render.rendered_object",
@@ -30,7 +36,7 @@ RENDER_CODE = (
     "geometry.cameras",
 )
 # Where a job reads and writes and how many threads it takes does not change a pixel.
-_INDIFFERENT = {"asset", "output", "threads", "fingerprint"}
+_INDIFFERENT = {"asset", "output", "threads", "fingerprint", "hdri"}
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,8 @@ class Farm:
         """Render what is missing or stale, and list the complete objects in `valid_paths.json`; the failures.
 
         Raises:
-            InputError: when Blender's system libraries are missing.
+            ParameterError: for an unknown protocol, a number of views that it does not have, or a lighting without its map.
+            InputError: when Blender's system libraries or the environment map are missing.
             StageFailedError: when the disk is full or workers cannot start.
         """
         jobs = [self.job(asset) for asset in assets]
@@ -70,13 +77,10 @@ class Farm:
     def job(self, asset: Asset) -> RenderJob:
         """What a worker is told to render one object."""
         parameters = self.parameters
-        views = cameras(
-            parameters.protocol,
-            generator(self.seed, asset.uid, f"cameras {parameters.protocol}"),
-            parameters.views,
-            parameters.resolution,
-        )
-        light = generator(self.seed, asset.uid, "light")
+        cameras = self._cameras(asset)
+        lenses = [asdict(view.intrinsics) for view in cameras.views]
+        rigs = light_rigs(parameters.quality, self.seed, asset.uid, parameters.views)
+        hdri, hdri_sha256 = self._hdri
         job = RenderJob(
             uid=asset.uid,
             asset=str(asset.location(self.workspace)),
@@ -85,15 +89,30 @@ class Farm:
             output=str(object_folder(self.root, asset.uid)),
             fingerprint="",
             seed=derive_seed(self.seed, asset.uid, "cycles"),
-            cameras=[view.c2w.tolist() for view in views],
-            intrinsics=asdict(views[0].intrinsics),
-            light_position=light_position(light).tolist(),
-            light_watts=parameters.quality.key_light * float(light.uniform(2 / 3, 4 / 3)),
-            quality=parameters.quality.model_dump(),
+            cameras=[view.c2w.tolist() for view in cameras.views],
+            intrinsics=lenses[0],
+            light_rigs=[asdict(rig) for rig in rigs],
+            # The map counts by its content, not by where it lies.
+            quality=parameters.quality.model_dump(exclude={"hdri"}),
             threads=parameters.executor.threads_per_worker(),
             min_coverage=parameters.min_coverage,
+            input_views=len(cameras.inputs),
+            view_intrinsics=lenses if any(lens != lenses[0] for lens in lenses) else None,
+            hdri=hdri,
+            hdri_sha256=hdri_sha256,
         )
         return replace(job, fingerprint=job_fingerprint(job, asset, RENDER_CODE))
+
+    def _cameras(self, asset: Asset) -> CameraSet:
+        parameters = self.parameters
+        random = generator(self.seed, asset.uid, f"cameras {parameters.protocol}")
+        return camera_set(parameters.protocol, random, parameters.views, parameters.resolution)
+
+    @cached_property
+    def _hdri(self) -> tuple[str | None, str]:
+        """Path and hash of the environment map, read once for all objects."""
+        path = hdri_path(self.parameters.quality, self.workspace.root)
+        return (str(path), file_sha256(path)) if path else (None, "")
 
 
 def job_fingerprint(job: RenderJob, asset: Asset, code: Sequence[str], **further: object) -> str:

@@ -18,9 +18,13 @@ class QualityParameters(Parameters):
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where Cycles runs; `auto` takes a GPU when Cycles finds one."""
     ambient: float = Field(default=0.5, ge=0)
-    """Strength of the uniform white surroundings, so that no side of an object is black."""
+    """Strength of the uniform white surroundings, so that no side of an object is black; a map has its own."""
     key_light: float = Field(default=110.0, ge=0)
     """Mean power of the area light, watts; each object's own lies within a third of it, as in Zero-1-to-3's renders."""
+    lighting: Literal["zero123", "four_suns", "uniform", "trellis", "hdri"] = "zero123"
+    """Lamps and surroundings: one area light, objaverse-xl's four suns, uniform white, new lamps for every view, or a map."""
+    hdri: str | None = None
+    """Environment map of the lighting `hdri`: an .hdr or .exr file, absolute or relative to the workspace."""
 
 
 class RenderParameters(Parameters):

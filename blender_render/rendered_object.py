@@ -14,7 +14,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from blender_render.passes import DEPTH_SCALE
-from blender_render.protocols import View
+from blender_render.camera_sets import View
 from geometry.cameras import Intrinsics
 from stage.errors import InputError
 from stage.files import write_json
@@ -36,41 +36,58 @@ class RenderJob:
     cameras: list[list[list[float]]]
     """c2w matrices, OpenGL axes."""
     intrinsics: dict[str, Any]
-    light_position: list[float]
-    light_watts: float
+    """Those of all views, or of the first where they differ."""
+    light_rigs: list[dict[str, Any]]
+    """One for all views, or one for each."""
     quality: dict[str, Any]
     threads: int
     min_coverage: float
+    input_views: int = 0
+    """So many views from the first are inputs of their protocol; 0 where any may be."""
+    view_intrinsics: list[dict[str, Any]] | None = None
+    """Of each view, where they differ."""
+    hdri: str | None = None
+    hdri_sha256: str = ""
 
     def payload(self) -> dict[str, Any]:
         """The job as JSON."""
         return asdict(self)
 
+    def lenses(self) -> list[Intrinsics]:
+        """The intrinsics of each view."""
+        return [Intrinsics(**lens) for lens in self.view_intrinsics or [self.intrinsics] * len(self.cameras)]
+
 
 def write_cameras(folder: Path, job: RenderJob) -> None:
-    """Write `transforms.json`: intrinsics in pixels and each view's c2w in OpenGL axes, as instant-ngp reads it."""
-    camera = Intrinsics(**job.intrinsics)
+    """Write `transforms.json`: intrinsics in pixels and each view's c2w in OpenGL axes, as instant-ngp reads it.
+
+    An intrinsic that all views share stands once; one that differs stands in every frame, where its readers expect it then.
+    """
+    lenses = [_lens_values(lens) for lens in job.lenses()]
+    shared = {key: value for key, value in lenses[0].items() if all(lens[key] == value for lens in lenses)}
     frames = [
         {
             "file_path": f"{number:03d}.png",
             "depth_file_path": f"{number:03d}_depth.png",
             "normal_file_path": f"{number:03d}_normal.png",
             "transform_matrix": matrix,
+            **{key: value for key, value in lenses[number].items() if key not in shared},
         }
         for number, matrix in enumerate(job.cameras)
     ]
-    document = {
-        "camera_angle_x": camera.fov_x,
-        "fl_x": camera.fx,
-        "fl_y": camera.fy,
-        "cx": camera.cx,
-        "cy": camera.cy,
-        "w": camera.width,
-        "h": camera.height,
-        "depth_scale": DEPTH_SCALE,
-        "frames": frames,
+    write_json(folder / TRANSFORMS, {**shared, "depth_scale": DEPTH_SCALE, "frames": frames})
+
+
+def _lens_values(lens: Intrinsics) -> dict[str, float]:
+    return {
+        "camera_angle_x": lens.fov_x,
+        "fl_x": lens.fx,
+        "fl_y": lens.fy,
+        "cx": lens.cx,
+        "cy": lens.cy,
+        "w": lens.width,
+        "h": lens.height,
     }
-    write_json(folder / TRANSFORMS, document)
 
 
 def is_complete(folder: Path, fingerprint: str) -> bool:
@@ -93,8 +110,9 @@ def read_views(folder: Path) -> list[View]:
         InputError: when the folder holds no complete rendering.
     """
     document = _read_json(folder / TRANSFORMS)
-    camera = Intrinsics(*(document[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")))
-    return [View(np.array(frame["transform_matrix"]), camera) for frame in document["frames"]]
+    frames = [{**document, **frame} for frame in document["frames"]]
+    lenses = [Intrinsics(*(frame[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h"))) for frame in frames]
+    return [View(np.array(frame["transform_matrix"]), lens) for frame, lens in zip(frames, lenses, strict=True)]
 
 
 def read_rgba(folder: Path, view: int) -> UInt8[np.ndarray, "h w 4"]:

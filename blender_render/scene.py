@@ -1,4 +1,4 @@
-"""One object's Blender scene: normalised, lit, seen by a camera that alone moves, rendered by Cycles.
+"""One object's Blender scene: normalised, seen by a camera that alone moves, rendered by Cycles.
 
 World: right-handed, Z up; the object is centred on its bounding box and its longest side is 1. Runs inside a worker process.
 """
@@ -94,20 +94,6 @@ def _used_vertices(mesh: "bpy.types.Mesh") -> Int[np.ndarray, " n"]:
     return np.unique(indices)
 
 
-def add_light(position: Float[np.ndarray, "3"], watts: float, ambient: float) -> None:
-    """One large area light that faces the object, and uniform white surroundings of the given strength."""
-    light = bpy.data.lights.new("key", "AREA")
-    light.energy, light.size = watts, 1.5
-    obj = bpy.data.objects.new("key", light)
-    bpy.context.scene.collection.objects.link(obj)
-    obj.location = position
-    obj.rotation_euler = (-obj.location).to_track_quat("-Z", "Y").to_euler()
-    world = bpy.data.worlds.new("surroundings")
-    world.node_tree.nodes["Background"].inputs["Color"].default_value = (1.0, 1.0, 1.0, 1.0)
-    world.node_tree.nodes["Background"].inputs["Strength"].default_value = ambient
-    bpy.context.scene.world = world
-
-
 def add_camera(fov: float, size: int) -> "bpy.types.Object":
     """A square camera of the given full field of view, radians, whose matrix the caller sets for each view."""
     camera = bpy.data.cameras.new("camera")
@@ -126,6 +112,11 @@ def add_camera(fov: float, size: int) -> "bpy.types.Object":
 def place_camera(camera: "bpy.types.Object", c2w: Sequence[Sequence[float]]) -> None:
     """Put the camera where a 4×4 camera-to-world matrix in OpenGL axes says, which is Blender's own convention."""
     camera.matrix_world = Matrix(c2w)
+
+
+def set_lens(camera: "bpy.types.Object", fov: float) -> None:
+    """Give the camera a full field of view, radians, in place of that which it was made with."""
+    camera.data.angle = fov
 
 
 def configure_cycles(quality: QualityParameters, threads: int, seed: int) -> str:

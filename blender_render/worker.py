@@ -13,11 +13,12 @@ import bpy
 import numpy as np
 from PIL import Image
 
-from blender_render import passes, scene
+from blender_render import lighting, passes, scene
 from blender_render.asset_import import import_asset
+from blender_render.light_rigs import read_rig
 from blender_render.parameters import QualityParameters
 from blender_render.rendered_object import RenderJob, write_cameras
-from geometry.cameras import Intrinsics, zero123_from_c2w
+from geometry.cameras import zero123_from_c2w
 from stage.failures import FailureClass, ObjectFailedError
 from stage.files import file_sha256, replacing_folder, write_json
 
@@ -28,13 +29,14 @@ def prepare_scene(job: RenderJob) -> dict[str, Any]:
     warnings = import_asset(Path(job.asset), job.up_axis)
     normalisation, statistics = scene.normalise()
     quality = QualityParameters.model_validate(job.quality)
-    scene.add_light(np.asarray(job.light_position), job.light_watts, quality.ambient)
+    lighting.set_light(read_rig(job.light_rigs[0]), job.hdri)
     device = scene.configure_cycles(quality, job.threads, job.seed)
     return {
         "uid": job.uid,
         "asset_sha256": job.asset_sha256,
         "fingerprint": job.fingerprint,
         "seed": job.seed,
+        "input_views": job.input_views,
         "blender_version": bpy.app.version_string,
         "device": device,
         "normalisation": asdict(normalisation),
@@ -57,13 +59,16 @@ def render_object(payload: dict[str, Any]) -> dict[str, Any]:
     """
     job = RenderJob(**payload)
     record = prepare_scene(job)
-    intrinsics = Intrinsics(**job.intrinsics)
-    camera = scene.add_camera(intrinsics.fov_x, intrinsics.width)
+    lenses = job.lenses()
+    camera = scene.add_camera(lenses[0].fov_x, lenses[0].width)
     quality = QualityParameters.model_validate(job.quality)
     with replacing_folder(Path(job.output)) as folder:
         coverage = []
         for number, matrix in enumerate(job.cameras):
             scene.place_camera(camera, matrix)
+            scene.set_lens(camera, lenses[number].fov_x)
+            if len(job.light_rigs) > 1:
+                lighting.set_light(read_rig(job.light_rigs[number]), job.hdri)
             stem = folder / f"{number:03d}"
             coverage.append(_render_view(stem, quality))
             np.save(stem.with_suffix(".npy"), zero123_from_c2w(np.asarray(matrix)))

@@ -4,6 +4,7 @@ from catalog.folder import folder_assets
 from catalog.gso import gso_assets
 from catalog.parameters import CatalogParameters
 from catalog.procedural import procedural_assets
+from catalog.selection import select
 from catalog.table import Asset, write_table
 from stage.executor import LocalExecutor
 from stage.workspace import Workspace
@@ -12,10 +13,10 @@ from stage.workspace import Workspace
 def build_catalog(parameters: CatalogParameters, seed: int, workspace: Workspace) -> list[Asset]:
     """Write the catalogue of a workspace.
 
-    Reads the source; writes `data/catalog/catalog.parquet`, and for composed objects their packs.
+    Reads the source and the uid lists; writes `data/catalog/catalog.parquet`, and for composed objects their packs.
 
     Raises:
-        InputError: when the source's folder is missing or empty.
+        InputError: when the source's folder is missing or empty, or a uid list is unreadable.
         StageFailedError: when too many objects cannot be composed.
     """
     workspace.catalog.mkdir(parents=True, exist_ok=True)
@@ -26,5 +27,6 @@ def build_catalog(parameters: CatalogParameters, seed: int, workspace: Workspace
             assets = folder_assets(parameters, workspace)
         case "gso":
             assets = gso_assets(parameters, workspace)
+    assets = select(assets, parameters.selection, seed, workspace)
     write_table(workspace.catalog / "catalog.parquet", assets)
     return assets

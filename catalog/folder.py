@@ -77,16 +77,17 @@ def file_asset(
     licence: str = "unknown",
     author: str = "unknown",
     tags: tuple[str, ...] = (),
+    categories: tuple[str, ...] = (),
+    page: str = "",
 ) -> Asset:
-    """The row of one file, with its checksum, split and, when it is too large, its exclusion."""
-    size = path.stat().st_size
-    asset = Asset(
+    """The row of one file, with its checksum and split."""
+    return Asset(
         uid=uid,
         source=source,
         path=_recorded_path(path, workspace),
         sha256=file_sha256(path),
         companions_sha256=_companions_sha256(path) if file_type in _WITH_COMPANIONS else "",
-        bytes=size,
+        bytes=path.stat().st_size,
         file_type=file_type,
         up_axis=up_axis,
         licence=licence,
@@ -96,10 +97,9 @@ def file_asset(
         split=split_of(uid, parameters.split),
         selected=True,
         reason="",
+        page=page,
+        categories=categories,
     )
-    if parameters.max_bytes is not None and size > parameters.max_bytes:
-        return asset.excluded(f"{size} bytes, over the limit of {parameters.max_bytes}")
-    return asset
 
 
 def _companions_sha256(path: Path) -> str:

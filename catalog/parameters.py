@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from catalog.selection import SelectionParameters
 from catalog.split import SplitParameters
 from stage.executor import ExecutorParameters
 from stage.parameters import Parameters
@@ -20,8 +21,8 @@ class CatalogParameters(Parameters):
     """Folder of the sources `folder` and `gso`, absolute or relative to the workspace."""
     objects: int = Field(default=64, ge=1)
     """Number of objects that `procedural` composes."""
-    max_bytes: int | None = Field(default=None, ge=1)
-    """Larger asset files are left out; no limit when null."""
+    selection: SelectionParameters = SelectionParameters()
+    """Which of the source's objects are worked on."""
     split: SplitParameters = SplitParameters()
     """Shares held out for validation and test."""
     packs: int = Field(default=4, ge=1)

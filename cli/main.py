@@ -7,15 +7,26 @@ import errno
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from cli import pipeline, promotion, sampling, servers, stages
+from cli import catalog, pipeline, promotion, sampling, servers, stages
 from stage.errors import ViewforgeError
 from stage.lifeline import die_with_parent
 
+
+class _CatalogFirst(TyperGroup):
+    """The subcommands in the order of the pipeline; Typer puts those that have subcommands of their own last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the Click inside of Typer is private
+        """Names as the help shows them."""
+        return sorted(super().list_commands(ctx), key=lambda name: name != "catalog")
+
+
 app = typer.Typer(
+    cls=_CatalogFirst,
     help="From a collection of 3D assets to an evaluated, registered, promotable novel-view model.",
     no_args_is_help=True,
     add_completion=False,
@@ -34,7 +45,7 @@ def options(
         os.environ[_VERBOSE] = "1"
 
 
-for group in (stages, pipeline, sampling, promotion, servers):
+for group in (catalog, stages, pipeline, sampling, promotion, servers):
     group.add_to(app)
 
 

@@ -12,6 +12,7 @@ class FailureClass(StrEnum):
     """Why an object could not be used."""
 
     MISSING = "missing"
+    DOWNLOAD = "download"
     CHECKSUM = "checksum"
     PARSE = "parse"
     EMPTY = "empty"
@@ -27,7 +28,13 @@ class FailureClass(StrEnum):
     @property
     def transient(self) -> bool:
         """Whether another attempt may succeed; permanent classes are tried once."""
-        return self in {FailureClass.TIMEOUT, FailureClass.OUT_OF_MEMORY, FailureClass.CRASH, FailureClass.ERROR}
+        return self in {
+            FailureClass.DOWNLOAD,
+            FailureClass.TIMEOUT,
+            FailureClass.OUT_OF_MEMORY,
+            FailureClass.CRASH,
+            FailureClass.ERROR,
+        }
 
     @property
     def lasting(self) -> bool:

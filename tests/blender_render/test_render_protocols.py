@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy.stats import ks_2samp
 
-from blender_render.protocols import FOV, PROTOCOLS, View, cameras, light_position
+from blender_render.light_rigs import light_position
+from blender_render.protocols import FOV, PROTOCOLS, View, cameras
 from geometry.cameras import spherical_from_position
 from stage.errors import ParameterError
 from stage.seeds import generator
