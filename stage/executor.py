@@ -10,7 +10,7 @@ import selectors
 import signal
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -51,12 +51,20 @@ class ExecutorParameters(Parameters):
         return max(1, len(os.sched_getaffinity(0)) // self.worker_count())
 
 
+# What a worker function receives, as JSON; or what makes it, called when it is the job's turn.
+Payload = dict[str, Any] | Callable[[], dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Job:
-    """One object's work: its uid and the JSON that the worker function receives."""
+    """One object's work: its uid and what the worker function receives."""
 
     uid: str
-    payload: dict[str, Any]
+    payload: Payload
+
+    def message(self) -> dict[str, Any]:
+        """The payload, made now if it is made on demand."""
+        return self.payload() if callable(self.payload) else self.payload
 
 
 @dataclass(frozen=True)
