@@ -1,9 +1,9 @@
 """What 100,000 objects cost before the first is rendered: `python -m benchmarks.catalog`.
 
-A catalogue is read and filtered by every filter at once; then the render stage plans all of its objects (a fingerprint each) and
-finds in their records and its ledger that all are complete. Goals: 10 s and 1 GiB in all, in one process whose peak memory is what
-the operating system says; the records have just been written, so they come from the cache of files. `--quick` takes 10,000 objects
-against a tenth of the seconds.
+A catalogue is read and filtered by every filter at once; then the render stage plans all of its objects (a fingerprint each)
+and finds in their records and its ledger that all are complete. Goals: 10 s and 1 GiB in all, in one process whose peak memory
+is what the operating system says; the records have just been written, so they come from the cache of files. `--quick` takes
+10,000 objects against a tenth of the seconds.
 """
 
 import argparse

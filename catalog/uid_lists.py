@@ -65,7 +65,8 @@ def read_uid_list(path: Path, index: Path | None = None) -> UidList:
         named = [pair for pair in map(_identified, record) if pair]
         if not named:
             raise InputError(f"{path}, {place}: {' '.join(record)[:60]!r} names no object", _EXPECTED)
-        for kind, identifier in named:
+        # A number beside the uid or sum of the same object says nothing more.
+        for kind, identifier in [pair for pair in named if pair[0] != "number"] or named:
             found[kind].add(identifier)
     if found["number"]:
         found["uid"] |= _translated(found["number"], path, index)
