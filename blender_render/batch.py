@@ -8,9 +8,9 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from blender_render.installation import check_system_libraries
+from blender_render.ledger import LEDGER, read_ledger
 from blender_render.rendered_object import is_complete
 from stage.executor import ExecutorParameters, Job, LocalExecutor, Payload
 from stage.failures import FailureClass, Outcome
@@ -55,7 +55,8 @@ class Batch:
         fingerprints = {job.uid: job.fingerprint for job in jobs}
         failed = self._remembered_failures(fingerprints)
         todo = [job for job in jobs if job.uid not in failed and not self._complete(job)]
-        with Progress(label, len(jobs), "objects", done=len(jobs) - len(todo)) as progress:
+        done, cost = len(jobs) - len(todo), self.executor.cost()
+        with Progress(label, len(jobs), "objects", done, cost) as progress:
             executor = LocalExecutor(self.executor)
             for outcome in executor.run(self.handler, [Job(job.uid, job.payload) for job in todo]):
                 self._note(outcome, fingerprints[outcome.uid])
@@ -70,7 +71,7 @@ class Batch:
     @property
     def ledger(self) -> Path:
         """Every outcome there ever was, a JSON line each."""
-        return self.root / "ledger.jsonl"
+        return self.root / LEDGER
 
     def _note(self, outcome: Outcome, fingerprint: str) -> None:
         with self.ledger.open("a") as stream:
@@ -79,7 +80,7 @@ class Batch:
     def _remembered_failures(self, fingerprints: dict[str, str]) -> dict[str, Outcome]:
         """Permanent failures of the present input, parameters and code, from the ledger."""
         failed: dict[str, Outcome] = {}
-        for row in self._ledger_rows():
+        for row in read_ledger(self.ledger):
             if row.pop("fingerprint") != fingerprints.get(row["uid"]):
                 continue
             failed.pop(row["uid"], None)
@@ -87,15 +88,3 @@ class Batch:
             if failure and failure.lasting:
                 failed[row["uid"]] = Outcome(failure=failure, result={}, **row)
         return failed
-
-    def _ledger_rows(self) -> list[dict[str, Any]]:
-        """The ledger's rows; a last line cut short by a kill is left out."""
-        if not self.ledger.is_file():
-            return []
-        rows = []
-        for line in self.ledger.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return rows

@@ -12,21 +12,24 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import catalog, pipeline, promotion, sampling, servers, stages
+from cli import catalog, pipeline, promotion, render, sampling, servers, stages
 from stage.errors import ViewforgeError
 from stage.lifeline import die_with_parent
 
 
-class _CatalogFirst(TyperGroup):
+_FIRST = ("catalog", "render")
+
+
+class _InOrder(TyperGroup):
     """The subcommands in the order of the pipeline; Typer puts those that have subcommands of their own last."""
 
     def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the Click inside of Typer is private
         """Names as the help shows them."""
-        return sorted(super().list_commands(ctx), key=lambda name: name != "catalog")
+        return [*_FIRST, *(name for name in super().list_commands(ctx) if name not in _FIRST)]
 
 
 app = typer.Typer(
-    cls=_CatalogFirst,
+    cls=_InOrder,
     help="From a collection of 3D assets to an evaluated, registered, promotable novel-view model.",
     no_args_is_help=True,
     add_completion=False,
@@ -45,7 +48,7 @@ def options(
         os.environ[_VERBOSE] = "1"
 
 
-for group in (catalog, stages, pipeline, sampling, promotion, servers):
+for group in (catalog, render, stages, pipeline, sampling, promotion, servers):
     group.add_to(app)
 
 

@@ -1,4 +1,4 @@
-"""Subcommands of the stages behind the catalogue; `dvc.yaml` calls them. Each reads its section of params.yaml."""
+"""Subcommands of the stages behind the renderings; `dvc.yaml` calls them. Each reads its section of params.yaml."""
 
 import typer
 
@@ -11,21 +11,8 @@ _PANEL = "Stages"
 
 def add_to(app: typer.Typer) -> None:
     """Add the subcommands."""
-    for command in (render, splatter, shard, train, evaluate):
+    for command in (splatter, shard, train, evaluate):
         app.command(rich_help_panel=_PANEL)(command)
-
-
-def render(workspace: WorkspaceOption = HERE) -> None:
-    """Render every selected object from the training cameras."""
-    from blender_render.parameters import RenderParameters
-    from blender_render.render import render as run
-
-    place = opened(workspace)
-    parameters = load_section(place.parameters, "render", RenderParameters)
-    with exclusive(place, "render"):
-        failed = run(parameters, load_seed(place.parameters), place)
-    for outcome in failed:
-        print(f"render: quarantined {outcome.uid} ({outcome.failure}): {outcome.message}")
 
 
 def splatter(workspace: WorkspaceOption = HERE) -> None:

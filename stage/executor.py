@@ -18,6 +18,7 @@ from pydantic import Field
 
 from stage.errors import StageFailedError
 from stage.failures import FailureClass, Outcome
+from stage.pace import Cost
 from stage.parameters import Parameters
 from stage.worker import Worker
 
@@ -41,6 +42,8 @@ class ExecutorParameters(Parameters):
     """Attempts at an object whose failure may pass (crash, timeout, out of memory)."""
     retry_delay_seconds: float = Field(default=1.0, ge=0)
     """Least wait before an object's second attempt; it doubles with each further one."""
+    price_per_core_hour: float | None = Field(default=None, ge=0)
+    """Price of a CPU core for an hour; with it progress tells the cost of 1,000 objects, without it their core-seconds."""
 
     def worker_count(self) -> int:
         """The number of worker processes on this machine."""
@@ -49,6 +52,10 @@ class ExecutorParameters(Parameters):
     def threads_per_worker(self) -> int:
         """Threads that each worker may use so that all together fill the cores."""
         return max(1, len(os.sched_getaffinity(0)) // self.worker_count())
+
+    def cost(self) -> Cost:
+        """What the workers take up while they run."""
+        return Cost(self.worker_count() * self.threads_per_worker(), self.price_per_core_hour)
 
 
 # What a worker function receives, as JSON; or what makes it, called when it is the job's turn.

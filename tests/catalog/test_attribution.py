@@ -68,7 +68,9 @@ def test_of_a_model_only_what_it_was_trained_on(workspace: Workspace) -> None:
 def test_other_shards_than_the_model_saw_are_refused(workspace: Workspace) -> None:
     model = _write_model(workspace)
     _write_index(workspace.shards, [DUCK])
-    with pytest.raises(InputError, match="was trained on another shard set than .*; name the right one with --shards"):
+    with pytest.raises(
+        InputError, match=r"was trained on another shard set than .*; name the right one with --shards"
+    ):
         model_objects(workspace, model, workspace.shards)
 
 
@@ -88,7 +90,7 @@ def test_a_damaged_index_is_one_line(workspace: Workspace, content: str) -> None
 
 
 def test_a_missing_index_or_model_says_what_to_run(workspace: Workspace, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no shard index .*; run viewforge shard first"):
+    with pytest.raises(InputError, match=r"no shard index .*; run viewforge shard first"):
         shard_objects(workspace, tmp_path)
     with pytest.raises(InputError, match=r"no .*provenance\.json; name the folder of a pipeline"):
         model_objects(workspace, tmp_path, workspace.shards)

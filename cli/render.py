@@ -1,0 +1,51 @@
+"""`viewforge render`: the stage that renders the objects; below it, the pages to look through what it made."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.options import HERE, WORKSPACE_VARIABLE, WorkspaceOption, opened
+from stage.lifeline import exclusive
+from stage.parameters import load_section, load_seed
+
+
+def add_to(app: typer.Typer) -> None:
+    """Add the subcommand with the one below it."""
+    group = typer.Typer(invoke_without_command=True, callback=render)
+    group.command()(preview)
+    app.add_typer(group, name="render", rich_help_panel="Stages")
+
+
+def render(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
+    """Render every selected object from the training cameras."""
+    if context.invoked_subcommand:
+        # For `viewforge render --workspace DIR preview`.
+        os.environ[WORKSPACE_VARIABLE] = str(workspace)
+        return
+    from blender_render.parameters import RenderParameters
+    from blender_render.render import render as run
+
+    place = opened(workspace)
+    parameters = load_section(place.parameters, "render", RenderParameters)
+    with exclusive(place, "render"):
+        failed = run(parameters, load_seed(place.parameters), place)
+    for outcome in failed:
+        print(f"render: quarantined {outcome.uid} ({outcome.failure}): {outcome.message}")
+
+
+def preview(
+    out: Annotated[Path | None, typer.Option(help="Folder to write; scratch/preview if absent.")] = None,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Write a contact sheet per object and a page to look through them, failed objects and their reasons included."""
+    from blender_render.parameters import RenderParameters
+    from blender_render.preview import write_preview
+
+    place = opened(workspace)
+    parameters = load_section(place.parameters, "render", RenderParameters)
+    folder = out or place.scratch / "preview"
+    counts = write_preview(folder, parameters, load_seed(place.parameters), place)
+    print(f"preview: {', '.join(f'{objects} {status}' for status, objects in counts.most_common())}")
+    print(f"preview: open {(folder / 'index.html').resolve().as_uri()}")
