@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
 
-from blender_render.contact_sheet import object_sheet, sheet_size
+from blender_render.contact_sheet import object_sheet, overview, sheet_size
 from blender_render.farm import Farm
 from blender_render.parameters import RenderParameters
 from blender_render.status import ObjectStatus, Status, bring_back, object_statuses
@@ -23,17 +24,14 @@ from catalog.table import Asset, read_table
 from stage.errors import InputError
 from stage.files import replacing, write_text
 from stage.packs import object_folder
+from stage.parameters import load_section, load_seed
 from stage.progress import Progress
 from stage.workspace import Workspace
 
 _TEMPLATE = "preview.html.jinja"
 _TAIL_CHARACTERS = 2000
 _FINGERPRINT_DIGITS = 12
-
-
-def render_farm(parameters: RenderParameters, seed: int, workspace: Workspace) -> Farm:
-    """The farm of the render stage."""
-    return Farm(workspace.scratch / "renders", parameters, seed, workspace)
+_OVERVIEW_OBJECTS, _OVERVIEW_COLUMNS = 40, 8
 
 
 def write_preview(folder: Path, parameters: RenderParameters, seed: int, workspace: Workspace) -> Counter[Status]:
@@ -46,15 +44,37 @@ def write_preview(folder: Path, parameters: RenderParameters, seed: int, workspa
     assets = [asset for asset in catalogue if asset.selected]
     if not assets:
         raise InputError(f"{workspace.catalog} selects no object", "see the column reason of catalog.parquet")
-    farm = render_farm(parameters, seed, workspace)
+    farm = _farm(parameters, seed, workspace)
     bring_back(farm, assets)
     statuses = object_statuses(farm, assets)
     sheets = _write_sheets(folder, farm, statuses)
     cards = [_card(status, sheet) for status, sheet in zip(statuses, sheets, strict=True)]
-    counts = Counter(status.status for status in statuses)
     page = _template().render(cards=cards, statuses=list(Status), left_out=len(catalogue) - len(assets))
     write_text(folder / "index.html", page)
-    return counts
+    return Counter(status.status for status in statuses)
+
+
+def _farm(parameters: RenderParameters, seed: int, workspace: Workspace) -> Farm:
+    """The farm of the render stage."""
+    return Farm(workspace.scratch / "renders", parameters, seed, workspace)
+
+
+def read_statuses(workspace: Workspace) -> list[ObjectStatus]:
+    """What became of the objects that a workspace's parameters select and render, as far as scratch space tells.
+
+    Raises:
+        InputError: when there is no catalogue.
+        ParameterError: when the parameters are mistaken.
+    """
+    parameters = load_section(workspace.parameters, "render", RenderParameters)
+    assets = [asset for asset in read_table(workspace.catalog / "catalog.parquet") if asset.selected]
+    return object_statuses(_farm(parameters, load_seed(workspace.parameters), workspace), assets)
+
+
+def first_views(workspace: Workspace, statuses: Sequence[ObjectStatus]) -> Image.Image:
+    """The first view of each of the first objects that have any."""
+    shown = [status.asset.uid for status in statuses if status.status.has_views][:_OVERVIEW_OBJECTS]
+    return overview([object_folder(workspace.scratch / "renders", uid) for uid in shown], _OVERVIEW_COLUMNS)
 
 
 def _write_sheets(folder: Path, farm: Farm, statuses: Sequence[ObjectStatus]) -> list[str]:

@@ -75,8 +75,8 @@ class Progress:
             self._bar.update(self._task, advance=amount, note=f"{pace_text(line)} {note}")
         elif time.monotonic() - self._last_plain > _PLAIN_INTERVAL:
             self._last_plain = time.monotonic()
-            text = f"{self.stage}: {self.done}/{self.total} {self.unit}, {pace_text(line)} {note}"
-            print(text.rstrip(), file=sys.stderr, flush=True)
+            counted = ", ".join(filter(None, (f"{self.done}/{self.total} {self.unit}", pace_text(line))))
+            print(f"{self.stage}: {counted} {note}".rstrip(), file=sys.stderr, flush=True)
 
     def _emit(self, event: str, fields: dict[str, Any]) -> dict[str, Any]:
         """Write a line to the sink if there is one; the line."""
