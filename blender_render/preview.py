@@ -9,6 +9,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -59,22 +60,28 @@ def _farm(parameters: RenderParameters, seed: int, workspace: Workspace) -> Farm
     return Farm(workspace.scratch / "renders", parameters, seed, workspace)
 
 
-def read_statuses(workspace: Workspace) -> list[ObjectStatus]:
-    """What became of the objects that a workspace's parameters select and render, as far as scratch space tells.
+@dataclass(frozen=True)
+class Look:
+    """What became of a workspace's objects, and the first views of the first of them."""
+
+    statuses: list[ObjectStatus]
+    overview: Image.Image
+
+
+def look(workspace: Workspace) -> Look:
+    """A short look at the renderings that a workspace's parameters ask for.
 
     Raises:
-        InputError: when there is no catalogue.
+        InputError: when there is no catalogue, or a picture is damaged.
         ParameterError: when the parameters are mistaken.
     """
     parameters = load_section(workspace.parameters, "render", RenderParameters)
+    farm = _farm(parameters, load_seed(workspace.parameters), workspace)
     assets = [asset for asset in read_table(workspace.catalog / "catalog.parquet") if asset.selected]
-    return object_statuses(_farm(parameters, load_seed(workspace.parameters), workspace), assets)
-
-
-def first_views(workspace: Workspace, statuses: Sequence[ObjectStatus]) -> Image.Image:
-    """The first view of each of the first objects that have any."""
-    shown = [status.asset.uid for status in statuses if status.status.has_views][:_OVERVIEW_OBJECTS]
-    return overview([object_folder(workspace.scratch / "renders", uid) for uid in shown], _OVERVIEW_COLUMNS)
+    statuses = object_statuses(farm, assets)
+    shown = [status.asset for status in statuses if status.status.has_views][:_OVERVIEW_OBJECTS]
+    bring_back(farm, shown)
+    return Look(statuses, overview([object_folder(farm.root, asset.uid) for asset in shown], _OVERVIEW_COLUMNS))
 
 
 def _write_sheets(folder: Path, farm: Farm, statuses: Sequence[ObjectStatus]) -> list[str]:

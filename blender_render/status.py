@@ -60,18 +60,18 @@ class ObjectStatus:
 
 def object_statuses(farm: Farm, assets: Sequence[Asset]) -> list[ObjectStatus]:
     """What became of the objects, in their order."""
-    outcomes = _published_failures(farm.workspace)
+    published = _published(farm.workspace)
+    outcomes = {uid: row for uid, row in published.items() if not row["complete"]}
     outcomes |= {row["uid"]: row for row in read_ledger(farm.root / LEDGER)}
-    return [_status(farm, asset, outcomes.get(asset.uid, {})) for asset in assets]
+    return [_status(farm, asset, outcomes.get(asset.uid, {}), published.get(asset.uid, {})) for asset in assets]
 
 
-def _status(farm: Farm, asset: Asset, outcome: dict[str, Any]) -> ObjectStatus:
+def _status(farm: Farm, asset: Asset, outcome: dict[str, Any], published: dict[str, Any]) -> ObjectStatus:
     fingerprint = farm.fingerprint(asset)
     if outcome.get("failure") and outcome["fingerprint"] == fingerprint:
         return ObjectStatus(asset, Status.FAILED, {}, outcome)
-    try:
-        record = read_record(object_folder(farm.root, asset.uid))
-    except InputError:
+    record = _record(farm, asset, published)
+    if not record:
         return ObjectStatus(asset, Status.WAITING, {}, {})
     status = Status.WARNED if record.get("warnings") else Status.RENDERED
     if record.get("fingerprint") != fingerprint:
@@ -79,22 +79,32 @@ def _status(farm: Farm, asset: Asset, outcome: dict[str, Any]) -> ObjectStatus:
     return ObjectStatus(asset, status, record, outcome)
 
 
-def _published_failures(workspace: Workspace) -> dict[str, dict[str, Any]]:
+def _record(farm: Farm, asset: Asset, published: dict[str, Any]) -> dict[str, Any]:
+    """The record of a rendering, or what the table says of one that lies in the packs alone; empty without one."""
+    try:
+        return read_record(object_folder(farm.root, asset.uid))
+    except InputError:
+        if not published.get("complete"):
+            return {}
+        warnings = [text for text in published["warnings"].split("; ") if text]
+        return {"fingerprint": published["fingerprint"], "warnings": warnings}
+
+
+def _published(workspace: Workspace) -> dict[str, dict[str, Any]]:
+    """The rows of the published table by uid; none before there is one."""
     path = workspace.renders / "objects.parquet"
     if not path.is_file():
         return {}
-    columns = ["uid", "failure", "message", "fingerprint", "complete"]
+    columns = ["uid", "failure", "message", "fingerprint", "complete", "warnings"]
     rows = pd.read_parquet(path, columns=columns).to_dict("records")
-    return {str(row["uid"]): {str(key): row[key] for key in row} for row in rows if not row["complete"]}
+    return {str(row["uid"]): {str(key): row[key] for key in row} for row in rows}
 
 
 def bring_back(farm: Farm, assets: Sequence[Asset]) -> None:
-    """Unpack the published renderings that are not in scratch space, as after `dvc pull`."""
-    path = farm.workspace.renders / "objects.parquet"
-    if path.is_file():
-        table = pd.read_parquet(path, columns=["uid", "complete"])
-        published = set(table.loc[table["complete"], "uid"])
-        unpack_missing(farm.workspace.renders, farm.root, [a.uid for a in assets if a.uid in published])
+    """Unpack the published renderings of these objects that are not in scratch space, as after `dvc pull`."""
+    published = _published(farm.workspace)
+    complete = [asset.uid for asset in assets if published.get(asset.uid, {}).get("complete")]
+    unpack_missing(farm.workspace.renders, farm.root, complete)
 
 
 def failure_table(statuses: Sequence[ObjectStatus]) -> list[dict[str, Any]]:

@@ -42,20 +42,20 @@ def publish_results(workspace: Workspace) -> None:
 
 def publish_renders(workspace: Workspace) -> None:
     """What became of the objects to be rendered: how many are of each status, failures by class, a look at the first."""
-    from blender_render.preview import first_views, read_statuses
+    from blender_render.preview import look
     from blender_render.status import failure_table
 
-    statuses = read_statuses(workspace)
-    counts = Counter(str(status.status) for status in statuses)
+    seen = look(workspace)
+    counts = Counter(str(status.status) for status in seen.statuses)
     create_table_artifact(
         table=[{"status": name, "objects": objects} for name, objects in counts.most_common()],
         key="render-status",
-        description=f"What became of {len(statuses)} objects; viewforge render preview shows each",
+        description=f"What became of {len(seen.statuses)} objects; viewforge render preview shows each",
     )
-    rows = failure_table(statuses)
+    rows = failure_table(seen.statuses)
     create_table_artifact(table=rows, key="render-failures", description="Failures of the render stage by class")
     create_image_artifact(
-        image_url=_thumbnail(first_views(workspace, statuses)),
+        image_url=_thumbnail(seen.overview),
         key="render-preview",
         description="First views of the first objects",
     )

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from render_support import SMALL, Rendered, contents
 
-from blender_render.preview import write_preview
+from blender_render.preview import look, write_preview
 from blender_render.status import Status, failure_table, object_statuses
 from catalog.licences import licence_of
 from catalog.table import Asset, read_table, write_table
@@ -118,6 +118,23 @@ def test_from_the_published_outputs_alone(neighbours: Rendered, tmp_path: Path) 
     found = cards(tmp_path / "preview")
     assert {title for title, card in found.items() if card["sheet"]} >= GOOD
     assert (found["no faces.obj"]["status"], found["no faces.obj"]["failure"]) == (Status.FAILED, FailureClass.EMPTY)
+
+
+def test_a_look_at_published_outputs_brings_back_what_it_shows(neighbours: Rendered, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "pulled")
+    shutil.copytree(neighbours.workspace.root / "data", workspace.root / "data")
+    (workspace.root / "params.yaml").write_text(json.dumps({"render": SMALL.model_dump(mode="json")}))
+    seen = look(workspace)
+    assert {status.asset.uid: status.status for status in seen.statuses} == {
+        status.asset.uid: status.status for status in _statuses(neighbours)
+    }
+    assert seen.overview.size == (8 * 130 - 2, 130 - 2)
+    shown = [status.asset.title for status in seen.statuses if status.status.has_views]
+    with Image.open(neighbours.folder(shown[2]) / "000.png") as view:
+        alpha = np.asarray(view)[..., 3].repeat(4, axis=0).repeat(4, axis=1)
+    tile = np.asarray(seen.overview)[:128, 2 * 130 : 2 * 130 + 128]
+    assert ((tile != 255).any(axis=2) <= (alpha > 0)).all()
+    assert (tile != 255).any()
 
 
 def test_a_damaged_picture_leaves_the_others_their_sheets(neighbours: Rendered, tmp_path: Path) -> None:

@@ -176,6 +176,24 @@ def test_prefect_keeps_the_run_with_its_artifacts(through_prefect):
     assert re.search(r"objects/s, [\d,]+ core-seconds per 1,000 objects", rendered)
 
 
+def test_a_failed_render_stage_leaves_its_failures_by_class(viewforge, tmp_path):
+    import sqlite3
+
+    objects = tmp_path / "objects"
+    objects.mkdir()
+    for number in range(2):
+        (objects / f"error page {number}.glb").write_text(f"<!DOCTYPE html>{number}")
+    assignments = {"render.views": 1, "render.resolution": 16, "render.executor.workers": 1}
+    source = ("--source", "folder", "--path", objects)
+    result = viewforge("run", "-w", tmp_path / "w", *source, *options(assignments), timeout=300)
+    assert result.returncode == 1
+    assert "2 of 2 objects failed" in result.stderr
+    with sqlite3.connect(tmp_path / "w" / ".prefect" / "prefect.db") as database:
+        data = dict(database.execute("select key, data from artifact where key is not null"))
+    (row,) = json.loads(json.loads(data["render-failures"]))
+    assert (row["failure"], row["objects"]) == ("parse", 2)
+
+
 def test_attribution_names_exactly_what_is_in_the_shards_and_what_the_model_saw(through_prefect, viewforge):
     import pandas as pd
 
