@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from fault_server import FaultServer, MakeClient, reset_after, status
@@ -42,7 +43,7 @@ def model_zip(name: str) -> bytes:
 
 
 def serve_model(server: FaultServer, name: str, data: bytes | None = None) -> str:
-    return server.serve(f"{LIST}/{name}.zip", model_zip(name) if data is None else data)
+    return server.serve(f"{LIST}/{quote(name)}.zip", model_zip(name) if data is None else data)
 
 
 def fetch(names: list[str], root: Path, client: HttpClient, server: FaultServer) -> dict[str, Outcome]:
