@@ -59,7 +59,8 @@ class IndexFiles:
             DownloadError: when it cannot be had, is damaged twice, or lacks a column.
         """
         wanted = list(columns)
-        with self._read(url, pq.ParquetFile) as file:
+        # Read ahead, a table of gigabytes would end up in memory as a whole.
+        with self._read(url, partial(pq.ParquetFile, pre_buffer=False)) as file:
             if missing := sorted(set(wanted) - set(file.schema_arrow.names)):
                 raise _unreadable(url, f"it has no column {', '.join(missing)}")
             try:

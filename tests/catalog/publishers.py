@@ -90,17 +90,21 @@ class Model:
 
     @property
     def uid(self) -> str:
+        """What it is called."""
         return uid(self.number)
 
     @property
     def folder(self) -> str:
+        """Its folder, of four objects each."""
         return f"000-{self.number // 4:03d}"
 
     @property
     def path(self) -> str:
+        """Where the server has its file."""
         return f"{HUB_PATH}/glbs/{self.folder}/{self.uid}.glb"
 
     def annotation(self) -> dict[str, Any]:
+        """What the metadata says of it."""
         return {
             "uid": self.uid,
             "name": f"Object {self.number}",
