@@ -18,7 +18,7 @@ from blender_render.parameters import RenderParameters, SplatterParameters
 from blender_render.protocols import SIX_VIEW_AZIMUTHS, cameras
 from blender_render.render import rendered_fingerprints
 from blender_render.rendered_object import read_record
-from catalog.table import Asset, selected_assets
+from catalog.table import Asset, selected_rows, with_files
 from stage.errors import InputError
 from stage.failures import Outcome, check_failure_rate
 from stage.files import replacing, write_json
@@ -45,7 +45,8 @@ def make_splatters(parameters: SplatterParameters, seed: int, workspace: Workspa
         InputError: when none succeeds.
     """
     rendered = rendered_fingerprints(workspace)
-    assets = [asset for asset in selected_assets(workspace) if asset.uid in rendered][: parameters.max_objects]
+    chosen = [asset for asset in selected_rows(workspace) if asset.uid in rendered][: parameters.max_objects]
+    assets = with_files(chosen, workspace)
     root = workspace.scratch / "splatters"
     jobs = _jobs(assets, parameters, seed, workspace)
     failed = Batch(root, _HANDLER, parameters.executor).run(jobs, "splatter")

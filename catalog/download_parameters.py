@@ -24,3 +24,5 @@ class DownloadParameters(Parameters):
     """Larger files are refused as soon as that shows; no limit when null."""
     hf_endpoint: str | None = Field(default=None, pattern=r"^https?://")
     """Base URL in place of https://huggingface.co; when null, what the environment variable HF_ENDPOINT says."""
+    mirrors: dict[str, str] = Field(default_factory=dict)
+    """Other base URLs to ask in place of these, such as {"https://raw.githubusercontent.com": "https://mirror.example/raw"}."""

@@ -12,10 +12,12 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from catalog.download_parameters import DownloadParameters
-from catalog.http_client import HttpClient
+from catalog.github import POINTER_BYTES, is_pointer_to, large_file_url
+from catalog.http_client import Downloaded, HttpClient
 from catalog.http_errors import DownloadError, in_one_line
 from catalog.object_store import ObjectStore
 from stage.errors import StageFailedError
@@ -83,13 +85,19 @@ def fetch_all(
     """
     if total is None:
         total = operator.length_hint(requests)
-    tasks = (Task(r.uid, partial(_fetch, r, store, client, parameters.max_bytes)) for r in requests)
+    tasks = (Task(r.uid, partial(fetch, r, store, client, parameters.max_bytes)) for r in requests)
     return each(tasks, workers=parameters.workers, stage=stage, total=total)
 
 
-def _fetch(
+def fetch(
     request: Request, store: ObjectStore, client: HttpClient, max_bytes: int | None, stop: threading.Event
 ) -> dict[str, Any]:
+    """Bring one object into the store, unless it is there; the result that `fetch_all` describes.
+
+    Raises:
+        DownloadError: when it cannot be had.
+        ObjectFailedError: when its hash or its extension is none.
+    """
     sha256, fetched = _known(request, store), False
     if sha256 is None:
         sha256, fetched = _bring(request, store, client, max_bytes, stop), True
@@ -115,14 +123,44 @@ def _bring(
     """Download an object into the store; its hash."""
     known = request.sha256
     target = store.path(known, request.extension) if known else store.incoming(request.url, request.extension)
-    found = client.download(request.url, target, sha256=known, size=request.size, max_bytes=max_bytes, stop=stop)
+    found = _download(request, target, client, max_bytes, stop)
     if not known:
         store.adopt(target, found.sha256)
         store.record(request.url, found.sha256, found.version)
     return found.sha256
 
 
-def each(tasks: Iterable[Task], *, workers: int, stage: str, total: int) -> Iterator[Outcome]:
+def _download(
+    request: Request, target: Path, client: HttpClient, max_bytes: int | None, stop: threading.Event
+) -> Downloaded:
+    """Download to `target`; a repository may hold a pointer in place of the file, which shows when the hashes differ."""
+    download = partial(client.download, target=target, sha256=request.sha256, max_bytes=max_bytes, stop=stop)
+    large = large_file_url(request.url)
+    try:
+        found = download(request.url, size=request.size)
+    except DownloadError as error:
+        if not large or error.failure is not FailureClass.CHECKSUM or not _points(request, client):
+            raise
+        return download(large)
+    if not large or request.sha256 or not is_pointer_to(_small(target), None):
+        return found
+    target.unlink()
+    return download(large)
+
+
+def _points(request: Request, client: HttpClient) -> bool:
+    try:
+        return is_pointer_to(client.get_bytes(request.url, max_bytes=POINTER_BYTES), request.sha256)
+    except DownloadError:
+        return False
+
+
+def _small(file: Path) -> bytes:
+    """A small file's content; nothing of a larger one."""
+    return file.read_bytes() if file.stat().st_size <= POINTER_BYTES else b""
+
+
+def each(tasks: Iterable[Task], *, workers: int, stage: str, total: int, unit: str = "objects") -> Iterator[Outcome]:
     """Run tasks in threads; whatever one raises becomes its outcome.
 
     When the consumer stops early, or the stage fails, running tasks are asked to stop and waited for.
@@ -132,6 +170,7 @@ def each(tasks: Iterable[Task], *, workers: int, stage: str, total: int) -> Iter
         workers: number of threads.
         stage: name for progress and errors.
         total: number of tasks, for progress.
+        unit: what a task is, in the plural, for progress.
 
     Yields:
         One outcome a task, in order of completion.
@@ -140,7 +179,7 @@ def each(tasks: Iterable[Task], *, workers: int, stage: str, total: int) -> Iter
         StageFailedError: when the disk is full.
     """
     waiting, running, stop, failed = iter(tasks), set[Future[Outcome]](), threading.Event(), 0
-    with Progress(stage, total, "objects") as progress, ThreadPoolExecutor(workers, stage) as pool:
+    with Progress(stage, total, unit) as progress, ThreadPoolExecutor(workers, stage) as pool:
         try:
             while True:
                 free = workers * _IN_FLIGHT_PER_WORKER - len(running)

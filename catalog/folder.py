@@ -86,7 +86,7 @@ def file_asset(
         source=source,
         path=_recorded_path(path, workspace),
         sha256=file_sha256(path),
-        companions_sha256=_companions_sha256(path) if file_type in _WITH_COMPANIONS else "",
+        companions_sha256=companions_sha256(path) if file_type in _WITH_COMPANIONS else "",
         bytes=path.stat().st_size,
         file_type=file_type,
         up_axis=up_axis,
@@ -102,7 +102,7 @@ def file_asset(
     )
 
 
-def _companions_sha256(path: Path) -> str:
+def companions_sha256(path: Path) -> str:
     """Hash of the names and contents of all files that an asset may refer to, whether it does or not."""
     folders = [path.parent / folder for folder in _COMPANION_FOLDERS]
     files = [p for folder in folders if folder.is_dir() for p in sorted(folder.iterdir())]

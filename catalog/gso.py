@@ -14,7 +14,7 @@ from catalog.table import Asset
 from stage.errors import InputError
 from stage.workspace import Workspace
 
-_PAGES = "https://app.gazebosim.org/GoogleResearch/fuel/models/"
+PAGES = "https://app.gazebosim.org/GoogleResearch/fuel/models/"
 MESH = "meshes/model.obj"
 _CATEGORY = re.compile(r'categories\s*\{[^}]*first:\s*"([^"]*)"')
 
@@ -45,12 +45,13 @@ def _asset(mesh: Path, parameters: CatalogParameters, workspace: Workspace) -> A
         up_axis="Z",
         licence="CC-BY-4.0",
         author="Google Research",
-        categories=_category(folder / "metadata.pbtxt"),
-        page=_PAGES + quote(folder.name),
+        categories=category(folder / "metadata.pbtxt"),
+        page=PAGES + quote(folder.name),
     )
 
 
-def _category(metadata: Path) -> tuple[str, ...]:
+def category(metadata: Path) -> tuple[str, ...]:
+    """What an object is, as its `metadata.pbtxt` says; nothing where there is none."""
     if not metadata.is_file():
         return ()
     return tuple(_CATEGORY.findall(metadata.read_text(errors="replace")))

@@ -6,48 +6,26 @@ becomes the folder `<root>/<name>/`. A folder that is there is complete, so that
 
 import re
 import threading
-from collections.abc import Iterable, Iterator
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote, urlencode
 
-from pydantic import Field
-
 from catalog.archive import ArchiveParameters, extract
-from catalog.download_parameters import DownloadParameters
-from catalog.downloads import Task, each
 from catalog.folder import uid_of
-from catalog.gso import MESH
+from catalog.gso import MESH, PAGES
 from catalog.http_client import Answer, HttpClient, as_json
 from catalog.http_errors import DownloadError
-from stage.failures import FailureClass, ObjectFailedError, Outcome
+from catalog.listed import listed_asset
+from catalog.source_parameters import FuelParameters
+from catalog.split import SplitParameters
+from catalog.table import Asset
+from stage.failures import FailureClass, ObjectFailedError
 from stage.files import replacing_folder
-from stage.parameters import Parameters
 
 # A name becomes a folder and a part of a URL.
 _NAME = re.compile(r"[^\x00-\x1f\x7f/\\:.][^\x00-\x1f\x7f/\\:]{0,199}")
 _NEXT = re.compile(r'rel\s*=\s*"?next\b')
-
-
-class FuelParameters(Parameters):
-    """Which models of a Fuel server, and how much they may hold."""
-
-    base_url: str = Field(default="https://fuel.gazebosim.org", pattern=r"^https?://")
-    """The Fuel server."""
-    owner: str = "GoogleResearch"
-    """Whose models."""
-    per_page: int = Field(default=100, ge=1, le=100)
-    """Models a page of the list."""
-    max_models: int | None = Field(default=None, ge=1)
-    """Number of models after which the list ends; all when null."""
-    archive: ArchiveParameters = ArchiveParameters()
-    """Limits on one model's archive."""
-
-    @property
-    def models_url(self) -> str:
-        """The list's address, below which the models lie."""
-        return f"{self.base_url.rstrip('/')}/1.0/{quote(self.owner, safe='')}/models"
 
 
 def model_names(client: HttpClient, parameters: FuelParameters) -> list[str]:
@@ -96,56 +74,64 @@ def _names(answer: Answer, url: str) -> list[str]:
     return [str(model.get("name", "")) for model in models]
 
 
-def fetch_models(
-    names: Iterable[str],
+def model_url(name: str, parameters: FuelParameters) -> str:
+    """Address of a model's archive."""
+    return f"{parameters.models_url}/{quote(name, safe='')}.zip"
+
+
+def fetch_model(
+    name: str,
+    url: str,
     root: Path,
     client: HttpClient,
-    parameters: FuelParameters,
-    downloads: DownloadParameters,
-    *,
-    stage: str = "download",
-) -> Iterator[Outcome]:
-    """Bring models into `<root>/<name>/`, those that are there without asking anyone.
-
-    The results hold `name` and `fetched`: whether the network was needed.
+    limits: ArchiveParameters,
+    max_bytes: int | None,
+    stop: threading.Event,
+) -> Path:
+    """Bring one model into its folder, which is returned, without asking anyone when it is there.
 
     Args:
-        names: the models' names; repetitions are passed over.
-        root: folder of the source `gso`.
-        client: what they are asked with.
-        parameters: where they are, and limits on an archive.
-        downloads: number of workers and limit on a download's size.
-        stage: name for progress and errors.
-
-    Yields:
-        One outcome a model, in order of completion, under the uid that the model's row has in the catalogue.
+        name: the model's name.
+        url: its archive.
+        root: folder of all models.
+        client: what it is asked with.
+        limits: limits on what comes out of the archive.
+        max_bytes: limit on the archive.
+        stop: ends the download.
 
     Raises:
-        StageFailedError: when the disk is full.
+        ObjectFailedError: UNSAFE when the name or the archive is, PARSE or EMPTY when the archive is damaged or no model.
+        DownloadError: when it cannot be had.
     """
-    wanted = list(dict.fromkeys(names))
-    work = partial(_fetch, root, client, parameters, downloads.max_bytes)
-    tasks = (Task(uid_of(name), partial(work, name)) for name in wanted)
-    return each(tasks, workers=downloads.workers, stage=stage, total=len(wanted))
-
-
-def _fetch(
-    root: Path,
-    client: HttpClient,
-    parameters: FuelParameters,
-    max_bytes: int | None,
-    name: str,
-    stop: threading.Event,
-) -> dict[str, Any]:
     if not _NAME.fullmatch(name):
         raise ObjectFailedError(FailureClass.UNSAFE, f"a model is named {name[:80]!r}")
     folder = root / name
-    fetched = not folder.is_dir()
-    if fetched:
+    if not folder.is_dir():
         archive = root / ".archives" / f"{name}.zip"
-        client.download(f"{parameters.models_url}/{quote(name, safe='')}.zip", archive, max_bytes=max_bytes, stop=stop)
-        _unpack(archive, folder, parameters.archive)
-    return {"name": name, "fetched": fetched}
+        client.download(url, archive, max_bytes=max_bytes, stop=stop)
+        _unpack(archive, folder, limits)
+    return folder
+
+
+def fuel_assets(parameters: FuelParameters, split: SplitParameters, client: HttpClient) -> Iterator[Asset]:
+    """A row for each model of the list, in order of name; hashes and categories show when it is there.
+
+    Raises:
+        DownloadError: when the list cannot be had.
+    """
+    for name in model_names(client, parameters):
+        row = listed_asset(
+            uid_of(name),
+            "gso_fuel",
+            split,
+            file_type="obj",
+            url=model_url(name, parameters),
+            page=PAGES + quote(name),
+            licence="CC-BY-4.0",
+            author="Google Research",
+            title=name,
+        )
+        yield replace(row, up_axis="Z")
 
 
 def _unpack(archive: Path, target: Path, limits: ArchiveParameters) -> None:

@@ -89,8 +89,13 @@ class HttpClient:
         self._http.close()
 
     def address(self, url: str) -> str:
-        """The URL that is asked in place of `url`: HF_ENDPOINT instead of https://huggingface.co."""
-        return self._hub + url[len(HUB) :] if url == HUB or url.startswith(f"{HUB}/") else url
+        """The URL that is asked in place of `url`: a mirror's, or HF_ENDPOINT instead of https://huggingface.co."""
+        mirrors = {HUB: self._hub, **self.parameters.mirrors}
+        for base in sorted(mirrors, key=len, reverse=True):
+            start = base.rstrip("/")
+            if url == start or url.startswith(f"{start}/"):
+                return mirrors[base].rstrip("/") + url[len(start) :]
+        return url
 
     def get(self, url: str, *, max_bytes: int = _MAX_ANSWER_BYTES) -> Answer:
         """A whole answer in memory.

@@ -27,9 +27,9 @@ class Asset:
     uid: str
     """Identifier, letters and digits, unique in the catalogue."""
     source: str
-    """Name of the source: procedural, folder or gso."""
+    """Name of the source, as `catalog.source` calls it."""
     path: str
-    """The asset's file, absolute or relative to the workspace."""
+    """The asset's file, absolute or relative to the workspace; empty while it is not downloaded."""
     sha256: str
     companions_sha256: str
     """Hash of the buffers, materials and textures that lie beside a glTF or OBJ file; empty for self-contained types."""
@@ -131,7 +131,16 @@ def _values(column: pa.Array) -> list[Any]:
 
 
 def selected_assets(workspace: Workspace) -> list[Asset]:
-    """The selected objects of a workspace's catalogue, their files brought back from packs where they are absent.
+    """The selected objects of a workspace's catalogue, their files brought back where they are absent.
+
+    Raises:
+        InputError: when none is selected, or as `with_files`.
+    """
+    return with_files(selected_rows(workspace), workspace)
+
+
+def selected_rows(workspace: Workspace) -> list[Asset]:
+    """The selected objects of a workspace's catalogue, for those who do not read their files.
 
     Raises:
         InputError: when none is selected.
@@ -139,6 +148,23 @@ def selected_assets(workspace: Workspace) -> list[Asset]:
     assets = [asset for asset in read_table(workspace.catalog / "catalog.parquet") if asset.selected]
     if not assets:
         raise InputError(f"{workspace.catalog} selects no object", "see the column reason of catalog.parquet")
+    return assets
+
+
+def with_files(assets: list[Asset], workspace: Workspace) -> list[Asset]:
+    """The same objects, their files brought back from packs or from their publisher where they are absent.
+
+    A file that its publisher no longer has stays absent, which is its object's failure where it is read.
+
+    Raises:
+        InputError: when packs lack an object, or files are to be downloaded and there are no parameters that say how.
+        StageFailedError: when the disk is full.
+    """
     made = [asset.uid for asset in assets if asset.source == "procedural"]
     unpack_missing(workspace.catalog, workspace.scratch / "catalog", made)
+    if absent := [asset for asset in assets if asset.url and not asset.location(workspace).is_file()]:
+        # Rare, and it needs the network's libraries, which also build on this module.
+        from catalog.asset_files import bring_back
+
+        bring_back(absent, workspace)
     return assets

@@ -4,22 +4,24 @@ import io
 import json
 import zipfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 from fault_server import FaultServer, MakeClient, reset_after, status
 
-from catalog.download_parameters import DownloadParameters
+from catalog.archive import ArchiveParameters
+from catalog.downloads import Task, each
 from catalog.folder import uid_of
 from catalog.gso import gso_assets
-from catalog.gso_fuel import FuelParameters, fetch_models, model_names
+from catalog.gso_fuel import fetch_model, model_names, model_url
 from catalog.http_client import HttpClient
 from catalog.http_errors import DownloadError
 from catalog.parameters import CatalogParameters
+from catalog.source_parameters import FuelParameters
 from stage.failures import FailureClass, Outcome
 from stage.workspace import Workspace
 
 LIST = "/1.0/GoogleResearch/models"
-DOWNLOADS = DownloadParameters(workers=2)
 
 
 def parameters(server: FaultServer, **values: object) -> FuelParameters:
@@ -41,11 +43,17 @@ def model_zip(name: str) -> bytes:
 
 
 def serve_model(server: FaultServer, name: str, data: bytes | None = None) -> str:
-    return server.serve(f"{LIST}/{name}.zip", model_zip(name) if data is None else data)
+    return server.serve(f"{LIST}/{quote(name)}.zip", model_zip(name) if data is None else data)
 
 
 def fetch(names: list[str], root: Path, client: HttpClient, server: FaultServer) -> dict[str, Outcome]:
-    return {outcome.uid: outcome for outcome in fetch_models(names, root, client, parameters(server), DOWNLOADS)}
+    def task(name: str) -> Task:
+        url = model_url(name, parameters(server))
+        return Task(
+            name, lambda stop: {"folder": fetch_model(name, url, root, client, ArchiveParameters(), None, stop).name}
+        )
+
+    return {outcome.uid: outcome for outcome in each(map(task, names), workers=2, stage="test", total=len(names))}
 
 
 def pages_asked(server: FaultServer) -> int:
@@ -97,9 +105,8 @@ def test_models_arrive_in_the_layout_of_the_source(server: FaultServer, client: 
     for name in ("Mug", "Cup_2"):
         serve_model(server, name)
     server.fail(f"{LIST}/Mug.zip", reset_after(50))
-    outcomes = fetch(["Mug", "Cup_2", "Mug"], tmp_path / "gso", client(), server)
-    assert sorted(outcomes) == sorted(map(uid_of, ["Mug", "Cup_2"]))
-    assert outcomes[uid_of("Mug")].result == {"name": "Mug", "fetched": True}
+    outcomes = fetch(["Mug", "Cup_2"], tmp_path / "gso", client(), server)
+    assert outcomes["Mug"].result == {"folder": "Mug"}
     rows = gso_assets(CatalogParameters(source="gso", path="gso"), Workspace(tmp_path))
     assert [(row.uid, row.title) for row in rows] == [(uid_of(name), name) for name in ("Cup_2", "Mug")]
     assert "Cups" in (tmp_path / "gso" / "Mug" / "metadata.pbtxt").read_text()
@@ -111,7 +118,7 @@ def test_a_second_run_asks_nobody(server: FaultServer, client: MakeClient, tmp_p
     serve_model(server, "Mug")
     fetch(["Mug"], tmp_path, client(), server)
     again = fetch(["Mug"], tmp_path, client(), server)
-    assert again[uid_of("Mug")].result == {"name": "Mug", "fetched": False}
+    assert again["Mug"].result == {"folder": "Mug"}
     assert len(server.seen) == 1
 
 
@@ -129,7 +136,7 @@ def test_bad_models_are_rows_and_are_tried_again(server: FaultServer, client: Ma
     server.fail(f"{LIST}/Gone.zip", status(404))
     names = ["Mug", "Page", "Other", "Evil", "Gone", "..", "a/b", "", ".hidden", "C:x", "n" * 300]
     outcomes = fetch(names, tmp_path / "gso", client(), server)
-    failures = {name: outcomes[uid_of(name)].failure for name in names}
+    failures = {name: outcomes[name].failure for name in names}
     assert failures == {
         "Mug": None,
         "Page": FailureClass.PARSE,
@@ -138,7 +145,7 @@ def test_bad_models_are_rows_and_are_tried_again(server: FaultServer, client: Ma
         "Gone": FailureClass.MISSING,
         **dict.fromkeys(["..", "a/b", "", ".hidden", "C:x", "n" * 300], FailureClass.UNSAFE),
     }
-    assert "Other.zip holds no meshes/model.obj" in outcomes[uid_of("Other")].message
+    assert "Other.zip holds no meshes/model.obj" in outcomes["Other"].message
     assert sorted(path.name for path in (tmp_path / "gso").iterdir()) == [".archives", "Mug"]
     assert not (tmp_path / "outside").exists()
     for name in ("Page", "Other", "Evil", "Gone"):
@@ -152,6 +159,6 @@ def test_an_archive_that_was_not_yet_unpacked_is_not_asked_for_again(
 ) -> None:
     url = serve_model(server, "Mug")
     client().download(url, tmp_path / ".archives" / "Mug.zip")
-    assert fetch(["Mug"], tmp_path, client(), server)[uid_of("Mug")].ok
+    assert fetch(["Mug"], tmp_path, client(), server)["Mug"].ok
     assert len(server.seen) == 1
     assert (tmp_path / "Mug" / "meshes" / "model.obj").is_file()

@@ -205,3 +205,22 @@ def test_a_token_is_not_shown(server: FaultServer, client: MakeClient) -> None:
     error = failure(client, server.url("/a").replace("//", "//user:password@"), attempts=1, token="hf_secret")
     assert "password" not in str(error)
     assert "hf_secret" not in str(error)
+
+
+def test_a_mirror_is_asked_in_place_of_a_base(server: FaultServer, client: MakeClient) -> None:
+    server.serve("/raw/x", b"raw")
+    server.serve("/raw/deep/x", b"never")
+    server.serve("/deep/x", b"deep")
+    mirrors = {"https://files.example/": server.url("/raw/"), "https://files.example/deep": server.url("/deep")}
+    one = client(token="hf_secret", mirrors=mirrors)
+    assert one.get_bytes("https://files.example/x") == b"raw"
+    assert one.get_bytes("https://files.example/deep/x") == b"deep"
+    assert one.address("https://files.example.evil/x") == "https://files.example.evil/x"
+    assert {seen.headers["Authorization"] for seen in server.seen} == {None}
+
+
+def test_a_mirror_of_the_hub_gets_no_token(server: FaultServer, client: MakeClient) -> None:
+    server.serve("/mirror/x", b"x")
+    one = client(token="hf_secret", mirrors={"https://huggingface.co": server.url("/mirror")})
+    assert one.get_bytes("https://huggingface.co/x") == b"x"
+    assert server.seen[0].headers["Authorization"] is None
