@@ -6,6 +6,7 @@ under another host, at the same path.
 
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from urllib.parse import quote
 
 RAW = "https://raw.githubusercontent.com"
@@ -38,7 +39,11 @@ class RepositoryFile:
         return f"{_PAGES}/{self._place(f'blob/{self.commit}')}"
 
     def _place(self, commit: str) -> str:
-        return f"{self.owner}/{self.repository}/{commit}/{quote(self.path)}"
+        return f"{self.owner}/{self.repository}/{commit}/{self._quoted}"
+
+    @cached_property
+    def _quoted(self) -> str:
+        return quote(self.path)
 
 
 def repository_file(identifier: str) -> RepositoryFile | None:

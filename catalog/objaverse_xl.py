@@ -6,9 +6,7 @@ mirror that serves them to programs.
 """
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Any
-from urllib.parse import urlsplit
 
 from catalog.folder import uid_of
 from catalog.github import repository_file
@@ -55,19 +53,19 @@ def objaverse_xl_assets(
 def _asset(origin: str, row: dict[str, Any], split: SplitParameters) -> Asset:
     identifier = str(row["fileIdentifier"] or "")
     place = repository_file(identifier) if origin == "github" else None
-    name = place.path if place else urlsplit(identifier).path
-    suffix = PurePosixPath(name).suffix
+    # Not pathlib, which takes half the time that ten million rows take.
+    name = (place.path if place else identifier.partition("?")[0]).rpartition("/")[2]
     return listed_asset(
         uid_of(identifier),
         _SOURCE,
         split,
-        file_type=(text(row["fileType"]) or suffix).lower().removeprefix("."),
+        file_type=(text(row["fileType"]) or name.rpartition(".")[2]).lower().removeprefix("."),
         url=place.url if place else "",
         page=place.page if place else text(identifier),
         sha256=text(row["sha256"]),
         licence=text(row["license"]),
         author=place.owner if place else "",
-        title=text(PurePosixPath(name).name),
+        title=text(name),
         reason="" if place else _why_not(origin),
     )
 

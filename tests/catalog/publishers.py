@@ -1,13 +1,15 @@
-"""The layouts of Objaverse, Objaverse-XL and GitHub, served from small files made here."""
+"""The layouts of Objaverse, Objaverse-XL, GitHub and Fuel, served from small files made here."""
 
 import gzip
 import hashlib
 import io
 import json
 import struct
+import zipfile
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,6 +18,7 @@ from fault_server import FaultServer
 from catalog.parameters import CatalogParameters
 
 HUB_PATH = "/datasets/allenai/objaverse/resolve/main"
+FUEL_PATH = "/1.0/GoogleResearch/models"
 XL_PATH = "/datasets/allenai/objaverse-xl/resolve/main"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
@@ -173,6 +176,24 @@ def serve_xl(server: FaultServer, **tables: list[dict[str, Any]]) -> None:
     for origin in ("github", "thingiverse", "smithsonian"):
         rows = tables.get(origin) or [xl_row(f"https://{origin}.example/{origin}.stl", b"", "stl")]
         server.serve(f"{XL_PATH}/{origin}/{origin}.parquet", parquet(rows))
+
+
+def serve_page(server: FaultServer, number: int, names: list[str], **headers: str) -> None:
+    models = [{"name": name, "owner": "GoogleResearch"} for name in names]
+    server.serve(f"{FUEL_PATH}?page={number}&per_page=2", json.dumps(models).encode(), **headers)
+
+
+def model_zip(name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("meshes/model.obj", f"# {name}\nv 0 0 0\n")
+        archive.writestr("materials/textures/texture.png", b"png " + name.encode())
+        archive.writestr("metadata.pbtxt", f'name: "{name}"\ncategories {{\n  first: "Cups"\n}}\n')
+    return buffer.getvalue()
+
+
+def serve_model(server: FaultServer, name: str, data: bytes | None = None) -> str:
+    return server.serve(f"{FUEL_PATH}/{quote(name)}.zip", model_zip(name) if data is None else data)
 
 
 def section(server: FaultServer, source: str = "objaverse", **values: Any) -> dict[str, Any]:

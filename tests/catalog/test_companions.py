@@ -3,7 +3,7 @@
 from pathlib import Path, PurePosixPath
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.companions import references
@@ -45,6 +45,7 @@ def test_an_obj_file_names_its_materials_once(tmp_path: Path) -> None:
     assert found(tmp_path, "x.obj", content) == ["a.mtl", "b c.mtl"]
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.sampled_from(["obj", "mtl"]))
 def test_no_reference_leads_out_of_the_folder(
     tmp_path_factory: pytest.TempPathFactory, content: bytes, file_type: str

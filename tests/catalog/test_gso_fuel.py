@@ -1,13 +1,12 @@
 """Google Scanned Objects from a Fuel server: the paged list, the models in the layout of the source `gso`, and a second run."""
 
 import io
-import json
 import zipfile
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from fault_server import FaultServer, MakeClient, reset_after, status
+from publishers import FUEL_PATH, serve_model, serve_page
 
 from catalog.archive import ArchiveParameters
 from catalog.downloads import Task, each
@@ -21,29 +20,9 @@ from catalog.source_parameters import FuelParameters
 from stage.failures import FailureClass, Outcome
 from stage.workspace import Workspace
 
-LIST = "/1.0/GoogleResearch/models"
-
 
 def parameters(server: FaultServer, **values: object) -> FuelParameters:
     return FuelParameters.model_validate({"base_url": server.url("/"), "per_page": 2, **values})
-
-
-def serve_page(server: FaultServer, number: int, names: list[str], **headers: str) -> None:
-    models = [{"name": name, "owner": "GoogleResearch"} for name in names]
-    server.serve(f"{LIST}?page={number}&per_page=2", json.dumps(models).encode(), **headers)
-
-
-def model_zip(name: str) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("meshes/model.obj", f"# {name}\nv 0 0 0\n")
-        archive.writestr("materials/textures/texture.png", b"png " + name.encode())
-        archive.writestr("metadata.pbtxt", f'name: "{name}"\ncategories {{\n  first: "Cups"\n}}\n')
-    return buffer.getvalue()
-
-
-def serve_model(server: FaultServer, name: str, data: bytes | None = None) -> str:
-    return server.serve(f"{LIST}/{quote(name)}.zip", model_zip(name) if data is None else data)
 
 
 def fetch(names: list[str], root: Path, client: HttpClient, server: FaultServer) -> dict[str, Outcome]:
@@ -57,7 +36,7 @@ def fetch(names: list[str], root: Path, client: HttpClient, server: FaultServer)
 
 
 def pages_asked(server: FaultServer) -> int:
-    return len(server.asked(LIST))
+    return len(server.asked(FUEL_PATH))
 
 
 def test_pages_are_followed_as_long_as_the_server_names_a_next_one(server: FaultServer, client: MakeClient) -> None:
@@ -76,7 +55,7 @@ def test_without_links_the_list_ends_where_nothing_new_comes(
     serve_page(server, 2, ["Jug"])
     if end != "404":
         server.serve(
-            f"{LIST}?page=3&per_page=2",
+            f"{FUEL_PATH}?page=3&per_page=2",
             {"empty": b"[]", "none": b"null", "the same again": b'[{"name": "Jug"}]'}[end],
         )
     if end == "none":
@@ -104,7 +83,7 @@ def test_a_list_may_be_cut_short(server: FaultServer, client: MakeClient) -> Non
 def test_models_arrive_in_the_layout_of_the_source(server: FaultServer, client: MakeClient, tmp_path: Path) -> None:
     for name in ("Mug", "Cup_2"):
         serve_model(server, name)
-    server.fail(f"{LIST}/Mug.zip", reset_after(50))
+    server.fail(f"{FUEL_PATH}/Mug.zip", reset_after(50))
     outcomes = fetch(["Mug", "Cup_2"], tmp_path / "gso", client(), server)
     assert outcomes["Mug"].result == {"folder": "Mug"}
     rows = gso_assets(CatalogParameters(source="gso", path="gso"), Workspace(tmp_path))
@@ -133,7 +112,7 @@ def test_bad_models_are_rows_and_are_tried_again(server: FaultServer, client: Ma
     serve_model(server, "Page", b"<html>")
     serve_model(server, "Other", zip_of("readme.txt", b""))
     serve_model(server, "Evil", zip_of("../../outside", b""))
-    server.fail(f"{LIST}/Gone.zip", status(404))
+    server.fail(f"{FUEL_PATH}/Gone.zip", status(404))
     names = ["Mug", "Page", "Other", "Evil", "Gone", "..", "a/b", "", ".hidden", "C:x", "n" * 300]
     outcomes = fetch(names, tmp_path / "gso", client(), server)
     failures = {name: outcomes[name].failure for name in names}

@@ -1,8 +1,11 @@
 """Index files: fetched once, read only when whole, and nothing broken is left behind."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from fault_server import FaultServer, MakeClient, instead, reset_after, status
 from publishers import gzipped, parquet
@@ -76,6 +79,28 @@ def test_a_table_is_read_piece_by_piece(server: FaultServer, index: Make, monkey
     batches = index().batches(url, ["sha256", "fileIdentifier"])
     assert next(batches).num_rows == 100
     assert sum(batch.num_rows for batch in batches) == 900
+
+
+def test_a_long_table_does_not_end_up_in_memory(
+    server: FaultServer, index: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("catalog.index_files._BATCH_ROWS", 400)
+    path, rows = tmp_path / "long.parquet", 400
+    column = pa.array([os.urandom(2500).hex() for _ in range(rows)])
+    with pq.ParquetWriter(
+        path, pa.schema([("text", pa.string())]), compression="none", use_dictionary=False
+    ) as writer:
+        for _ in range(40):
+            writer.write_table(pa.table({"text": column}))
+    url = server.serve("/long.parquet", path.read_bytes())
+    before = pa.total_allocated_bytes()
+    most, read = 0, 0
+    for batch in index().batches(url, ["text"]):
+        read += batch.num_rows
+        most = max(most, pa.total_allocated_bytes() - before)
+    assert read == 40 * rows
+    assert path.stat().st_size > 80e6
+    assert most < 20e6
 
 
 def test_a_truncated_table_is_fetched_again(server: FaultServer, index: Make) -> None:

@@ -23,13 +23,14 @@ from publishers import (
     parameters,
     raw,
     section,
+    serve_model,
     serve_objaverse,
+    serve_page,
     serve_xl,
     sha256,
     tetrahedron,
     xl_row,
 )
-from test_gso_fuel import serve_model, serve_page
 
 from catalog.build import build_catalog
 from catalog.folder import uid_of
