@@ -47,14 +47,13 @@ def pace_text(record: Mapping[str, Any]) -> str:
     """The figures of a progress line in words; empty when it has none."""
     if "per_second" not in record:
         return ""
-    unit = record["unit"]
-    words = [f"{record['per_second']:.3g} {unit}/s"]
+    words = [f"{record['per_second']:.3g}/s"]
     if record["remaining_seconds"]:
         words.append(f"{duration_text(record['remaining_seconds'])} left")
     if "cost_per_1000" in record:
-        words.append(f"{record['cost_per_1000']:.4g} per 1,000 {unit}")
+        words.append(f"{record['cost_per_1000']:.4g} per 1,000")
     elif "core_seconds_per_1000" in record:
-        words.append(f"{record['core_seconds_per_1000']:,.0f} core-seconds per 1,000 {unit}")
+        words.append(f"{record['core_seconds_per_1000']:,.0f} core-s per 1,000")
     return ", ".join(words)
 
 

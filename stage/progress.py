@@ -21,6 +21,8 @@ from stage.pace import Cost, pace, pace_text
 
 PROGRESS_VARIABLE = "VIEWFORGE_PROGRESS"
 _PLAIN_INTERVAL = 10.0
+# So that the pace fits on a line of 80 characters, too.
+_BAR_WIDTH = 12
 
 
 class Progress:
@@ -46,15 +48,13 @@ class Progress:
         if sys.stderr.isatty():
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=_BAR_WIDTH),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("{task.fields[note]}"),
             )
             self._bar = Bar(*columns, console=Console(stderr=True))
-            self._task = self._bar.add_task(
-                f"{self.stage} ({self.unit})", total=self.total, completed=self.done, note=""
-            )
+            self._task = self._bar.add_task(self.stage, total=self.total, completed=self.done, note=self.unit)
             self._bar.start()
         self._emit("start", {})
         return self

@@ -173,7 +173,7 @@ def test_prefect_keeps_the_run_with_its_artifacts(through_prefect):
     assert "data:image/jpeg;base64," in data["render-preview"]
     assert '"rendered' in data["render-status"].replace("\\", "")
     (rendered,) = [text for text in progress if text.startswith("render: 8 of 8 objects")]
-    assert re.search(r"objects/s, [\d,]+ core-seconds per 1,000 objects", rendered)
+    assert re.search(r"objects in \d+ s, [\d.]+/s, [\d,]+ core-s per 1,000", rendered)
 
 
 def test_a_failed_render_stage_leaves_its_failures_by_class(viewforge, tmp_path):

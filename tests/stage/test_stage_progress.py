@@ -68,7 +68,7 @@ def test_long_work_speaks_now_and_then_on_standard_error(
         progress.advance(loss=0.5)
     printed, said = capfd.readouterr()
     assert printed == ""
-    assert re.fullmatch(r"train: 5/10 steps, [\de.+]+ steps/s(, \d+ s left)? loss=0\.5\n", said)
+    assert re.fullmatch(r"train: 5/10 steps, [\de.+]+/s(, \d+ s left)? loss=0\.5\n", said)
 
 
 def test_the_pace_is_of_this_run_alone(sink: Path, monkeypatch: pytest.MonkeyPatch) -> None:
