@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stage.errors import InputError
-from stage.files import replacing
+from stage.files import replacing, temporary_name
 
 
 def object_folder(root: Path, uid: str) -> Path:
@@ -76,10 +76,19 @@ def unpack_missing(packs: Path, root: Path, uids: Iterable[str]) -> None:
         )
 
 
+def _rename_unless_there(folder: Path, final: Path) -> None:
+    try:
+        folder.rename(final)
+    except OSError:
+        if not final.is_dir():
+            raise
+
+
 def _unpack(path: Path, root: Path, uids: set[str]) -> set[str]:
     """Unpack the wanted objects of one pack; each folder appears whole or not at all."""
     found: set[str] = set()
-    staging = root / f".{path.name}.tmp"
+    # Of this process alone: on a shared disk others may unpack the same.
+    staging = temporary_name(root / path.name)
     shutil.rmtree(staging, ignore_errors=True)
     try:
         # Without the colon it would also try every compression, and name each in several lines.
@@ -92,7 +101,7 @@ def _unpack(path: Path, root: Path, uids: set[str]) -> set[str]:
     for folder in sorted(staging.glob("*/*")):
         final = object_folder(root, folder.name)
         final.parent.mkdir(parents=True, exist_ok=True)
-        folder.rename(final)
+        _rename_unless_there(folder, final)
         found.add(folder.name)
     shutil.rmtree(staging, ignore_errors=True)
     return found

@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from stage.errors import StageFailedError
-from stage.executor import ExecutorParameters, Job, LocalExecutor
+from stage.executor import ExecutorParameters, Job
+from stage.executor_local import LocalExecutor
 from stage.failures import FailureClass, Outcome
 
 HERE = Path(__file__).resolve().parent
@@ -211,7 +212,8 @@ def test_the_cores_are_shared_out_between_the_workers() -> None:
 
 _SUPERVISOR = """
 import sys
-from stage.executor import ExecutorParameters, Job, LocalExecutor
+from stage.executor import ExecutorParameters, Job
+from stage.executor_local import LocalExecutor
 job = Job("object", {"pids": sys.argv[1]})
 list(LocalExecutor(ExecutorParameters(workers=1)).run("worker_handlers:sleep_with_child", [job]))
 """
