@@ -12,7 +12,7 @@ from typing import Any
 
 from blender_render.installation import check_system_libraries
 from blender_render.rendered_object import is_complete
-from stage.executor import ExecutorParameters, Job, LocalExecutor
+from stage.executor import ExecutorParameters, Job, LocalExecutor, Payload
 from stage.failures import FailureClass, Outcome
 from stage.files import remove_leftovers
 from stage.packs import object_folder
@@ -25,7 +25,7 @@ class BatchJob:
 
     uid: str
     fingerprint: str
-    payload: dict[str, Any]
+    payload: Payload
 
 
 @dataclass(frozen=True)

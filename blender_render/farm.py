@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from blender_render.batch import Batch, BatchJob
 from blender_render.camera_sets import CameraSet
@@ -37,6 +38,8 @@ RENDER_CODE = (
 )
 # Where a job reads and writes and how many threads it takes does not change a pixel.
 _INDIFFERENT = {"asset", "output", "threads", "fingerprint", "hdri"}
+# Stands for any object where only what all have in common counts.
+_ANY = Asset("", "", "", "", "", 0, "", "", "", "", "", (), "", True, "")
 
 
 @dataclass(frozen=True)
@@ -63,25 +66,29 @@ class Farm:
             InputError: when Blender's system libraries or the environment map are missing.
             StageFailedError: when the disk is full or workers cannot start.
         """
-        jobs = [self.job(asset) for asset in assets]
-        batch = Batch(self.root, _HANDLER, self.parameters.executor)
-        failed = batch.run([BatchJob(job.uid, job.fingerprint, job.payload()) for job in jobs], label)
+        # A hundred thousand objects' cameras would not fit in memory: a job is written out when it is its turn.
+        jobs = [BatchJob(asset.uid, self.fingerprint(asset), partial(self.payload, asset)) for asset in assets]
+        failed = Batch(self.root, _HANDLER, self.parameters.executor).run(jobs, label)
         complete = {job.uid for job in jobs} - {outcome.uid for outcome in failed}
         write_json(self.root / "valid_paths.json", sorted(f"{uid[:2]}/{uid}" for uid in complete))
         return failed
 
     def fingerprint(self, asset: Asset) -> str:
         """Hash of all that decides an object's rendering: its files, cameras, light, quality, seeds, code and Blender."""
-        return self.job(asset).fingerprint
+        return object_fingerprint(self._recipe, asset)
+
+    def payload(self, asset: Asset) -> dict[str, Any]:
+        """What a worker is told to render one object, as JSON."""
+        return replace(self.job(asset), fingerprint=self.fingerprint(asset)).payload()
 
     def job(self, asset: Asset) -> RenderJob:
-        """What a worker is told to render one object."""
+        """What a worker is told to render one object; the fingerprint is the stage's to add."""
         parameters = self.parameters
         cameras = self._cameras(asset)
         lenses = [asdict(view.intrinsics) for view in cameras.views]
         rigs = light_rigs(parameters.quality, self.seed, asset.uid, parameters.views)
         hdri, hdri_sha256 = self._hdri
-        job = RenderJob(
+        return RenderJob(
             uid=asset.uid,
             asset=str(asset.location(self.workspace)),
             asset_sha256=asset.sha256,
@@ -101,7 +108,14 @@ class Farm:
             hdri=hdri,
             hdri_sha256=hdri_sha256,
         )
-        return replace(job, fingerprint=job_fingerprint(job, asset, RENDER_CODE))
+
+    def sample_job(self) -> RenderJob:
+        """The job of an object without name or file: all objects' jobs follow from it and their rows."""
+        return self.job(_ANY)
+
+    @cached_property
+    def _recipe(self) -> str:
+        return recipe(self.sample_job(), RENDER_CODE)
 
     def _cameras(self, asset: Asset) -> CameraSet:
         parameters = self.parameters
@@ -115,15 +129,22 @@ class Farm:
         return (str(path), file_sha256(path)) if path else (None, "")
 
 
-def job_fingerprint(job: RenderJob, asset: Asset, code: Sequence[str], **further: object) -> str:
-    """Hash of what decides a job's result: all it says but places and threads, the asset's files, the code, Blender.
+def recipe(sample: RenderJob, code: Sequence[str], **further: object) -> str:
+    """Hash of what decides the results of all jobs that differ in their object alone.
+
+    Cameras, light and seeds of an object are functions of its uid and of the code, so that those of one sample tell about all:
+    a hundred thousand objects are planned in seconds.
 
     Args:
-        job: the job; its own fingerprint does not count.
-        asset: the row that it is about.
+        sample: the job of a nameless object; places and threads do not count.
         code: modules that decide the bytes.
         further: JSON values that decide as well.
     """
-    said = {key: value for key, value in job.payload().items() if key not in _INDIFFERENT}
+    said = {key: value for key, value in sample.payload().items() if key not in _INDIFFERENT}
     versions = {"code": source_fingerprint(code), "blender": version("bpy")}
-    return json_sha256({**said, **versions, **further, "companions": asset.companions_sha256})
+    return json_sha256({**said, **versions, **further})
+
+
+def object_fingerprint(recipe: str, asset: Asset) -> str:
+    """Hash of what decides one object's result: the `recipe`, the object's uid, its files and how they stand."""
+    return json_sha256([recipe, asset.uid, asset.sha256, asset.companions_sha256, asset.up_axis])

@@ -5,7 +5,7 @@ Folder `<uid[:2]>/<uid>/`: `000.png` (sRGB, straight alpha), `000.npy` (Zero-1-t
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from blender_render.passes import DEPTH_SCALE
 from blender_render.camera_sets import View
+from blender_render.passes import DEPTH_SCALE
 from geometry.cameras import Intrinsics
 from stage.errors import InputError
 from stage.files import write_json
@@ -51,7 +51,7 @@ class RenderJob:
 
     def payload(self) -> dict[str, Any]:
         """The job as JSON."""
-        return asdict(self)
+        return dict(vars(self))
 
     def lenses(self) -> list[Intrinsics]:
         """The intrinsics of each view."""

@@ -6,7 +6,7 @@ way (`stage.crew`), so a stage does not know where it runs.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -58,12 +58,20 @@ class ExecutorParameters(Parameters):
         return max(1, len(os.sched_getaffinity(0)) // self.worker_count())
 
 
+# What a worker function receives, as JSON; or what makes it, called when it is the job's turn.
+Payload = dict[str, Any] | Callable[[], dict[str, Any]]
+
+
 @dataclass(frozen=True)
 class Job:
-    """One object's work: its uid and the JSON that the worker function receives."""
+    """One object's work: its uid and what the worker function receives."""
 
     uid: str
-    payload: dict[str, Any]
+    payload: Payload
+
+    def message(self) -> dict[str, Any]:
+        """The payload, made now if it is made on demand."""
+        return self.payload() if callable(self.payload) else self.payload
 
 
 class Executor(Protocol):

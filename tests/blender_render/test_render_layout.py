@@ -198,6 +198,17 @@ def test_the_fingerprint_does_not_tell_how_the_work_is_organised(procedural: Ren
     assert elsewhere.fingerprint(replace(asset, title="renamed", path="elsewhere.glb")) == farm.fingerprint(asset)
 
 
+def test_planning_writes_out_no_cameras(tmp_path: Path, procedural: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has to be known of a hundred thousand objects before the first is rendered must be little."""
+    farm = Farm(tmp_path, SMALL, 0, procedural.workspace)
+    sets: list[str] = []
+    real = Farm._cameras
+    monkeypatch.setattr(Farm, "_cameras", lambda self, asset: sets.append(asset.uid) or real(self, asset))
+    prints = {farm.fingerprint(replace(procedural.assets[0], uid=f"{number:032x}")) for number in range(100)}
+    assert len(prints) == 100
+    assert sets == [""]
+
+
 def test_a_catalogue_of_which_nothing_renders_is_a_one_line_error(neighbours: Rendered, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
     shutil.copytree(neighbours.workspace.root / "inputs", tmp_path / "inputs")
