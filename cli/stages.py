@@ -1,10 +1,13 @@
 """Subcommands of the stages behind the catalogue; `dvc.yaml` calls them. Each reads its section of params.yaml."""
 
+from typing import Annotated
+
 import typer
 
 from cli.options import HERE, WorkspaceOption, opened
 from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
+from stage.share import Share
 
 _PANEL = "Stages"
 
@@ -15,15 +18,24 @@ def add_to(app: typer.Typer) -> None:
         app.command(rich_help_panel=_PANEL)(command)
 
 
-def render(workspace: WorkspaceOption = HERE) -> None:
+ShardOption = Annotated[
+    str | None,
+    typer.Option(help="Render one part of the objects alone, as 3/16, and publish no packs: one task of an array."),
+]
+
+
+def render(workspace: WorkspaceOption = HERE, shard: ShardOption = None) -> None:
     """Render every selected object from the training cameras."""
     from blender_render.parameters import RenderParameters
     from blender_render.render import render as run
+    from blender_render.render import render_share
 
     place = opened(workspace)
     parameters = load_section(place.parameters, "render", RenderParameters)
-    with exclusive(place, "render"):
-        failed = run(parameters, load_seed(place.parameters), place)
+    seed = load_seed(place.parameters)
+    share = Share.parse(shard) if shard else None
+    with exclusive(place, "render", share):
+        failed = render_share(parameters, seed, place, share) if share else run(parameters, seed, place)
     for outcome in failed:
         print(f"render: quarantined {outcome.uid} ({outcome.failure}): {outcome.message}")
 

@@ -1,8 +1,8 @@
 """Fan-out over objects: where a stage's jobs are run, behind one small interface.
 
 A stage hands over jobs and the name of a worker function and receives one `Outcome` an object, in order of completion, from
-supervised processes of this machine (`stage.executor_local`) or of a Ray cluster (`stage.executor_ray`). Both supervise in the same
-way (`stage.crew`), so a stage does not know where it runs.
+supervised processes of this machine (`stage.executor_local`) or of a Ray cluster (`stage.executor_ray`). Both supervise in the
+same way (`stage.crew`), so a stage does not know where it runs.
 """
 
 import os

@@ -43,13 +43,25 @@ def write_packs(root: Path, uids: Iterable[str], target: Path, count: int) -> li
     written = []
     for number, group in sorted(members.items()):
         path = target / f"pack-{number:05d}.tar"
-        with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
-            for uid in group:
-                _add_folder(archive, root, object_folder(root, uid))
+        with replacing(path) as temporary:
+            write_tar(temporary, root, group)
         written.append(path)
     for path in set(target.glob("pack-*.tar")) - set(written):
         path.unlink()
     return written
+
+
+def write_tar(path: Path, root: Path, uids: Iterable[str]) -> None:
+    """Write the folders of the given objects, in this order, as one tar; the same files give the same bytes.
+
+    Args:
+        path: the tar; it is not written atomically.
+        root: folder of loose object folders, where the names in the tar start.
+        uids: the objects.
+    """
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for uid in uids:
+            _add_folder(archive, root, object_folder(root, uid))
 
 
 def _add_folder(archive: tarfile.TarFile, root: Path, folder: Path) -> None:

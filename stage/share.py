@@ -39,8 +39,8 @@ class Share:
     def of(self, costs: Mapping[str, float]) -> set[str]:
         """The uids of this share, such that all shares cost about the same and each uid is in exactly one.
 
-        The most costly objects are dealt first, each to whoever has least (Graham 1969: no share takes longer than 4/3 of the best
-        possible). The order of `costs` does not matter.
+        The most costly objects are dealt first, each to whoever has least: no share takes longer than 4/3 of the best possible
+        (Graham 1969, "Bounds on multiprocessing timing anomalies"). The order of `costs` does not matter.
 
         Args:
             costs: estimated cost of each object, in any unit.

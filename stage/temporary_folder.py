@@ -1,8 +1,7 @@
 """Temporary folders that do not outlive their owner for long, however it ends.
 
-A folder in the system's temporary place holds a lock of the process that made it. A process that is killed cannot clean up after itself; the
-next one that makes such a folder removes those whose locks nobody holds any more. Unlike a process id, a lock cannot be taken for
-another's.
+A process that is killed cannot clean up after itself. So it holds a lock in its folder, and the next one that makes such a folder
+removes those whose locks nobody holds any more. Unlike a process id, a lock is never taken for another's.
 """
 
 import fcntl

@@ -87,8 +87,7 @@ class Worker:
         self._started, self.peak_memory = time.monotonic(), 0
         self._stderr_start = os.fstat(self._stderr.fileno()).st_size
         try:
-            self._jobs.write(json.dumps(attempt.job.message()).encode() + b"
-")
+            self._jobs.write(json.dumps(attempt.job.message()).encode() + b"\n")
             self._jobs.flush()
         except BrokenPipeError:
             return False

@@ -101,6 +101,17 @@ def _wait(job: dict[str, Any]) -> None:
     time.sleep(job["seconds"])
 
 
+def _mark_and_wait(job: dict[str, Any]) -> None:
+    with Path(job["marks"]).open("a") as stream:
+        stream.write(f"{job['value']}\n")
+    time.sleep(job["seconds"])
+
+
+def _kill_the_supervisor(job: dict[str, Any]) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
 def _grow(job: dict[str, Any]) -> None:
     hoard = bytearray(os.urandom(1 << 20) * job["mebibytes"])
     time.sleep(60)
@@ -130,6 +141,8 @@ _ACTS = {
     "exit": _exit,
     "die after answering": _die_after_answering,
     "wait": _wait,
+    "mark and wait": _mark_and_wait,
+    "kill the supervisor": _kill_the_supervisor,
     "grow": _grow,
     "out of Python's memory": _out_of_python_memory,
     "fill the disk": _fill_disk,
