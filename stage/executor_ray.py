@@ -7,6 +7,7 @@ work may be done twice; its outcome is reported once. Every node needs viewforge
 
 import logging
 import os
+import socket
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from stage.failures import Outcome
 
 _POLL_SECONDS = 0.5
 _START_SECONDS = 300.0
+_KNOCK_SECONDS = 10.0
 # Jobs and outcomes are small; pictures never pass through Ray. The least that it accepts.
 _OBJECT_STORE_BYTES = 80 << 20
 
@@ -77,12 +79,7 @@ class Seat:
     """
 
     def __init__(self, handler: str, parameters: ExecutorParameters) -> None:
-        options: dict[str, Any] = {
-            "num_cpus": parameters.threads_per_worker(),
-            "num_gpus": parameters.gpus,
-            "scheduling_strategy": "SPREAD",
-        }
-        self._supervisor: Any = ray.remote(Supervisor).options(**options).remote()
+        self._supervisor = _supervisor(parameters)
         self.asked = self._supervisor.start.remote(handler, parameters, str(Path.cwd()))
         """What has not been answered yet; None when it waits for an attempt."""
         self.attempt: Attempt | None = None
@@ -111,6 +108,11 @@ class Seat:
     def stop(self) -> None:
         """End the supervisor and, with it, its worker."""
         ray.kill(self._supervisor)
+
+
+def _supervisor(parameters: ExecutorParameters) -> Any:  # noqa: ANN401 - Ray makes the methods of its handles as it goes
+    reserved = {"num_cpus": parameters.threads_per_worker(), "num_gpus": parameters.gpus}
+    return ray.remote(Supervisor).options(**reserved, scheduling_strategy="SPREAD").remote()
 
 
 class RayExecutor:
@@ -209,8 +211,10 @@ def _connected(address: str | None) -> Iterator[None]:
         "include_dashboard": False,
     }
     try:
+        if address:
+            _knock(address)
         ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else here))
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         cause = str(error).splitlines()[0]
         raise InputError(
             f"no Ray cluster at {address or 'this machine'}: {cause}", "start it or mend executor.address"
@@ -219,3 +223,10 @@ def _connected(address: str | None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Refuse an address where nobody listens; Ray itself would try for minutes."""
+    host, colon, port = address.rpartition("://")[2].rpartition(":")
+    if colon:
+        socket.create_connection((host, int(port)), timeout=_KNOCK_SECONDS).close()

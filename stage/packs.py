@@ -5,6 +5,7 @@ uid alone, so an added object changes one pack. On a machine that has only the p
 brings the loose folders back.
 """
 
+import fcntl
 import hashlib
 import io
 import shutil
@@ -13,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from stage.errors import InputError
-from stage.files import replacing, temporary_name
+from stage.files import replacing
 
 
 def object_folder(root: Path, uid: str) -> Path:
@@ -73,34 +74,36 @@ def _add_folder(archive: tarfile.TarFile, root: Path, folder: Path) -> None:
 
 
 def unpack_missing(packs: Path, root: Path, uids: Iterable[str]) -> None:
-    """Bring the loose folders of the given objects back from the packs where they are absent.
+    """Bring the loose folders of the given objects back from the packs where they are absent; one process at a time does so.
 
     Raises:
         InputError: when a pack is damaged or an object is in none.
     """
-    missing = {uid for uid in uids if not object_folder(root, uid).is_dir()}
-    for path in sorted(packs.glob("pack-*.tar")):
-        if missing:
-            missing -= _unpack(path, root, missing)
+    missing = _missing(root, uids)
+    if not missing:
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".unpacking").open("w") as lock:
+        # Shares of a stage start at the same moment and lack the same objects.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = _missing(root, missing)
+        for path in sorted(packs.glob("pack-*.tar")):
+            if missing:
+                missing -= _unpack(path, root, missing)
     if missing:
         raise InputError(
             f"{packs} lacks {len(missing)} objects, {min(missing)} among them", "run the stage before again"
         )
 
 
-def _rename_unless_there(folder: Path, final: Path) -> None:
-    try:
-        folder.rename(final)
-    except OSError:
-        if not final.is_dir():
-            raise
+def _missing(root: Path, uids: Iterable[str]) -> set[str]:
+    return {uid for uid in uids if not object_folder(root, uid).is_dir()}
 
 
 def _unpack(path: Path, root: Path, uids: set[str]) -> set[str]:
     """Unpack the wanted objects of one pack; each folder appears whole or not at all."""
     found: set[str] = set()
-    # Of this process alone: on a shared disk others may unpack the same.
-    staging = temporary_name(root / path.name)
+    staging = root / f".{path.name}.tmp"
     shutil.rmtree(staging, ignore_errors=True)
     try:
         # Without the colon it would also try every compression, and name each in several lines.
@@ -113,7 +116,7 @@ def _unpack(path: Path, root: Path, uids: set[str]) -> set[str]:
     for folder in sorted(staging.glob("*/*")):
         final = object_folder(root, folder.name)
         final.parent.mkdir(parents=True, exist_ok=True)
-        _rename_unless_there(folder, final)
+        folder.rename(final)
         found.add(folder.name)
     shutil.rmtree(staging, ignore_errors=True)
     return found

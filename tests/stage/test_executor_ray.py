@@ -1,6 +1,8 @@
 """The Ray executor on a real cluster of two nodes on loopback: whatever is lost, each object has one outcome."""
 
+import importlib.util
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -18,8 +20,10 @@ from stage.errors import InputError, StageFailedError
 from stage.executor import Executor, ExecutorParameters, Job, executor_for
 from stage.failures import FailureClass, Outcome
 
-pytest.importorskip("ray")
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed"),
+]
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parents[1]
 
@@ -78,11 +82,15 @@ def kill_family(pid: int) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    cluster = Cluster()
-    try:
-        yield cluster
-    finally:
-        cluster.close()
+    with pytest.MonkeyPatch.context() as patch:
+        # Else Ray leaves a token in the home folder.
+        patch.setenv("RAY_AUTH_MODE", "token")
+        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        cluster = Cluster()
+        try:
+            yield cluster
+        finally:
+            cluster.close()
 
 
 @pytest.fixture
@@ -115,8 +123,8 @@ def test_a_lost_worker_and_a_lost_node_give_their_objects_back(
         outcomes.append(outcome)
         workers.add(outcome.result["pid"])
         if len(outcomes) == 4:
-            assert len(workers) == 2, "both nodes work"
-            os.kill(psutil.Process(outcome.result["pid"]).ppid(), signal.SIGKILL)
+            (busy,) = workers - {outcome.result["pid"]}
+            os.kill(psutil.Process(busy).ppid(), signal.SIGKILL)
         if len(outcomes) == 8:
             kill_family(node.pid)
     assert Counter(outcome.uid for outcome in outcomes) == Counter(job.uid for job in jobs)
@@ -167,14 +175,10 @@ def test_a_worker_that_cannot_start_ends_the_stage_with_its_reason(executor: Cal
 def test_a_workspace_that_a_node_lacks_is_one_line(
     executor: Callable[..., Executor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    monkeypatch.chdir(gone)
-    outcomes = executor().run("worker_handlers:act", [Job("object", {})])
-    monkeypatch.setattr(Path, "cwd", lambda: gone)
-    gone.rmdir()
-    with pytest.raises(InputError, match=f"has no folder {gone}"):
-        list(outcomes)
+    elsewhere = tmp_path / "on the machine that asks alone"
+    monkeypatch.setattr(Path, "cwd", lambda: elsewhere)
+    with pytest.raises(InputError, match=f"has no folder {elsewhere}"):
+        list(executor().run("worker_handlers:act", [Job("object", {})]))
 
 
 def test_no_cluster_is_one_line() -> None:

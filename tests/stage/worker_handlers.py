@@ -118,6 +118,24 @@ def _grow(job: dict[str, Any]) -> None:
     del hoard
 
 
+_HOARD: list[bytes] = []
+
+
+def _hoard(job: dict[str, Any]) -> None:
+    """Keep some memory after the job, as Blender does, until the supervisor has looked."""
+    _HOARD.append(os.urandom(1 << 20) * job["mebibytes"])
+
+
+def _say_and_kill(job: dict[str, Any]) -> None:
+    print("much before\n" * 1000 + "the last words", file=sys.stderr, flush=True)
+    _kill(job)
+
+
+def _babble(job: dict[str, Any]) -> None:
+    for _ in range(job["mebibytes"]):
+        os.write(2, b"babble " * (1 << 17))
+
+
 def _out_of_python_memory(job: dict[str, Any]) -> None:
     raise MemoryError
 
@@ -147,4 +165,7 @@ _ACTS = {
     "out of Python's memory": _out_of_python_memory,
     "fill the disk": _fill_disk,
     "nothing": _nothing,
+    "hoard": _hoard,
+    "say and kill": _say_and_kill,
+    "babble": _babble,
 }
