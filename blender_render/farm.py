@@ -9,6 +9,7 @@ from typing import Any
 
 from blender_render.batch import Batch, BatchJob
 from blender_render.camera_sets import CameraSet
+from blender_render.cost import estimated_cost
 from blender_render.light_rigs import hdri_path, light_rigs
 from blender_render.parameters import RenderParameters
 from blender_render.protocols import camera_set
@@ -17,8 +18,10 @@ from catalog.table import Asset
 from stage.code import source_fingerprint
 from stage.failures import Outcome
 from stage.files import file_sha256, json_sha256, write_json
+from stage.output_root import OutputRoot
 from stage.packs import object_folder
 from stage.seeds import derive_seed, generator
+from stage.share import Share
 from stage.workspace import Workspace
 
 _HANDLER = "blender_render.worker:render_object"
@@ -51,27 +54,37 @@ class Farm:
         parameters: views, resolution, quality, workers.
         seed: the run's seed.
         workspace: where relative asset paths start.
+        share: the part of a larger farm that this is, beside which others run.
     """
 
     root: Path
     parameters: RenderParameters
     seed: int
     workspace: Workspace
+    share: Share | None = None
 
     def render(self, assets: Sequence[Asset], label: str = "render") -> list[Outcome]:
-        """Render what is missing or stale, and list the complete objects in `valid_paths.json`; the failures.
+        """Render what is missing or stale, and list the complete objects in `valid_paths.json`, unless a share; the failures.
 
         Raises:
             ParameterError: for an unknown protocol, a number of views that it does not have, or a lighting without its map.
-            InputError: when Blender's system libraries or the environment map are missing.
+            InputError: when Blender's system libraries or the environment map are missing, or the output root cannot be reached.
             StageFailedError: when the disk is full or workers cannot start.
         """
         # A hundred thousand objects' cameras would not fit in memory: a job is written out when it is its turn.
-        jobs = [BatchJob(asset.uid, self.fingerprint(asset), partial(self.payload, asset)) for asset in assets]
-        failed = Batch(self.root, _HANDLER, self.parameters.executor).run(jobs, label)
-        complete = {job.uid for job in jobs} - {outcome.uid for outcome in failed}
-        write_json(self.root / "valid_paths.json", sorted(f"{uid[:2]}/{uid}" for uid in complete))
+        jobs = [self._batch_job(asset) for asset in assets]
+        url = self.parameters.output_root
+        output_root = OutputRoot.at(url, self.workspace.root) if url else None
+        failed = Batch(self.root, _HANDLER, self.parameters.executor, output_root, self.share).run(jobs, label)
+        if self.share is None:
+            complete = {job.uid for job in jobs} - {outcome.uid for outcome in failed}
+            write_json(self.root / "valid_paths.json", sorted(f"{uid[:2]}/{uid}" for uid in complete))
         return failed
+
+    def _batch_job(self, asset: Asset) -> BatchJob:
+        return BatchJob(
+            asset.uid, self.fingerprint(asset), partial(self.payload, asset), estimated_cost(asset, self.parameters)
+        )
 
     def fingerprint(self, asset: Asset) -> str:
         """Hash of all that decides an object's rendering: its files, cameras, light, quality, seeds, code and Blender."""

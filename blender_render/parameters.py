@@ -42,6 +42,8 @@ class RenderParameters(Parameters):
     """Mean alpha below which an object counts as blank."""
     packs: int = Field(default=4, ge=1)
     """Tar files that the rendered objects are published in."""
+    output_root: str | None = None
+    """Where machines without a common disk publish finished objects, a tar each: a folder or a URL as s3://bucket/renders."""
     max_failure_rate: float = Field(default=0.2, ge=0, le=1)
     """Share of objects that may fail before the stage does."""
     executor: ExecutorParameters = ExecutorParameters()

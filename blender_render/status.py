@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 from blender_render.farm import Farm
-from blender_render.ledger import LEDGER, read_ledger
+from blender_render.ledger import ledger_rows
 from blender_render.rendered_object import read_record
 from catalog.table import Asset
 from stage.errors import InputError
@@ -62,7 +62,7 @@ def object_statuses(farm: Farm, assets: Sequence[Asset]) -> list[ObjectStatus]:
     """What became of the objects, in their order."""
     published = _published(farm.workspace)
     outcomes = {uid: row for uid, row in published.items() if not row["complete"]}
-    outcomes |= {row["uid"]: row for row in read_ledger(farm.root / LEDGER)}
+    outcomes |= {row["uid"]: row for row in ledger_rows(farm.root)}
     return [_status(farm, asset, outcomes.get(asset.uid, {}), published.get(asset.uid, {})) for asset in assets]
 
 

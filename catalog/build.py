@@ -7,7 +7,7 @@ from catalog.procedural import procedural_assets
 from catalog.remote import remote_assets
 from catalog.selection import select
 from catalog.table import Asset, write_table
-from stage.executor import LocalExecutor
+from stage.executor import executor_for
 from stage.workspace import Workspace
 
 
@@ -25,7 +25,7 @@ def build_catalog(parameters: CatalogParameters, seed: int, workspace: Workspace
     workspace.catalog.mkdir(parents=True, exist_ok=True)
     match parameters.source:
         case "procedural":
-            assets = procedural_assets(parameters, seed, workspace, LocalExecutor(parameters.executor))
+            assets = procedural_assets(parameters, seed, workspace, executor_for(parameters.executor))
         case "folder":
             assets = folder_assets(parameters, workspace)
         case "gso":

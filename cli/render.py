@@ -9,6 +9,12 @@ import typer
 from cli.options import HERE, WORKSPACE_VARIABLE, WorkspaceOption, opened
 from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
+from stage.share import Share
+
+ShardOption = Annotated[
+    str | None,
+    typer.Option(help="Render one part of the objects alone, as 3/16, and publish no packs: one task of an array."),
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -18,7 +24,7 @@ def add_to(app: typer.Typer) -> None:
     app.add_typer(group, name="render", rich_help_panel="Stages")
 
 
-def render(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
+def render(context: typer.Context, workspace: WorkspaceOption = HERE, shard: ShardOption = None) -> None:
     """Render every selected object from the training cameras."""
     if context.invoked_subcommand:
         # For `viewforge render --workspace DIR preview`.
@@ -26,11 +32,14 @@ def render(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
         return
     from blender_render.parameters import RenderParameters
     from blender_render.render import render as run
+    from blender_render.render import render_share
 
     place = opened(workspace)
     parameters = load_section(place.parameters, "render", RenderParameters)
-    with exclusive(place, "render"):
-        failed = run(parameters, load_seed(place.parameters), place)
+    seed = load_seed(place.parameters)
+    share = Share.parse(shard) if shard else None
+    with exclusive(place, "render", share):
+        failed = render_share(parameters, seed, place, share) if share else run(parameters, seed, place)
     for outcome in failed:
         print(f"render: quarantined {outcome.uid} ({outcome.failure}): {outcome.message}")
 

@@ -2,7 +2,7 @@
 
 `python -m stage.worker_host module:function` reads one JSON job a line from standard input and answers each with
 one JSON line on the original standard output. What the function or Blender prints goes to standard error. The process dies
-with its supervisor.
+with its supervisor, and what it started dies with it.
 """
 
 import errno
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from stage.failures import FailureClass, ObjectFailedError
-from stage.lifeline import die_with_parent
+from stage.lifeline import die_with_parent, end_group_with_me
 
 # Less than the smallest thing that a job writes.
 _ROOM_TO_WORK = 1 << 16
@@ -84,6 +84,7 @@ def _claim_stdout() -> TextIO:
 def main() -> None:
     """Serve jobs until standard input ends."""
     die_with_parent()
+    end_group_with_me()
     answers = _claim_stdout()
     handler = load_handler(sys.argv[1])
     print(json.dumps({"ready": True}), file=answers, flush=True)
