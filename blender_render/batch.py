@@ -5,6 +5,7 @@ again. Every outcome is a line of `ledger.jsonl`, with seconds, memory and the t
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ from stage.failures import FailureClass, Outcome
 from stage.files import remove_leftovers
 from stage.packs import object_folder
 from stage.progress import Progress
+
+# What an object's folder may be called; a catalogue is data from elsewhere.
+_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -53,7 +57,7 @@ class Batch:
         self.root.mkdir(parents=True, exist_ok=True)
         remove_leftovers(self.root)
         fingerprints = {job.uid: job.fingerprint for job in jobs}
-        failed = self._remembered_failures(fingerprints)
+        failed = {**self._remembered_failures(fingerprints), **_unsafe_uids(jobs)}
         todo = [job for job in jobs if job.uid not in failed and not self._complete(job)]
         with Progress(label, len(jobs), "objects", done=len(jobs) - len(todo)) as progress:
             executor = LocalExecutor(self.executor)
@@ -99,3 +103,13 @@ class Batch:
             except json.JSONDecodeError:
                 continue
         return rows
+
+
+def _unsafe_uids(jobs: Sequence[BatchJob]) -> dict[str, Outcome]:
+    """A failure for each uid that would name a folder elsewhere; it is not worked on."""
+    message = "the uid is no name for a folder: letters, digits and . _ - alone, a letter or digit first"
+    return {
+        job.uid: Outcome(job.uid, FailureClass.UNSAFE, message, "", 0, 0.0, 0, {})
+        for job in jobs
+        if not _UID.fullmatch(job.uid)
+    }

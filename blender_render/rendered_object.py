@@ -5,7 +5,7 @@ Folder `<uid[:2]>/<uid>/`: `000.png` (sRGB, straight alpha), `000.npy` (Zero-1-t
 """
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from blender_render.passes import DEPTH_SCALE
 from blender_render.camera_sets import View
+from blender_render.passes import DEPTH_SCALE
 from geometry.cameras import Intrinsics
 from stage.errors import InputError
 from stage.files import write_json
@@ -48,6 +48,8 @@ class RenderJob:
     """Of each view, where they differ."""
     hdri: str | None = None
     hdri_sha256: str = ""
+    assets: dict[str, Any] = field(default_factory=dict)
+    """`AssetParameters`."""
 
     def payload(self) -> dict[str, Any]:
         """The job as JSON."""

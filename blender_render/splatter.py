@@ -80,6 +80,7 @@ def _render_job(asset: Asset, parameters: SplatterParameters, seed: int, workspa
         views=len(SIX_VIEW_AZIMUTHS),
         resolution=parameters.resolution,
         quality=parameters.quality,
+        assets=parameters.assets,
         executor=parameters.executor,
     )
     return Farm(workspace.scratch / "splatters", views, seed, workspace).job(asset)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from render_support import glb, tetrahedron
 
 from blender_render.asset_check import check_asset
+from blender_render.parameters import AssetParameters
 from stage.failures import FailureClass, ObjectFailedError
 
 SOUND = b'{"asset":{"version":"2.0"}}'
@@ -27,7 +28,7 @@ def verdict(folder: Path, name: str, data: bytes) -> FailureClass | None:
 
 def failure(path: Path) -> ObjectFailedError | None:
     try:
-        check_asset(path)
+        check_asset(path, AssetParameters())
     except ObjectFailedError as error:
         return error
     return None
@@ -57,7 +58,7 @@ def test_what_cannot_be_read_is_a_parse_failure(name: str, data: bytes, tmp_path
 
 def test_a_file_that_is_gone_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ObjectFailedError, match="no file") as caught:
-        check_asset(tmp_path / "a.glb")
+        check_asset(tmp_path / "a.glb", AssetParameters())
     assert caught.value.failure is FailureClass.MISSING
 
 
@@ -161,4 +162,4 @@ def test_broken_assets_are_refused_or_left_to_the_importer(name: str, shared_ass
 
 def test_real_assets_pass(shared_assets: Path) -> None:
     for path in [*(shared_assets / "objects").rglob("*.glb"), *shared_assets.rglob("model.obj")]:
-        check_asset(path)
+        check_asset(path, AssetParameters())
