@@ -4,6 +4,7 @@ Lights and cameras of the asset are removed, hidden objects stay hidden, what mo
 shader are connected, and textures come from the asset's own folder or not at all. Runs inside a worker process.
 """
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import bpy
 import numpy as np
 from bpy_extras import image_utils
 
-from blender_render import node_visibility, obj_files
+from blender_render import gltf_observer, obj_files
 from blender_render.asset_check import check_asset
 from blender_render.parameters import AssetParameters
 from blender_render.references import absent, file_name, target_below
@@ -68,9 +69,7 @@ def import_asset(path: Path, up_axis: str, parameters: AssetParameters) -> Impor
 def _importer(path: Path, up_axis: str) -> None:
     match path.suffix.lower():
         case ".glb" | ".gltf":
-            _know_hidden_nodes()
-            # A shape to draw bones with would be an object more.
-            bpy.ops.import_scene.gltf(filepath=str(path), merge_vertices=True, disable_bone_shape=True)
+            _import_gltf(path)
         case ".obj":
             forward = "NEGATIVE_Z" if up_axis == "Y" else "Y"
             with obj_files.confined(path) as place:
@@ -86,9 +85,17 @@ def _importer(path: Path, up_axis: str) -> None:
             raise ObjectFailedError(FailureClass.PARSE, f"no importer for {suffix} files")
 
 
-def _know_hidden_nodes() -> None:
-    """Make `node_visibility` an add-on of the importer's; the preferences were emptied with the session."""
-    bpy.context.preferences.addons.new().module = node_visibility.__name__
+def _import_gltf(path: Path) -> None:
+    """Import with an observer, which is an add-on to the importer; the preferences were emptied with the session."""
+    observer, log = gltf_observer.observe(), logging.getLogger("glTFImporter_errors")
+    bpy.context.preferences.addons.new().module = gltf_observer.__name__
+    log.addHandler(observer)
+    try:
+        # A shape to draw bones with would be an object more.
+        bpy.ops.import_scene.gltf(filepath=str(path), merge_vertices=True, disable_bone_shape=True)
+    finally:
+        log.removeHandler(observer)
+    observer.check()
 
 
 @contextmanager
