@@ -79,7 +79,7 @@ def _importer(path: Path, up_axis: str) -> None:
         case ".ply":
             bpy.ops.wm.ply_import(filepath=str(path))
         case ".fbx":
-            with _textures_below(path.parent):
+            with _textures_below(path.parent), _lights_read():
                 bpy.ops.import_scene.fbx(filepath=str(path))
         case suffix:
             raise ObjectFailedError(FailureClass.PARSE, f"no importer for {suffix} files")
@@ -116,6 +116,19 @@ def _textures_below(folder: Path) -> Iterator[None]:
         yield
     finally:
         image_utils.load_image = anywhere
+
+
+@contextmanager
+def _lights_read() -> Iterator[None]:
+    """While it lasts the FBX importer makes plain lights: reading theirs it fails on a setting that Blender 5 took away."""
+    from io_scene_fbx import import_fbx
+
+    broken = import_fbx.blen_read_light
+    import_fbx.blen_read_light = lambda *_: bpy.data.lights.new("light", "POINT")
+    try:
+        yield
+    finally:
+        import_fbx.blen_read_light = broken
 
 
 def _cause(error: BaseException) -> str:

@@ -1,7 +1,7 @@
 """What Blender's glTF importer passes over: hidden nodes, vertices that are not finite, primitives that it could not decode.
 
-The importer asks every add-on whose module has a `glTF2ImportUserExtension` and calls that at every step; `asset_import` registers
-this module as one. Runs inside a worker process.
+The importer asks every add-on whose module has a `glTF2ImportUserExtension` and calls that at every step; `asset_import`
+registers this module as one. Runs inside a worker process.
 """
 
 import logging

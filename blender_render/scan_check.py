@@ -79,7 +79,7 @@ def ply_is_finite(path: Path) -> bool:
             return not re.search(rb"\b(nan|inf)", text, re.IGNORECASE)
         order = ">" if formats[0] == b"binary_big_endian" else "<"
         dtype = np.dtype([(f"{number}", order + kind) for number, kind in enumerate(kinds)])
-        vertices = np.fromfile(stream, dtype, count)
+        vertices = np.fromfile(stream, dtype, min(count, path.stat().st_size // dtype.itemsize))
     return all(np.isfinite(vertices[f"{axis}"]).all() for axis in axes)
 
 
