@@ -1,4 +1,4 @@
-"""Assets that only Blender can write: `python compose_assets.py FOLDER` fills the folder. Tests run it in a process of its own."""
+"""Assets that only Blender can write: `python compose_assets.py FOLDER`. Tests run it in a process of its own."""
 
 import sys
 from pathlib import Path
