@@ -173,7 +173,8 @@ def lgm(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # 
 def zero_1_to_g(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
     """The orbit that Zero-1-to-G is evaluated on: elevation 0, distance 1.3, FOV 39.6°; it takes 16 views.
 
-    (mengxuyiGit/LGM `dataset_v5_GSO`.) That the first is the input is our choice. For its training views see `zero123plus_v1_1`.
+    (mengxuyiGit/LGM `dataset_v5_GSO`.) A picture shows ±0.47 around the centre, less than the longest side. That the first is the
+    input is our choice. For its training views see `zero123plus_v1_1`.
     """
     ring = _ring(views, 0.0, ZERO_1_TO_G_RADIUS, float(ZERO_1_TO_G_FOV), size)
     return CameraSet(tuple(ring[:1]), tuple(ring[1:]))

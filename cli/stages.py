@@ -16,7 +16,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def render(workspace: WorkspaceOption = HERE) -> None:
-    """Render every selected object from the training cameras."""
+    """Render every selected object from the training cameras.
+
+    render.protocol is one of zero123, syncdreamer, syncdreamer_training, six_views, zero123plus, zero123plus_v1_1,
+    viewfusion360, lgm, zero_1_to_g, hammersley, gso_free.
+    render.quality.lighting is one of zero123, four_suns, uniform, trellis, hdri.
+    """
     from blender_render.parameters import RenderParameters
     from blender_render.render import render as run
 
