@@ -6,6 +6,7 @@ share that runs beside others writes its own, and all are read.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -27,6 +28,9 @@ from stage.share import Share
 
 _DELIVERY = "blender_render.delivery:deliver"
 _DOWNLOADS = 8
+
+# What an object's folder may be called; a catalogue is data from elsewhere.
+_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Batch:
         if self.share is None:
             remove_leftovers(self.root)
         fingerprints = {job.uid: job.fingerprint for job in jobs}
-        failed = self._remembered_failures(fingerprints)
+        failed = {**self._remembered_failures(fingerprints), **_unsafe_uids(jobs)}
         todo = self._unfinished([job for job in jobs if job.uid not in failed])
         done, cost = len(jobs) - len(todo), self.executor.cost()
         with Progress(label, len(jobs), "objects", done, cost) as progress:
@@ -153,3 +157,13 @@ class Batch:
             if failure and failure.lasting:
                 failed[row["uid"]] = Outcome(failure=failure, result={}, **{**row, "stderr_tail": ""})
         return failed
+
+
+def _unsafe_uids(jobs: Sequence[BatchJob]) -> dict[str, Outcome]:
+    """A failure for each uid that would name a folder elsewhere; it is not worked on."""
+    message = "the uid is no name for a folder: letters, digits and . _ - alone, a letter or digit first"
+    return {
+        job.uid: Outcome(job.uid, FailureClass.UNSAFE, message, "", 0, 0.0, 0, {})
+        for job in jobs
+        if not _UID.fullmatch(job.uid)
+    }

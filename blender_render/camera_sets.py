@@ -3,7 +3,6 @@
 All look at the origin, at an object whose longest side is 1. What a set takes as input stands before what it wants predicted.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -111,7 +110,7 @@ def syncdreamer_training(generator: np.random.Generator, views: int, size: int) 
     (liuyuan-pal/SyncDreamer `blender_script.py`, camera type `random`). The targets are those of `syncdreamer`.
     """
     half = views // 2
-    elevations = generator.uniform(*SYNCDREAMER_INPUT_ELEVATIONS, half)
+    elevations = _uniform(generator, SYNCDREAMER_INPUT_ELEVATIONS, half)
     inputs = _orbit(_even_azimuths(half), elevations, ZERO123_RADIUS[0], FOV, size)
     return CameraSet(tuple(inputs), tuple(_ring(half, SYNCDREAMER_ELEVATION, ZERO123_RADIUS[0], FOV, size)))
 
@@ -143,7 +142,7 @@ def zero123plus_v1_1(generator: np.random.Generator, views: int, size: int) -> C
 def _six_around_an_input(
     generator: np.random.Generator, elevations: Float[np.ndarray, "6"], radius: float, fov: float, size: int
 ) -> CameraSet:
-    elevation = generator.uniform(*SYNCDREAMER_INPUT_ELEVATIONS, 1)
+    elevation = _uniform(generator, SYNCDREAMER_INPUT_ELEVATIONS, 1)
     given = _orbit(np.zeros(1), elevation, radius, fov, size)
     return CameraSet(tuple(given), tuple(_orbit(SIX_VIEW_AZIMUTHS, elevations, radius, fov, size)))
 
@@ -174,7 +173,8 @@ def lgm(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # 
 def zero_1_to_g(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
     """The orbit that Zero-1-to-G is evaluated on: elevation 0, distance 1.3, FOV 39.6°; it takes 16 views.
 
-    (mengxuyiGit/LGM `dataset_v5_GSO`.) That the first is the input is our choice. For its training views see `zero123plus_v1_1`.
+    (mengxuyiGit/LGM `dataset_v5_GSO`.) A picture shows ±0.47 around the centre, less than the longest side. That the first is the
+    input is our choice. For its training views see `zero123plus_v1_1`.
     """
     ring = _ring(views, 0.0, ZERO_1_TO_G_RADIUS, float(ZERO_1_TO_G_FOV), size)
     return CameraSet(tuple(ring[:1]), tuple(ring[1:]))
@@ -183,12 +183,12 @@ def zero_1_to_g(generator: np.random.Generator, views: int, size: int) -> Camera
 def hammersley(generator: np.random.Generator, views: int, size: int) -> CameraSet:
     """Views spread evenly over the sphere, each with its own lens, at the distance where the object fills the same share.
 
-    TRELLIS's condition views (microsoft/TRELLIS `dataset_toolkits/render_cond.py`): a Hammersley sequence with a random offset; the
-    bounding sphere of the unit cube touches the picture's edges, r = (√3/2) / sin(FOV/2), with 1/r² uniform. TRELLIS crowds
-    views near the horizon and takes FOV 10° to 70°; an even spread and 20° to 70°, for which stored depth suffices, are our choice.
+    TRELLIS's condition views (microsoft/TRELLIS `dataset_toolkits/render_cond.py`): a Hammersley sequence with a random offset;
+    the bounding sphere of the unit cube touches the picture's edges, r = (√3/2) / sin(FOV/2), with 1/r² uniform. TRELLIS takes
+    FOV 10° to 70°; 20° to 70°, for which stored depth suffices, is our choice, as is that views are spread evenly.
     """
     offset = generator.uniform(size=2)
-    closeness = generator.uniform(*(_distance(fov) ** -2 for fov in HAMMERSLEY_FOV), size=views)
+    closeness = _uniform(generator, _distance(HAMMERSLEY_FOV) ** -2, views)
     some = [
         _filling_view(*_hammersley_point(number, views, offset), float(near**-0.5), size)
         for number, near in enumerate(closeness)
@@ -196,9 +196,9 @@ def hammersley(generator: np.random.Generator, views: int, size: int) -> CameraS
     return CameraSet((), tuple(some))
 
 
-def _distance(fov: float) -> float:
+def _distance(fov: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Where the bounding sphere of the unit cube just fits into a field of view."""
-    return float(_BOUNDING_RADIUS / np.sin(0.5 * fov))
+    return np.asarray(_BOUNDING_RADIUS / np.sin(0.5 * fov))
 
 
 def _filling_view(polar: float, azimuth: float, radius: float, size: int) -> View:
@@ -213,6 +213,11 @@ def _hammersley_point(number: int, total: int, offset: Float[np.ndarray, "2"]) -
     return float(np.arccos(1.0 - 2.0 * height)), float(2.0 * np.pi * (mirrored + offset[1]))
 
 
+def _uniform(generator: np.random.Generator, bounds: Float[np.ndarray, "2"], count: int) -> Float[np.ndarray, " n"]:
+    low, high = bounds
+    return generator.uniform(low, high, count)
+
+
 def _even_azimuths(views: int) -> Float[np.ndarray, " n"]:
     return np.arange(views) * 2.0 * np.pi / views
 
@@ -221,9 +226,11 @@ def _ring(views: int, elevation: float, radius: float, fov: float, size: int) ->
     return _orbit(_even_azimuths(views), np.full(views, elevation), radius, fov, size)
 
 
-def _orbit(azimuths: Sequence[float], elevations: Sequence[float], radius: float, fov: float, size: int) -> list[View]:
+def _orbit(
+    azimuths: Float[np.ndarray, " n"], elevations: Float[np.ndarray, " n"], radius: float, fov: float, size: int
+) -> list[View]:
     intrinsics = Intrinsics.from_fov(fov, size)
-    polars = 0.5 * np.pi - np.asarray(elevations)
+    polars = 0.5 * np.pi - elevations
     return [
         View(look_at_origin(float(polar), float(azimuth), radius), intrinsics)
         for polar, azimuth in zip(polars, azimuths, strict=True)

@@ -19,8 +19,8 @@ from stage.seeds import generator
 _AREA_SIZE = 1.5
 # The first bytes of a Radiance HDR and of an OpenEXR picture.
 _MAGIC = {".hdr": b"#?", ".exr": b"v/1\x01"}
-# Blender's Euler angles (X, Z) of objaverse-xl's suns, degrees, and the strengths that each draws from, W/m². Its rim light has the
-# key's direction, as published.
+# Blender's Euler angles (X, Z) of objaverse-xl's suns, degrees, and the strengths that each draws from, W/m². Its rim light has
+# the key's direction, as published.
 _SUNS = {
     "key": ((45.0, -45.0), (3.0, 4.0, 5.0)),
     "fill": ((45.0, 135.0), (2.0, 3.0, 4.0)),

@@ -27,6 +27,17 @@ class QualityParameters(Parameters):
     """Environment map of the lighting `hdri`: an .hdr or .exr file, absolute or relative to the workspace."""
 
 
+class AssetParameters(Parameters):
+    """Which assets are drawn, and which are left out before they take time and memory."""
+
+    missing_textures: Literal["render", "exclude"] = "render"
+    """An asset that lacks textures: drawn with a neutral grey in their place, or left out as `missing-texture`."""
+    max_faces: int = Field(default=20_000_000, ge=1)
+    """Faces, as the file's own counts say; more is `oversized`. FBX files say it nowhere: time and memory limit those."""
+    max_texture_pixels: int = Field(default=16384 * 16384, ge=1)
+    """Pixels of one texture, as its header says; more is `oversized`."""
+
+
 class RenderParameters(Parameters):
     """Parameters of the `render` stage."""
 
@@ -38,6 +49,8 @@ class RenderParameters(Parameters):
     """Width and height of a view, pixels; the published renderings have 512."""
     quality: QualityParameters = QualityParameters()
     """Samples, denoising, device and light."""
+    assets: AssetParameters = AssetParameters()
+    """Missing textures, and limits of size."""
     min_coverage: float = Field(default=0.002, ge=0, le=1)
     """Mean alpha below which an object counts as blank."""
     packs: int = Field(default=4, ge=1)
@@ -65,6 +78,8 @@ class SplatterParameters(Parameters):
     """Unseen views per object from which the re-render PSNR is measured."""
     quality: QualityParameters = QualityParameters()
     """Samples, denoising, device and light of the colours."""
+    assets: AssetParameters = AssetParameters()
+    """Missing textures, and limits of size."""
     packs: int = Field(default=4, ge=1)
     """Tar files that the splatter images are published in."""
     max_failure_rate: float = Field(default=0.2, ge=0, le=1)

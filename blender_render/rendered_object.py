@@ -5,7 +5,7 @@ Folder `<uid[:2]>/<uid>/`: `000.png` (sRGB, straight alpha), `000.npy` (Zero-1-t
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,8 @@ class RenderJob:
     """Of each view, where they differ."""
     hdri: str | None = None
     hdri_sha256: str = ""
+    assets: dict[str, Any] = field(default_factory=dict)
+    """`AssetParameters`."""
 
     def payload(self) -> dict[str, Any]:
         """The job as JSON."""

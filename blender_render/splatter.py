@@ -96,6 +96,7 @@ def _farm(parameters: SplatterParameters, seed: int, workspace: Workspace) -> Fa
         views=len(SIX_VIEW_AZIMUTHS),
         resolution=parameters.resolution,
         quality=parameters.quality,
+        assets=parameters.assets,
         executor=parameters.executor,
     )
     return Farm(workspace.scratch / "splatters", views, seed, workspace)

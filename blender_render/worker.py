@@ -16,7 +16,7 @@ from PIL import Image
 from blender_render import lighting, passes, scene
 from blender_render.asset_import import import_asset
 from blender_render.light_rigs import read_rig
-from blender_render.parameters import QualityParameters
+from blender_render.parameters import AssetParameters, QualityParameters
 from blender_render.rendered_object import RenderJob, write_cameras
 from geometry.cameras import zero123_from_c2w
 from stage.failures import FailureClass, ObjectFailedError
@@ -26,7 +26,7 @@ from stage.files import file_sha256, replacing_folder, write_json
 def prepare_scene(job: RenderJob) -> dict[str, Any]:
     """Import and set up one object; the fields of its record that are known before rendering."""
     _check_bytes(job)
-    warnings = import_asset(Path(job.asset), job.up_axis)
+    imported = import_asset(Path(job.asset), job.up_axis, AssetParameters.model_validate(job.assets))
     normalisation, statistics = scene.normalise()
     quality = QualityParameters.model_validate(job.quality)
     lighting.set_light(read_rig(job.light_rigs[0]), job.hdri)
@@ -41,7 +41,8 @@ def prepare_scene(job: RenderJob) -> dict[str, Any]:
         "device": device,
         "normalisation": asdict(normalisation),
         "statistics": asdict(statistics),
-        "warnings": warnings,
+        "missing_textures": imported.missing_textures,
+        "warnings": imported.warnings,
     }
 
 

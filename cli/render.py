@@ -25,7 +25,12 @@ def add_to(app: typer.Typer) -> None:
 
 
 def render(context: typer.Context, workspace: WorkspaceOption = HERE, shard: ShardOption = None) -> None:
-    """Render every selected object from the training cameras."""
+    """Render every selected object from the training cameras.
+
+    render.protocol is one of zero123, syncdreamer, syncdreamer_training, six_views, zero123plus, zero123plus_v1_1,
+    viewfusion360, lgm, zero_1_to_g, hammersley, gso_free.
+    render.quality.lighting is one of zero123, four_suns, uniform, trellis, hdri.
+    """
     if context.invoked_subcommand:
         # For `viewforge render --workspace DIR preview`.
         os.environ[WORKSPACE_VARIABLE] = str(workspace)

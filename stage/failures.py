@@ -18,6 +18,8 @@ class FailureClass(StrEnum):
     EMPTY = "empty"
     DEGENERATE = "degenerate"
     UNSAFE = "unsafe"
+    OVERSIZED = "oversized"
+    MISSING_TEXTURE = "missing-texture"
     BLANK = "blank"
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out-of-memory"
