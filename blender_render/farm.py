@@ -26,12 +26,14 @@ RENDER_CODE = (
     "blender_render.asset_check",
     "blender_render.asset_import",
     "blender_render.camera_sets",
+    "blender_render.framing",
     "blender_render.light_rigs",
     "blender_render.lighting",
     "blender_render.passes",
     "blender_render.protocols",
     "blender_render.rendered_object",
     "blender_render.scene",
+    "blender_render.studio",
     "blender_render.worker",
     "geometry.cameras",
 )
@@ -100,6 +102,7 @@ class Farm:
             view_intrinsics=lenses if any(lens != lenses[0] for lens in lenses) else None,
             hdri=hdri,
             hdri_sha256=hdri_sha256,
+            passes=list(parameters.passes),
         )
         return replace(job, fingerprint=job_fingerprint(job, asset, RENDER_CODE))
 
