@@ -9,7 +9,7 @@ from stage.parameters import Parameters
 
 # Chosen by measurement: docs/benchmarks.md. `reference` is what the published renderings set, or else Cycles' defaults.
 _PRESETS: dict[str, dict[str, Any]] = {
-    "fast": {"samples": 16, "crop": True},
+    "fast": {"samples": 12, "crop": True},
     "standard": {"samples": 64, "least_samples": 8, "noise_threshold": 0.02, "crop": True},
     "reference": {
         "samples": 128,
