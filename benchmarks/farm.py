@@ -1,8 +1,9 @@
 """Throughput of the render farm: `python -m benchmarks.farm`.
 
-Goals over 200 composed objects of 12 views at 256 × 256 pixels, preset `fast`, workers of one thread: 85 % of the objects' time
-inside Blender's renderer, and two workers 1.8 times as fast as one, their start included. The supervisor's memory over 2,000 objects
-of next to no work grows by no more than 4 MB from the first tenth to the last. `--quick` takes 16 objects. Measure on a quiet machine.
+Goals over 200 composed objects of 12 views at 256 × 256 pixels, preset `fast`, workers of one thread: 85 % of the objects'
+time inside Blender's renderer, and two workers 1.8 times as fast as one, their start included. The supervisor's memory over
+2,000 objects of next to no work grows by no more than 4 MB from the first tenth to the last. `--quick` takes 16 objects.
+Measure on a quiet machine.
 """
 
 import argparse

@@ -29,6 +29,7 @@ RENDER_CODE = (
     "blender_render.framing",
     "blender_render.light_rigs",
     "blender_render.lighting",
+    "blender_render.opacity",
     "blender_render.passes",
     "blender_render.protocols",
     "blender_render.rendered_object",

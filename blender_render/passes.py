@@ -3,9 +3,10 @@
 Depth is planar z in scene units, 0 where there is no surface; positions are world points, normals unit vectors in world axes,
 albedo is linear RGB. All are sampled once at the pixel's centre, without antialiasing. The mask is where there is depth.
 
-A surface is what is half opaque or more: through a pane of opacity 0.3 depth, position and mask see what stands behind, while the
-picture's alpha counts the pane. Albedo sums what Cycles calls diffuse, glossy and transmission colour, so that metals and glass
-have theirs.
+A surface is what is half opaque or more (`blender_render.opacity`), and lesser ones are not there, while the picture's alpha
+counts them all. Albedo sums what Cycles calls diffuse, glossy and transmission colour, so that metals have their base colour and
+glass the root of it, for light goes through two sides. It holds what any gloss reflects, 0.04 of white or so, and more at grazing
+angles.
 """
 
 from collections.abc import Callable, Collection

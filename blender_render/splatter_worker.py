@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from safetensors.numpy import save_file
 
+from blender_render.opacity import hard_opacity
 from blender_render.parameters import QualityParameters
 from blender_render.rendered_object import RenderJob, on_white, write_cameras
 from blender_render.studio import Studio, read_colour, read_geometry
@@ -62,10 +63,13 @@ def _splatter_views(
 ) -> list[SplatterView]:
     """The Gaussians of each view; all colour is rendered first, then all geometry."""
     colours = [_capture_colour(studio, matrix, lens) for matrix in cameras]
+    geometries = []
+    with hard_opacity():
+        for matrix in cameras:
+            studio.look(matrix, lens)
+            geometries.append(read_geometry(studio.geometry()))
     views = []
-    for matrix, rgba in zip(cameras, colours, strict=True):
-        studio.look(matrix, lens)
-        geometry = read_geometry(studio.geometry())
+    for matrix, rgba, geometry in zip(cameras, colours, geometries, strict=True):
         rgb = rgba[..., :3].astype(np.float32) / 255.0
         seen = (rgb, geometry.position, geometry.depth, geometry.normal, np.array(matrix), lens)
         views.append(splatter_from_passes(*seen, footprint=footprint, opacity=opacity))

@@ -49,7 +49,7 @@ class Studio:
         return path
 
     def geometry(self, *, albedo: bool = False) -> Path:
-        """Render the view's geometry passes; the file is read, and deleted, by `read_geometry`."""
+        """Render the view's geometry passes, within `opacity.hard_opacity`; the file is read, and deleted, by `read_geometry`."""
         path = self._scratch / f"{next(self._numbers)}.exr"
         with self._stopwatch.phase("geometry"):
             scene.set_window(self._window)

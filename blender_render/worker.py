@@ -17,6 +17,7 @@ from PIL import Image
 from blender_render import lighting, passes, scene
 from blender_render.asset_import import import_asset
 from blender_render.light_rigs import read_rig
+from blender_render.opacity import hard_opacity
 from blender_render.parameters import QualityParameters
 from blender_render.rendered_object import RenderJob, write_cameras
 from blender_render.studio import Studio, read_colour, read_geometry
@@ -93,10 +94,11 @@ def _render_views(folder: Path, job: RenderJob, stopwatch: Stopwatch) -> list[fl
             studio.look(matrix, lens)
             coverage.append(encoder.submit(_save_view, stem, matrix, studio.colour(), stopwatch))
         geometry: list[Future[None]] = []
-        for stem, matrix, lens in views if job.passes else []:
-            studio.look(matrix, lens)
-            path = studio.geometry(albedo="albedo" in job.passes)
-            geometry.append(encoder.submit(_save_geometry, stem, path, job.passes, stopwatch))
+        with hard_opacity():
+            for stem, matrix, lens in views if job.passes else []:
+                studio.look(matrix, lens)
+                path = studio.geometry(albedo="albedo" in job.passes)
+                geometry.append(encoder.submit(_save_geometry, stem, path, job.passes, stopwatch))
         for written in geometry:
             written.result()
         return [value.result() for value in coverage]
