@@ -1,8 +1,8 @@
 """Objects worked on by a farm of workers: what is missing or stale is done, and nothing is lost or done twice.
 
 What is complete under the present input, parameters and code is kept, here or in the output root; permanent failures are
-remembered and not tried again. Every outcome is a line of `ledger.jsonl`, with seconds, memory and the tail of standard error; a
-share that runs beside others writes its own, and all are read.
+remembered and not tried again. Every outcome is a line of `ledger.jsonl`, with seconds in all and of each phase, memory and the
+tail of standard error; a share that runs beside others writes its own, and all are read.
 """
 
 import json
@@ -144,7 +144,10 @@ class Batch:
 
     def _note(self, outcome: Outcome, fingerprint: str) -> None:
         with self.ledger.open("a") as stream:
-            stream.write(json.dumps({**outcome.row(), "fingerprint": fingerprint}) + "\n")
+            stream.write(
+                json.dumps({**outcome.row(), "phases": outcome.result.get("seconds", {}), "fingerprint": fingerprint})
+                + "\n"
+            )
 
     def _remembered_failures(self, fingerprints: dict[str, str]) -> dict[str, Outcome]:
         """Permanent failures of the present input, parameters and code, from the ledgers."""
@@ -153,6 +156,7 @@ class Batch:
             if row.pop("fingerprint") != fingerprints.get(row["uid"]):
                 continue
             failed.pop(row["uid"], None)
+            row.pop("phases", None)
             failure = FailureClass(row.pop("failure")) if row["failure"] else None
             if failure and failure.lasting:
                 failed[row["uid"]] = Outcome(failure=failure, result={}, **{**row, "stderr_tail": ""})

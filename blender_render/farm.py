@@ -30,17 +30,20 @@ RENDER_CODE = (
     "blender_render.asset_check",
     "blender_render.asset_import",
     "blender_render.camera_sets",
+    "blender_render.framing",
     "blender_render.gltf_check",
     "blender_render.gltf_observer",
     "blender_render.light_rigs",
     "blender_render.lighting",
     "blender_render.obj_files",
+    "blender_render.opacity",
     "blender_render.passes",
     "blender_render.protocols",
     "blender_render.references",
     "blender_render.rendered_object",
     "blender_render.scan_check",
     "blender_render.scene",
+    "blender_render.studio",
     "blender_render.textures",
     "blender_render.worker",
     "geometry.cameras",
@@ -127,6 +130,7 @@ class Farm:
             hdri=hdri,
             hdri_sha256=hdri_sha256,
             assets=parameters.assets.model_dump(),
+            passes=list(parameters.passes),
         )
 
     def sample_job(self) -> RenderJob:

@@ -1,20 +1,47 @@
 """Parameters of rendering: what is rendered, how well, and by how many workers."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stage.executor import ExecutorParameters
 from stage.parameters import Parameters
+
+# Chosen by measurement: docs/benchmarks.md. `reference` is what the published renderings set, or else Cycles' defaults.
+_PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {"samples": 12, "crop": True},
+    "standard": {"samples": 64, "least_samples": 8, "noise_threshold": 0.02, "crop": True},
+    "reference": {
+        "samples": 128,
+        "noise_threshold": 0.01,
+        "denoiser_quality": "high",
+        "denoiser_prefilter": "accurate",
+        "transparent_bounces": 3,
+    },
+}
 
 
 class QualityParameters(Parameters):
     """How a picture is rendered."""
 
+    preset: Literal["fast", "standard", "reference"] | None = None
+    """Named values for what follows up to `crop`; a value that is given as well goes before the preset's."""
     samples: int = Field(default=16, ge=1)
-    """Cycles samples per pixel of the colour pass; the published renderings use 128."""
+    """Most Cycles samples per pixel of the colour pass; the published renderings use 128."""
+    least_samples: int = Field(default=0, ge=0)
+    """Samples that every pixel gets before its noise is judged; 0 leaves the number to Cycles."""
+    noise_threshold: float = Field(default=0.0, ge=0, lt=1)
+    """Noise below which a pixel gets no further samples (Cycles' adaptive sampling); 0 gives every pixel all of them."""
     denoise: bool = True
     """Whether OpenImageDenoise cleans the colour pass."""
+    denoiser_quality: Literal["fast", "balanced", "high"] = "fast"
+    """Filter of OpenImageDenoise; `high` is Blender's default."""
+    denoiser_prefilter: Literal["none", "fast", "accurate"] = "fast"
+    """How the denoiser's guides, albedo and normal, are cleaned before; `accurate` is Blender's default."""
+    transparent_bounces: int = Field(default=8, ge=0)
+    """Transparent surfaces that a ray goes through, such as a tree's leaves; the published renderings have 3."""
+    crop: bool = False
+    """Whether only the part of a picture that holds the object is rendered and denoised: half the time, other rounding."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where Cycles runs; `auto` takes a GPU when Cycles finds one."""
     ambient: float = Field(default=0.5, ge=0)
@@ -25,6 +52,13 @@ class QualityParameters(Parameters):
     """Lamps and surroundings: one area light, objaverse-xl's four suns, uniform white, new lamps for every view, or a map."""
     hdri: str | None = None
     """Environment map of the lighting `hdri`: an .hdr or .exr file, absolute or relative to the workspace."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, values: Any) -> Any:  # noqa: ANN401 - any YAML value
+        if isinstance(values, dict) and isinstance(values.get("preset"), str):
+            return {**_PRESETS.get(values["preset"], {}), **values}
+        return values
 
 
 class AssetParameters(Parameters):
@@ -51,6 +85,8 @@ class RenderParameters(Parameters):
     """Samples, denoising, device and light."""
     assets: AssetParameters = AssetParameters()
     """Missing textures, and limits of size."""
+    passes: tuple[Literal["depth", "normal", "position", "albedo", "mask"], ...] = ("depth", "normal")
+    """Geometry passes that are stored beside each picture; none are rendered when the list is empty."""
     min_coverage: float = Field(default=0.002, ge=0, le=1)
     """Mean alpha below which an object counts as blank."""
     packs: int = Field(default=4, ge=1)

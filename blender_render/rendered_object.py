@@ -1,10 +1,12 @@
 """A rendered object on disk: the job that makes it, its cameras and pictures, and how to read it back.
 
-Folder `<uid[:2]>/<uid>/`: `000.png` (sRGB, straight alpha), `000.npy` (Zero-1-to-3's 3×4 world-to-camera), `000_depth.png`,
-`000_normal.png`, `record.json`, and `transforms.json` (NeRF convention), written last: its presence means complete.
+Folder `<uid[:2]>/<uid>/`: `000.png` (sRGB, straight alpha), `000.npy` (Zero-1-to-3's 3×4 world-to-camera), the passes asked for
+(`000_depth.png`, `000_normal.png`, `000_position.exr`, `000_albedo.png`, `000_mask.png`), `record.json`, and `transforms.json`
+(NeRF convention), written last: its presence means complete.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from blender_render.camera_sets import View
-from blender_render.passes import DEPTH_SCALE
+from blender_render.passes import DEPTH_SCALE, pass_path
 from geometry.cameras import Intrinsics
 from stage.errors import InputError
 from stage.files import write_json
@@ -50,6 +52,8 @@ class RenderJob:
     hdri_sha256: str = ""
     assets: dict[str, Any] = field(default_factory=dict)
     """`AssetParameters`."""
+    passes: Sequence[str] = ("depth", "normal")
+    """Geometry passes to store, names in `blender_render.passes`."""
 
     def payload(self) -> dict[str, Any]:
         """The job as JSON."""
@@ -70,8 +74,7 @@ def write_cameras(folder: Path, job: RenderJob) -> None:
     frames = [
         {
             "file_path": f"{number:03d}.png",
-            "depth_file_path": f"{number:03d}_depth.png",
-            "normal_file_path": f"{number:03d}_normal.png",
+            **{f"{name}_file_path": pass_path(Path(f"{number:03d}"), name).name for name in job.passes},
             "transform_matrix": matrix,
             **{key: value for key, value in lenses[number].items() if key not in shared},
         }
