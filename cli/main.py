@@ -16,7 +16,6 @@ from cli import catalog, pipeline, promotion, render, sampling, servers, stages
 from stage.errors import ViewforgeError
 from stage.lifeline import die_with_parent
 
-
 _FIRST = ("catalog", "render")
 
 
