@@ -19,7 +19,7 @@ from stage.files import replacing
 
 def object_folder(root: Path, uid: str) -> Path:
     """Where an object's files lie below `root`: `<uid[:2]>/<uid>`."""
-    return root / uid[:2] / uid
+    return root.joinpath(uid[:2], uid)
 
 
 def pack_of(uid: str, count: int) -> int:
