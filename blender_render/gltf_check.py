@@ -101,45 +101,47 @@ def _ancestry(start: int, parents: dict[int, int], settled: set[int]) -> list[in
 
 def count_faces(document: dict[str, Any]) -> int:
     """Triangles that all nodes together draw, from the accessors' counts; instances count each time."""
-    meshes = [_mesh_faces(document, mesh) for mesh in _objects(document, "meshes")]
+    counts = _accessor_counts(document)
+    meshes = [_mesh_faces(mesh, counts) for mesh in _objects(document, "meshes")]
     total = 0
     for node in _objects(document, "nodes"):
         mesh = node.get("mesh")
         if isinstance(mesh, int) and 0 <= mesh < len(meshes):
-            total += meshes[mesh] * _instances(document, node)
+            total += meshes[mesh] * _instances(node, counts)
     return max(total, sum(meshes))
 
 
 def largest_accessor(document: dict[str, Any]) -> int:
     """The most elements that any accessor claims; one without a buffer takes memory all the same."""
-    return max((_whole(accessor.get("count")) for accessor in _objects(document, "accessors")), default=0)
+    return max(_accessor_counts(document), default=0)
 
 
-def _mesh_faces(document: dict[str, Any], mesh: dict[str, Any]) -> int:
+def _mesh_faces(mesh: dict[str, Any], counts: list[int]) -> int:
     total = 0
     for primitive in _objects(mesh, "primitives"):
         attributes = primitive.get("attributes")
         position = attributes.get("POSITION") if isinstance(attributes, dict) else None
-        corners = _accessor_count(document, primitive.get("indices", position))
+        corners = _count_of(primitive.get("indices", position), counts)
         mode = primitive.get("mode", _TRIANGLES)
         total += corners // 3 if mode == _TRIANGLES else max(0, corners - 2) if mode in {_STRIP, _FAN} else 0
     return total
 
 
-def _instances(document: dict[str, Any], node: dict[str, Any]) -> int:
+def _instances(node: dict[str, Any], counts: list[int]) -> int:
     extensions = node.get("extensions")
     instancing = extensions.get(_INSTANCING) if isinstance(extensions, dict) else None
     attributes = instancing.get("attributes") if isinstance(instancing, dict) else None
     if not isinstance(attributes, dict):
         return 1
-    return max((_accessor_count(document, number) for number in attributes.values()), default=1)
+    return max((_count_of(number, counts) for number in attributes.values()), default=1)
 
 
-def _accessor_count(document: dict[str, Any], number: object) -> int:
-    accessors = _objects(document, "accessors")
-    if isinstance(number, int) and 0 <= number < len(accessors):
-        return _whole(accessors[number].get("count"))
-    return 0
+def _accessor_counts(document: dict[str, Any]) -> list[int]:
+    return [_whole(accessor.get("count")) for accessor in _objects(document, "accessors")]
+
+
+def _count_of(accessor: object, counts: list[int]) -> int:
+    return counts[accessor] if isinstance(accessor, int) and 0 <= accessor < len(counts) else 0
 
 
 def _whole(value: object) -> int:

@@ -14,8 +14,8 @@ FILE_TYPES = ("glb", "gltf", "obj", "stl", "ply", "fbx")
 # Their buffers, materials and textures are files of their own: the same bytes may be another object.
 _WITH_COMPANIONS = ("gltf", "obj")
 _COMPANIONS = {".bin", ".mtl", ".png", ".jpg", ".jpeg", ".webp", ".tga", ".bmp", ".tif", ".tiff", ".exr"}
-# Beside the file, and where Google Scanned Objects keep their textures.
-_COMPANION_FOLDERS = (".", "../materials/textures")
+# Beside the file, below it, and where Google Scanned Objects keep their textures.
+_COMPANION_FOLDERS = (".", "textures", "../materials/textures")
 
 
 def source_root(parameters: CatalogParameters, workspace: Workspace) -> Path:

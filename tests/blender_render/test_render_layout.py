@@ -12,7 +12,7 @@ from PIL import Image
 from render_support import QUALITY, SMALL, Rendered, contents
 
 from blender_render.farm import Farm
-from blender_render.parameters import QualityParameters
+from blender_render.parameters import AssetParameters, QualityParameters
 from blender_render.render import render
 from blender_render.rendered_object import is_complete, read_record, read_rgba, read_views
 from catalog.table import write_table
@@ -185,6 +185,8 @@ def test_the_fingerprint_tells_all_that_decides_the_pictures(procedural: Rendere
         {"resolution": 33},
         {"quality": QUALITY.model_copy(update={"samples": 5})},
         {"quality": QualityParameters(ambient=1.0)},
+        {"quality": QualityParameters(lighting="uniform")},
+        {"assets": AssetParameters(max_faces=5)},
     ]
     looks = [SMALL.model_copy(update=update) for update in updates]
     changed += [replace(farm, parameters=look).fingerprint(asset) for look in looks]

@@ -83,7 +83,7 @@ def accidents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "accidents"
     folder.mkdir()
     monkeypatch.setenv("FAULTS", str(folder))
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), *sys.path]))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), str(HERE.parents[1])]))
     monkeypatch.setattr(farm, "_HANDLER", "fault_handlers:render_object")
     return folder
 
@@ -127,7 +127,7 @@ def test_a_stage_that_is_killed_leaves_no_worker_and_another_run_finishes_it(
     patient = parameters().model_dump() | {"executor": {"workers": 2, "timeout_seconds": 500.0}}
     stage = subprocess.Popen([sys.executable, "-c", _SUPERVISOR, workspace.root, json.dumps(patient)])
     try:
-        _wait_for(workspace, OBJECTS - 1)
+        _wait_for(workspace, OBJECTS - 1, stage)
         family = psutil.Process(stage.pid).children(recursive=True)
     finally:
         os.kill(stage.pid, signal.SIGKILL)
@@ -140,9 +140,10 @@ def test_a_stage_that_is_killed_leaves_no_worker_and_another_run_finishes_it(
     assert all(path.stat().st_mtime_ns == time for path, time in done.items()), "what was finished is kept"
 
 
-def _wait_for(workspace: Workspace, count: int) -> None:
+def _wait_for(workspace: Workspace, count: int, stage: "subprocess.Popen[bytes]") -> None:
     deadline = time.monotonic() + 120
     while len(list((workspace.scratch / "renders").glob("*/[!.]*/transforms.json"))) < count:
+        assert stage.poll() is None, "the stage ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
