@@ -25,7 +25,7 @@ class QualityParameters(Parameters):
     """How a picture is rendered."""
 
     preset: Literal["fast", "standard", "reference"] | None = None
-    """Named values for what follows up to `crop`; a value that is given as well goes before the preset's."""
+    """Named values for what follows up to `crop`, each of which may still be given by itself; null takes the defaults."""
     samples: int = Field(default=16, ge=1)
     """Most Cycles samples per pixel of the colour pass; the published renderings use 128."""
     least_samples: int = Field(default=0, ge=0)

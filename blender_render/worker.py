@@ -4,8 +4,8 @@
 """
 
 import tempfile
-from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -83,26 +83,38 @@ def _render_views(folder: Path, job: RenderJob, stopwatch: Stopwatch) -> list[fl
 
     Pictures are encoded in a thread, since Blender lets go of the interpreter while it renders.
     """
-    lenses, quality = job.lenses(), QualityParameters.model_validate(job.quality)
+    quality = QualityParameters.model_validate(job.quality)
     stems = [folder / f"{number:03d}" for number in range(len(job.cameras))]
-    views = list(zip(stems, job.cameras, lenses, strict=True))
     with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch, ThreadPoolExecutor(1) as encoder:
-        studio = Studio(lenses[0], quality, Path(scratch), stopwatch)
-        coverage: list[Future[float]] = []
-        for number, (stem, matrix, lens) in enumerate(views):
-            if len(job.light_rigs) > 1:
-                lighting.set_light(read_rig(job.light_rigs[number]), job.hdri)
-            studio.look(matrix, lens)
-            coverage.append(encoder.submit(_save_view, stem, matrix, studio.colour(), stopwatch))
-        geometry: list[Future[None]] = []
-        with hard_opacity():
-            for stem, matrix, lens in views if job.passes else []:
-                studio.look(matrix, lens)
-                path = studio.geometry(albedo="albedo" in job.passes)
-                geometry.append(encoder.submit(_save_geometry, stem, path, job.passes, stopwatch))
+        studio = Studio(job.lenses()[0], quality, Path(scratch), stopwatch)
+        coverage = [
+            encoder.submit(_save_view, stem, matrix, path, stopwatch)
+            for stem, matrix, path in zip(stems, job.cameras, _colours(studio, job), strict=True)
+        ]
+        geometry = [
+            encoder.submit(_save_geometry, stem, path, job.passes, stopwatch)
+            for stem, path in zip(stems, _geometries(studio, job), strict=bool(job.passes))
+        ]
         for written in geometry:
             written.result()
         return [value.result() for value in coverage]
+
+
+def _colours(studio: Studio, job: RenderJob) -> Iterator[Path]:
+    """Render the picture of each view, in its own light where it has one."""
+    for number, (matrix, lens) in enumerate(zip(job.cameras, job.lenses(), strict=True)):
+        if len(job.light_rigs) > 1:
+            lighting.set_light(read_rig(job.light_rigs[number]), job.hdri)
+        studio.look(matrix, lens)
+        yield studio.colour()
+
+
+def _geometries(studio: Studio, job: RenderJob) -> Iterator[Path]:
+    """Render the geometry passes of each view; of none when none are asked for."""
+    with hard_opacity():
+        for matrix, lens in zip(job.cameras, job.lenses(), strict=True) if job.passes else []:
+            studio.look(matrix, lens)
+            yield studio.geometry(albedo="albedo" in job.passes)
 
 
 def _save_view(stem: Path, matrix: list[list[float]], rendered: Path, stopwatch: Stopwatch) -> float:
