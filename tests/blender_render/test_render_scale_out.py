@@ -85,7 +85,12 @@ def bucket() -> Iterator[str]:
 def command(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
     """`viewforge ARGUMENTS` in the environment of the moment."""
     return subprocess.run(
-        [sys.executable, "-m", "cli.main", *arguments], cwd=cwd, capture_output=True, text=True, check=False, timeout=200
+        [sys.executable, "-m", "cli.main", *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=200,
     )
 
 
@@ -93,7 +98,9 @@ def test_shares_side_by_side_and_a_last_run_give_the_packs_of_one_run(undisturbe
     workspace = set_up(tmp_path / "workspace", undisturbed)
     shares = [
         subprocess.Popen(
-            [sys.executable, "-m", "cli.main", "render", "--shard", f"{number}/2"], cwd=workspace, stderr=subprocess.PIPE
+            [sys.executable, "-m", "cli.main", "render", "--shard", f"{number}/2"],
+            cwd=workspace,
+            stderr=subprocess.PIPE,
         )
         for number in (1, 2)
     ]

@@ -143,7 +143,9 @@ def test_a_place_that_is_not_there_is_one_line(url: str, bucket: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_store_that_does_not_answer_is_one_line(monkeypatch: pytest.MonkeyPatch, bucket: str, tmp_path: Path) -> None:
+def test_a_store_that_does_not_answer_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, bucket: str, tmp_path: Path
+) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     # A connection that another test made would be taken again.

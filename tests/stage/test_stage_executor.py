@@ -190,7 +190,9 @@ def test_a_full_disk_ends_the_stage_instead_of_failing_every_object(name: str) -
 
 def test_a_worker_that_cannot_start_ends_the_stage_with_its_reason() -> None:
     jobs = [Job("object", {})]
-    with pytest.raises(StageFailedError, match=r"could not start, 3 times in a row: ModuleNotFoundError.*no_such_module"):
+    with pytest.raises(
+        StageFailedError, match=r"could not start, 3 times in a row: ModuleNotFoundError.*no_such_module"
+    ):
         list(LocalExecutor(ExecutorParameters(workers=1)).run("no_such_module:function", jobs))
 
 
