@@ -203,6 +203,8 @@ def _settle(seat: Seat, seats: list[Seat], queue: AttemptQueue) -> Outcome | Non
         raise
     except RayError:
         seats.remove(seat)
+        # One that cannot be reached at the moment would go on beside its successor.
+        seat.stop()
         return queue.lost(attempt) if attempt else None
     return queue.settle(attempt, outcome) if attempt and outcome else None
 
