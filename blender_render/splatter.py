@@ -66,11 +66,11 @@ def _jobs(assets: Sequence[Asset], parameters: SplatterParameters, seed: int, wo
     farm = _farm(parameters, seed, workspace)
     sample = farm.sample_job()
     shared = recipe(sample, _CODE, **_own(sample.uid, parameters, seed))
-    prints = {asset.uid: object_fingerprint(shared, asset) for asset in assets}
-    return [
-        BatchJob(asset.uid, prints[asset.uid], partial(_payload, asset, prints[asset.uid], farm, parameters))
-        for asset in assets
-    ]
+    jobs = []
+    for asset in assets:
+        fingerprint = object_fingerprint(shared, asset)
+        jobs.append(BatchJob(asset.uid, fingerprint, partial(_payload, asset, fingerprint, farm, parameters)))
+    return jobs
 
 
 def _payload(asset: Asset, fingerprint: str, farm: Farm, parameters: SplatterParameters) -> dict[str, Any]:
