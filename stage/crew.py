@@ -44,6 +44,10 @@ class Crew:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Kill all workers and remove their temporary files."""
         for worker in self._workers:
             worker.stop()
         self._folder.remove()

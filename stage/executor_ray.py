@@ -30,6 +30,7 @@ from stage.failures import Outcome
 _POLL_SECONDS = 0.5
 _START_SECONDS = 300.0
 _KNOCK_SECONDS = 10.0
+_CLEARING_SECONDS = 5.0
 # Jobs and outcomes are small; pictures never pass through Ray. The least that it accepts.
 _OBJECT_STORE_BYTES = 80 << 20
 
@@ -69,6 +70,10 @@ class Supervisor:
             pass
         return made[0][1]
 
+    def clear_up(self) -> None:
+        """End the worker and remove its temporary files."""
+        self._crew.close()
+
 
 class Seat:
     """A supervisor as the executor sees it.
@@ -105,6 +110,11 @@ class Seat:
                 raise error.cause from None
             raise
 
+    def dismiss(self) -> None:
+        """Have the supervisor clear up, if it has nothing to do."""
+        if self.asked is None:
+            self.asked = self._supervisor.clear_up.remote()
+
     def stop(self) -> None:
         """End the supervisor and, with it, its worker."""
         ray.kill(self._supervisor)
@@ -140,8 +150,7 @@ class RayExecutor:
             try:
                 yield from self._run(handler, queue, seats)
             finally:
-                for seat in seats:
-                    seat.stop()
+                _end(seats)
 
     def _run(self, handler: str, queue: AttemptQueue, seats: list[Seat]) -> Iterator[Outcome]:
         last_sign = time.monotonic()
@@ -194,8 +203,22 @@ def _settle(seat: Seat, seats: list[Seat], queue: AttemptQueue) -> Outcome | Non
         raise
     except RayError:
         seats.remove(seat)
+        # One that cannot be reached at the moment would go on beside its successor.
+        seat.stop()
         return queue.lost(attempt) if attempt else None
     return queue.settle(attempt, outcome) if attempt and outcome else None
+
+
+def _end(seats: list[Seat]) -> None:
+    """End all supervisors; those that have nothing to do clear up before, the others' leavings go with the next run there."""
+    for seat in seats:
+        seat.dismiss()
+    deadline = time.monotonic() + _CLEARING_SECONDS
+    while any(seat.asked and not seat.attempt for seat in seats) and time.monotonic() < deadline:
+        for seat in _answered([seat for seat in seats if not seat.attempt]):
+            seat.asked = None
+    for seat in seats:
+        seat.stop()
 
 
 @contextmanager

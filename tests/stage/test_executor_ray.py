@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -31,7 +32,8 @@ PROJECT = HERE.parents[1]
 class Cluster:
     """Nodes of one core each, started as an administrator does."""
 
-    def __init__(self) -> None:
+    def __init__(self, temporary: Path) -> None:
+        self.temporary = temporary
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -41,15 +43,14 @@ class Cluster:
     def start(self, *options: str) -> "subprocess.Popen[bytes]":
         """Start a node and wait until it takes part."""
         path = os.pathsep.join([str(PROJECT), str(HERE)])
-        environment = {**os.environ, "PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0"}
+        settings = {"PYTHONPATH": path, "RAY_USAGE_STATS_ENABLED": "0", "TMPDIR": str(self.temporary)}
         ray = str(Path(sys.executable).with_name("ray"))
         sizes = ["--num-cpus=1", "--object-store-memory=80000000", "--block"]
         node = subprocess.Popen(
             [ray, "start", *options, "--node-ip-address=127.0.0.1", *sizes],
-            env=environment,
+            env={**os.environ, **settings},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=False,
         )
         self.nodes.append(node)
         assert node.stdout is not None
@@ -82,11 +83,12 @@ def kill_family(pid: int) -> None:
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    with pytest.MonkeyPatch.context() as patch:
+    # Sockets lie below it, whose paths must be short.
+    with tempfile.TemporaryDirectory(prefix="ray-") as temporary, pytest.MonkeyPatch.context() as patch:
         # Else Ray leaves a token in the home folder.
         patch.setenv("RAY_AUTH_MODE", "token")
         patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        cluster = Cluster()
+        cluster = Cluster(Path(temporary))
         try:
             yield cluster
         finally:
@@ -136,7 +138,9 @@ def test_a_lost_worker_and_a_lost_node_give_their_objects_back(
         time.sleep(0.1)
 
 
-def test_limits_and_charges_are_those_of_one_machine(executor: Callable[..., Executor], tmp_path: Path) -> None:
+def test_limits_and_charges_are_those_of_one_machine(
+    cluster: Cluster, executor: Callable[..., Executor], tmp_path: Path
+) -> None:
     payloads = [
         {},
         {"do": "segfault"},
@@ -152,6 +156,7 @@ def test_limits_and_charges_are_those_of_one_machine(executor: Callable[..., Exe
     assert failures == [None, "crash", "out-of-memory", "timeout", "empty", "error", None]
     assert [outcomes[f"object {number}"].attempt for number in range(len(payloads))] == [1, 2, 2, 2, 1, 2, 2]
     assert "KeyError" in outcomes["object 5"].stderr_tail
+    assert not list(cluster.temporary.glob("viewforge-*")), "temporary files outlive the run"
 
 
 def test_an_object_that_takes_its_supervisor_down_ends_as_a_crash(executor: Callable[..., Executor]) -> None:
