@@ -13,7 +13,7 @@ from blender_render.cost import estimated_cost
 from blender_render.farm import Farm
 from blender_render.parameters import RenderParameters
 from blender_render.rendered_object import read_record
-from catalog.table import Asset, selected_assets
+from catalog.table import Asset, selected_assets, selected_rows, with_files
 from stage.errors import InputError
 from stage.failures import Outcome, check_failure_rate
 from stage.files import replacing
@@ -30,10 +30,12 @@ def render_share(parameters: RenderParameters, seed: int, workspace: Workspace, 
     Raises:
         StageFailedError: when more than `max_failure_rate` of its objects fail.
     """
-    assets = selected_assets(workspace)
+    assets = selected_rows(workspace)
     mine = share.of({asset.uid: estimated_cost(asset, parameters) for asset in assets})
     farm = Farm(workspace.scratch / "renders", parameters, seed, workspace, share)
-    failed = farm.render([asset for asset in assets if asset.uid in mine], f"render {share.name}")
+    failed = farm.render(
+        with_files([asset for asset in assets if asset.uid in mine], workspace), f"render {share.name}"
+    )
     check_failure_rate("render", failed, len(mine), parameters.max_failure_rate)
     return failed
 

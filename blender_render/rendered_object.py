@@ -63,22 +63,32 @@ class RenderJob:
         """The intrinsics of each view."""
         return [Intrinsics(**lens) for lens in self.view_intrinsics or [self.intrinsics] * len(self.cameras)]
 
+    def views(self) -> list[View]:
+        """The cameras, in order."""
+        pairs = zip(self.cameras, self.lenses(), strict=True)
+        return [View(np.asarray(matrix), lens) for matrix, lens in pairs]
 
-def write_cameras(folder: Path, job: RenderJob) -> None:
+
+def write_cameras(folder: Path, views: Sequence[View], passes: Sequence[str]) -> None:
     """Write `transforms.json`: intrinsics in pixels and each view's c2w in OpenGL axes, as instant-ngp reads it.
 
     An intrinsic that all views share stands once; one that differs stands in every frame, where its readers expect it then.
+
+    Args:
+        folder: the object's folder.
+        views: its cameras, in order.
+        passes: names in `blender_render.passes` of what lies beside each picture.
     """
-    lenses = [_lens_values(lens) for lens in job.lenses()]
+    lenses = [_lens_values(view.intrinsics) for view in views]
     shared = {key: value for key, value in lenses[0].items() if all(lens[key] == value for lens in lenses)}
     frames = [
         {
             "file_path": f"{number:03d}.png",
-            **{f"{name}_file_path": pass_path(Path(f"{number:03d}"), name).name for name in job.passes},
-            "transform_matrix": matrix,
+            **{f"{name}_file_path": pass_path(Path(f"{number:03d}"), name).name for name in passes},
+            "transform_matrix": view.c2w.tolist(),
             **{key: value for key, value in lenses[number].items() if key not in shared},
         }
-        for number, matrix in enumerate(job.cameras)
+        for number, view in enumerate(views)
     ]
     write_json(folder / TRANSFORMS, {**shared, "depth_scale": DEPTH_SCALE, "frames": frames})
 

@@ -99,7 +99,7 @@ def _write(output: Path, job: RenderJob, record: dict[str, Any], views: list[Spl
         tensor = np.ascontiguousarray(np.stack([_channels(view, side) for view in views]))
         save_file({"splatter": tensor}, folder / "splatter.safetensors")
         write_json(folder / "record.json", record)
-        write_cameras(folder, job)
+        write_cameras(folder, job.views(), [])
 
 
 def _channels(view: SplatterView, side: int) -> np.ndarray:

@@ -74,7 +74,7 @@ def render_object(payload: dict[str, Any]) -> dict[str, Any]:
             raise ObjectFailedError(FailureClass.BLANK, f"{np.mean(coverage):.4%} of the pixels are covered")
         record["coverage"] = [round(value, 6) for value in coverage]
         write_json(folder / "record.json", record)
-        write_cameras(folder, job)
+        write_cameras(folder, job.views(), job.passes)
     return {"warnings": record["warnings"], "seconds": stopwatch.seconds()}
 
 

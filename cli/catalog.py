@@ -32,7 +32,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def catalog(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
-    """List the objects to work on: compose them, or read a folder of assets."""
+    """List the objects to work on: compose them, read a folder of assets, or download them."""
     if context.invoked_subcommand:
         # For `viewforge catalog --workspace DIR stats`.
         os.environ[WORKSPACE_VARIABLE] = str(workspace)
