@@ -8,7 +8,10 @@ from stage.failures import FailureClass, ObjectFailedError
 
 
 def set_light(rig: LightRig, hdri: str | None) -> None:
-    """Light the scene by a rig alone; what lit it before is removed.
+    """Light the scene by a rig alone, in place of the one before.
+
+    Lamps that are there are turned into those of the rig, and what is one too many goes dark: when lamps go and others come,
+    Cycles, which keeps its data from view to view, draws its samples in an order that differs from run to run.
 
     Args:
         rig: lamps and surroundings.
@@ -17,23 +20,31 @@ def set_light(rig: LightRig, hdri: str | None) -> None:
     Raises:
         ObjectFailedError: when Blender cannot read the map.
     """
-    for light in list(bpy.data.lights):
-        bpy.data.lights.remove(light)
+    there = sorted((obj for obj in bpy.data.objects if obj.type == "LIGHT"), key=lambda obj: obj.name)
     for number, lamp in enumerate(rig.lamps):
-        _add_lamp(lamp, f"lamp {number}")
+        _set_lamp(there[number] if number < len(there) else _add_lamp(number), lamp)
+    for obj in there[len(rig.lamps) :]:
+        obj.data.energy = 0.0
     _set_surroundings(rig, hdri)
 
 
-def _add_lamp(lamp: Lamp, name: str) -> None:
-    """A lamp at its place, turned to the origin."""
-    light = bpy.data.lights.new(name, lamp.kind)
+def _add_lamp(number: int) -> "bpy.types.Object":
+    name = f"lamp {number}"
+    obj = bpy.data.objects.new(name, bpy.data.lights.new(name, "POINT"))
+    bpy.context.scene.collection.objects.link(obj)
+    return obj
+
+
+def _set_lamp(obj: "bpy.types.Object", lamp: Lamp) -> None:
+    """Make a lamp what it is to be, at its place, turned to the origin."""
+    obj.data.type = lamp.kind
+    # Another kind is another type of Python object.
+    light = obj.data
     light.energy, light.use_shadow = lamp.power, lamp.shadow
     if lamp.kind == "AREA":
         light.size = lamp.size
     elif lamp.kind == "POINT":
         light.shadow_soft_size = lamp.size
-    obj = bpy.data.objects.new(name, light)
-    bpy.context.scene.collection.objects.link(obj)
     obj.location = lamp.position
     obj.rotation_euler = (-Vector(lamp.position)).to_track_quat("-Z", "Y").to_euler()
 
