@@ -13,7 +13,8 @@ import re
 import shutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,7 +30,28 @@ Handler = Callable[[dict[str, Any]], dict[str, Any]]
 def load_handler(name: str) -> Handler:
     """The function that `module:function` names."""
     module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
+    with _cores(int(os.environ.get("OMP_NUM_THREADS", "0"))):
+        return getattr(importlib.import_module(module), function)
+
+
+@contextmanager
+def _cores(count: int) -> Iterator[None]:
+    """So many of this process's cores within the block, where 0 leaves all.
+
+    Blender's thread pool counts cores when it is loaded. A pool of more threads than Cycles uses takes a whole core to spin on.
+    """
+    if not count or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[:count])
+    try:
+        yield
+    finally:
+        # Threads that were started meanwhile have inherited the few.
+        for thread in os.listdir("/proc/self/task"):
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread), cores)
 
 
 def classify(error: BaseException, output: str | None = None) -> FailureClass:

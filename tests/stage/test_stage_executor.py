@@ -260,6 +260,12 @@ def test_workers_end_when_nobody_asks_for_more_outcomes() -> None:
     assert gone(worker)
 
 
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_thread_pools_are_made_for_as_many_cores_as_a_worker_may_use() -> None:
+    outcome = run("cores", [{}], workers=1, threads=1)["object 0"]
+    assert outcome.result == {"at import": 1, "now": len(os.sched_getaffinity(0))}
+
+
 def test_the_cores_are_shared_out_between_the_workers() -> None:
     parameters = ExecutorParameters(workers=1)
     outcome = run("threads", [{}], workers=1)["object 0"]

@@ -14,6 +14,13 @@ from typing import Any
 
 from stage.failures import FailureClass, ObjectFailedError
 
+CORES_AT_IMPORT = len(os.sched_getaffinity(0))
+
+
+def cores(job: dict[str, Any]) -> dict[str, Any]:
+    """How many cores the process sees, as it is loaded and afterwards."""
+    return {"at import": CORES_AT_IMPORT, "now": len(os.sched_getaffinity(0))}
+
 
 def echo(job: dict[str, Any]) -> dict[str, Any]:
     return {"echo": job["value"], "pid": os.getpid()}
