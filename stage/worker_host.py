@@ -49,9 +49,9 @@ def _cores(count: int) -> Iterator[None]:
         yield
     finally:
         # Threads that were started meanwhile have inherited the few.
-        for thread in os.listdir("/proc/self/task"):
+        for thread in Path("/proc/self/task").iterdir():
             with suppress(ProcessLookupError):
-                os.sched_setaffinity(int(thread), cores)
+                os.sched_setaffinity(int(thread.name), cores)
 
 
 def classify(error: BaseException, output: str | None = None) -> FailureClass:
