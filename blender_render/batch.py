@@ -29,8 +29,8 @@ from stage.share import Share
 _DELIVERY = "blender_render.delivery:deliver"
 _DOWNLOADS = 8
 
-# What an object's folder may be called; a catalogue is data from elsewhere.
-_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
+# What an object's folder may be called; a catalogue is data from elsewhere. A dot ends a sample's key in shards.
+_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -165,7 +165,7 @@ class Batch:
 
 def _unsafe_uids(jobs: Sequence[BatchJob]) -> dict[str, Outcome]:
     """A failure for each uid that would name a folder elsewhere; it is not worked on."""
-    message = "the uid is no name for a folder: letters, digits and . _ - alone, a letter or digit first"
+    message = "the uid is no name for a folder: letters, digits, _ and - alone, a letter or digit first"
     return {
         job.uid: Outcome(job.uid, FailureClass.UNSAFE, message, "", 0, 0.0, 0, {})
         for job in jobs
