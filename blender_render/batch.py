@@ -1,22 +1,36 @@
 """Objects worked on by a farm of workers: what is missing or stale is done, and nothing is lost or done twice.
 
-What is complete under the present input, parameters and code is kept; permanent failures are remembered and not tried
-again. Every outcome is a line of `ledger.jsonl`, with seconds, memory and the tail of standard error.
+What is complete under the present input, parameters and code is kept, here or in the output root; permanent failures are
+remembered and not tried again. Every outcome is a line of `ledger.jsonl`, with seconds in all and of each phase, memory and the
+tail of standard error; a share that runs beside others writes its own, and all are read.
 """
 
 import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from blender_render.installation import check_system_libraries
+from blender_render.ledger import ledger_path, ledger_rows
 from blender_render.rendered_object import is_complete
-from stage.executor import ExecutorParameters, Job, LocalExecutor
+from stage.errors import StageFailedError
+from stage.executor import ExecutorParameters, Job, Payload, executor_for
 from stage.failures import FailureClass, Outcome
 from stage.files import remove_leftovers
+from stage.output_root import OutputRoot
 from stage.packs import object_folder
 from stage.progress import Progress
+from stage.share import Share
+
+_DELIVERY = "blender_render.delivery:deliver"
+_DOWNLOADS = 8
+
+# What an object's folder may be called; a catalogue is data from elsewhere. A dot ends a sample's key in shards.
+_UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,199}")
 
 
 @dataclass(frozen=True)
@@ -25,7 +39,9 @@ class BatchJob:
 
     uid: str
     fingerprint: str
-    payload: dict[str, Any]
+    payload: Payload
+    cost: float = 0.0
+    """Estimate in any unit; the most costly goes first, so that none is left over when the others are done."""
 
 
 @dataclass(frozen=True)
@@ -36,66 +52,122 @@ class Batch:
         root: folder of loose object folders, each with a `record.json` that holds its fingerprint.
         handler: the worker function, "module:function".
         executor: worker processes.
+        output_root: where finished objects are published for machines that do not share `root`.
+        share: the part of a larger batch that this is, beside which others run.
     """
 
     root: Path
     handler: str
     executor: ExecutorParameters
+    output_root: OutputRoot | None = None
+    share: Share | None = None
 
     def run(self, jobs: Sequence[BatchJob], label: str) -> list[Outcome]:
-        """Do what is missing or stale; the failures sorted by uid, old permanent ones included.
+        """Do what is missing or stale; the failures sorted by uid, old permanent ones included, without standard error.
+
+        What others have published is brought here, unless this is a share.
 
         Raises:
-            InputError: when Blender's system libraries are missing.
-            StageFailedError: when the disk is full or workers cannot start.
+            InputError: when Blender's system libraries are missing, or the output root cannot be reached.
+            StageFailedError: when the disk is full, workers cannot start, or a published object is damaged.
         """
         check_system_libraries()
         self.root.mkdir(parents=True, exist_ok=True)
-        remove_leftovers(self.root)
+        if self.share is None:
+            remove_leftovers(self.root)
         fingerprints = {job.uid: job.fingerprint for job in jobs}
-        failed = self._remembered_failures(fingerprints)
-        todo = [job for job in jobs if job.uid not in failed and not self._complete(job)]
-        with Progress(label, len(jobs), "objects", done=len(jobs) - len(todo)) as progress:
-            executor = LocalExecutor(self.executor)
-            for outcome in executor.run(self.handler, [Job(job.uid, job.payload) for job in todo]):
+        failed = {**self._remembered_failures(fingerprints), **_unsafe_uids(jobs)}
+        todo = self._unfinished([job for job in jobs if job.uid not in failed])
+        done, cost = len(jobs) - len(todo), self.executor.cost()
+        with Progress(label, len(jobs), "objects", done, cost) as progress:
+            for outcome in executor_for(self.executor).run(self._handler, map(self._job, todo)):
                 self._note(outcome, fingerprints[outcome.uid])
                 if not outcome.ok:
-                    failed[outcome.uid] = outcome
+                    # The ledger has it; thousands of failures would fill the memory with it.
+                    failed[outcome.uid] = replace(outcome, stderr_tail="")
                 progress.advance(failed=len(failed))
+        if self.output_root and self.share is None:
+            self._fetch(self.output_root, [job for job in jobs if job.uid not in failed and not self._is_here(job)])
         return [failed[uid] for uid in sorted(failed)]
 
-    def _complete(self, job: BatchJob) -> bool:
+    def _unfinished(self, jobs: Sequence[BatchJob]) -> list[BatchJob]:
+        """What is to be done, the most costly first."""
+        if self.output_root:
+            finished = self.output_root.finished()
+            todo = [job for job in jobs if (job.uid, job.fingerprint) not in finished]
+        else:
+            todo = [job for job in jobs if not self._is_here(job)]
+        return sorted(todo, key=lambda job: (-job.cost, job.uid))
+
+    def _is_here(self, job: BatchJob) -> bool:
         return is_complete(object_folder(self.root, job.uid), job.fingerprint)
 
     @property
+    def _handler(self) -> str:
+        return _DELIVERY if self.output_root else self.handler
+
+    def _job(self, job: BatchJob) -> Job:
+        if self.output_root:
+            return Job(job.uid, partial(self._delivery, job, self.output_root.url))
+        return Job(job.uid, job.payload)
+
+    def _delivery(self, job: BatchJob, url: str) -> dict[str, Any]:
+        """The job as `blender_render.delivery` takes it."""
+        return {
+            "uid": job.uid,
+            "fingerprint": job.fingerprint,
+            "handler": self.handler,
+            "payload": Job(job.uid, job.payload).message(),
+            "root": str(self.root),
+            "output": str(object_folder(self.root, job.uid)),
+            "output_root": url,
+        }
+
+    def _fetch(self, output_root: OutputRoot, jobs: Sequence[BatchJob]) -> None:
+        """Bring published objects here."""
+
+        def fetch(job: BatchJob) -> None:
+            output_root.fetch(job.uid, job.fingerprint, self.root)
+            if not self._is_here(job):
+                raise StageFailedError(
+                    f"{output_root.url}: {job.uid} is not what its name says", "delete it there and run again"
+                )
+
+        with ThreadPoolExecutor(_DOWNLOADS) as pool:
+            for _ in pool.map(fetch, jobs):
+                pass
+
+    @property
     def ledger(self) -> Path:
-        """Every outcome there ever was, a JSON line each."""
-        return self.root / "ledger.jsonl"
+        """Every outcome that there was here, a JSON line each."""
+        return ledger_path(self.root, self.share)
 
     def _note(self, outcome: Outcome, fingerprint: str) -> None:
         with self.ledger.open("a") as stream:
-            stream.write(json.dumps({**outcome.row(), "fingerprint": fingerprint}) + "\n")
+            stream.write(
+                json.dumps({**outcome.row(), "phases": outcome.result.get("seconds", {}), "fingerprint": fingerprint})
+                + "\n"
+            )
 
     def _remembered_failures(self, fingerprints: dict[str, str]) -> dict[str, Outcome]:
-        """Permanent failures of the present input, parameters and code, from the ledger."""
+        """Permanent failures of the present input, parameters and code, from the ledgers."""
         failed: dict[str, Outcome] = {}
-        for row in self._ledger_rows():
+        for row in ledger_rows(self.root):
             if row.pop("fingerprint") != fingerprints.get(row["uid"]):
                 continue
             failed.pop(row["uid"], None)
+            row.pop("phases", None)
             failure = FailureClass(row.pop("failure")) if row["failure"] else None
             if failure and failure.lasting:
-                failed[row["uid"]] = Outcome(failure=failure, result={}, **row)
+                failed[row["uid"]] = Outcome(failure=failure, result={}, **{**row, "stderr_tail": ""})
         return failed
 
-    def _ledger_rows(self) -> list[dict[str, Any]]:
-        """The ledger's rows; a last line cut short by a kill is left out."""
-        if not self.ledger.is_file():
-            return []
-        rows = []
-        for line in self.ledger.read_text().splitlines():
-            try:
-                rows.append(json.loads(line))
-            except json.JSONDecodeError:
-                continue
-        return rows
+
+def _unsafe_uids(jobs: Sequence[BatchJob]) -> dict[str, Outcome]:
+    """A failure for each uid that would name a folder elsewhere; it is not worked on."""
+    message = "the uid is no name for a folder: letters, digits, _ and - alone, a letter or digit first"
+    return {
+        job.uid: Outcome(job.uid, FailureClass.UNSAFE, message, "", 0, 0.0, 0, {})
+        for job in jobs
+        if not _UID.fullmatch(job.uid)
+    }

@@ -1,26 +1,75 @@
 """Parameters of rendering: what is rendered, how well, and by how many workers."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stage.executor import ExecutorParameters
 from stage.parameters import Parameters
+
+# Chosen by measurement: docs/benchmarks.md. `reference` is what the published renderings set, or else Cycles' defaults.
+_PRESETS: dict[str, dict[str, Any]] = {
+    "fast": {"samples": 12, "crop": True},
+    "standard": {"samples": 64, "least_samples": 8, "noise_threshold": 0.02, "crop": True},
+    "reference": {
+        "samples": 128,
+        "noise_threshold": 0.01,
+        "denoiser_quality": "high",
+        "denoiser_prefilter": "accurate",
+        "transparent_bounces": 3,
+    },
+}
 
 
 class QualityParameters(Parameters):
     """How a picture is rendered."""
 
+    preset: Literal["fast", "standard", "reference"] | None = None
+    """Named values for what follows up to `crop`, each of which may still be given by itself; null takes the defaults."""
     samples: int = Field(default=16, ge=1)
-    """Cycles samples per pixel of the colour pass; the published renderings use 128."""
+    """Most Cycles samples per pixel of the colour pass; the published renderings use 128."""
+    least_samples: int = Field(default=0, ge=0)
+    """Samples that every pixel gets before its noise is judged; 0 leaves the number to Cycles."""
+    noise_threshold: float = Field(default=0.0, ge=0, lt=1)
+    """Noise below which a pixel gets no further samples (Cycles' adaptive sampling); 0 gives every pixel all of them."""
     denoise: bool = True
     """Whether OpenImageDenoise cleans the colour pass."""
+    denoiser_quality: Literal["fast", "balanced", "high"] = "fast"
+    """Filter of OpenImageDenoise; `high` is Blender's default."""
+    denoiser_prefilter: Literal["none", "fast", "accurate"] = "fast"
+    """How the denoiser's guides, albedo and normal, are cleaned before; `accurate` is Blender's default."""
+    transparent_bounces: int = Field(default=8, ge=0)
+    """Transparent surfaces that a ray goes through, such as a tree's leaves; the published renderings have 3."""
+    crop: bool = False
+    """Whether only the part of a picture that holds the object is rendered and denoised: half the time, other rounding."""
     device: Literal["auto", "cpu", "gpu"] = "auto"
     """Where Cycles runs; `auto` takes a GPU when Cycles finds one."""
     ambient: float = Field(default=0.5, ge=0)
-    """Strength of the uniform white surroundings, so that no side of an object is black."""
+    """Strength of the uniform white surroundings, so that no side of an object is black; a map has its own."""
     key_light: float = Field(default=110.0, ge=0)
     """Mean power of the area light, watts; each object's own lies within a third of it, as in Zero-1-to-3's renders."""
+    lighting: Literal["zero123", "four_suns", "uniform", "trellis", "hdri"] = "zero123"
+    """Lamps and surroundings: one area light, objaverse-xl's four suns, uniform white, new lamps for every view, or a map."""
+    hdri: str | None = None
+    """Environment map of the lighting `hdri`: an .hdr or .exr file, absolute or relative to the workspace."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, values: Any) -> Any:  # noqa: ANN401 - any YAML value
+        if isinstance(values, dict) and isinstance(values.get("preset"), str):
+            return {**_PRESETS.get(values["preset"], {}), **values}
+        return values
+
+
+class AssetParameters(Parameters):
+    """Which assets are drawn, and which are left out before they take time and memory."""
+
+    missing_textures: Literal["render", "exclude"] = "render"
+    """An asset that lacks textures: drawn with a neutral grey in their place, or left out as `missing-texture`."""
+    max_faces: int = Field(default=20_000_000, ge=1)
+    """Faces, as the file's own counts say; more is `oversized`. FBX files say it nowhere: time and memory limit those."""
+    max_texture_pixels: int = Field(default=16384 * 16384, ge=1)
+    """Pixels of one texture, as its header says; more is `oversized`."""
 
 
 class RenderParameters(Parameters):
@@ -34,10 +83,16 @@ class RenderParameters(Parameters):
     """Width and height of a view, pixels; the published renderings have 512."""
     quality: QualityParameters = QualityParameters()
     """Samples, denoising, device and light."""
+    assets: AssetParameters = AssetParameters()
+    """Missing textures, and limits of size."""
+    passes: tuple[Literal["depth", "normal", "position", "albedo", "mask"], ...] = ("depth", "normal")
+    """Geometry passes that are stored beside each picture; none are rendered when the list is empty."""
     min_coverage: float = Field(default=0.002, ge=0, le=1)
     """Mean alpha below which an object counts as blank."""
     packs: int = Field(default=4, ge=1)
     """Tar files that the rendered objects are published in."""
+    output_root: str | None = None
+    """Where machines without a common disk publish finished objects, a tar each: a folder or a URL as s3://bucket/renders."""
     max_failure_rate: float = Field(default=0.2, ge=0, le=1)
     """Share of objects that may fail before the stage does."""
     executor: ExecutorParameters = ExecutorParameters()
@@ -59,6 +114,8 @@ class SplatterParameters(Parameters):
     """Unseen views per object from which the re-render PSNR is measured."""
     quality: QualityParameters = QualityParameters()
     """Samples, denoising, device and light of the colours."""
+    assets: AssetParameters = AssetParameters()
+    """Missing textures, and limits of size."""
     packs: int = Field(default=4, ge=1)
     """Tar files that the splatter images are published in."""
     max_failure_rate: float = Field(default=0.2, ge=0, le=1)

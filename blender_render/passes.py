@@ -1,30 +1,43 @@
 """Geometry passes: read from Blender's EXR, encoded for storage, decoded again.
 
-Depth is planar z in scene units, 0 where there is no surface; normals are unit vectors in world axes. Both are sampled at the
-pixel's centre, without antialiasing. Stored depth is uint16: `depth = value · DEPTH_SCALE`.
+Depth is planar z in scene units, 0 where there is no surface; positions are world points, normals unit vectors in world axes,
+albedo is linear RGB. All are sampled once at the pixel's centre, without antialiasing. The mask is where there is depth.
+
+A surface is what is half opaque or more (`blender_render.opacity`), and lesser ones are not there, while the picture's alpha
+counts them all. Albedo sums what Cycles calls diffuse, glossy and transmission colour, so that metals have their base colour and
+glass the root of it, for light goes through two sides. It holds what any gloss reflects, 0.04 of white or so, and more at grazing
+angles.
 """
 
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import OpenEXR
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from PIL import Image
 
 # 65535 steps over 6 units: an object of extent 1 within 2.2 of the camera never reaches that far.
 DEPTH_SCALE = 6.0 / 65535
 # What Cycles writes where a ray meets nothing is 1e10.
 _FARTHEST = 1e9
+_COLOURS = ("Diffuse Color", "Glossy Color", "Transmission Color")
+_CHANNELS = {"Position": "XYZ", "Normal": "XYZ", **dict.fromkeys(_COLOURS, "RGB")}
+# Where the sRGB curve is a straight line, in linear light (IEC 61966-2-1).
+_LINEAR_PART = 0.0031308
+# Passes that can be stored, and the type of their files.
+PASS_FILES = {"depth": ".png", "normal": ".png", "position": ".exr", "albedo": ".png", "mask": ".png"}
 
 
 @dataclass(frozen=True)
 class GeometryPasses:
-    """Planar depth (H W), world position (H W 3) and world normal (H W 3) of one view; background is 0."""
+    """Planar depth (H W), world position, world normal and, when it was rendered, linear albedo (H W 3); background is 0."""
 
     depth: Float[np.ndarray, "h w"]
     position: Float[np.ndarray, "h w 3"]
     normal: Float[np.ndarray, "h w 3"]
+    albedo: Float[np.ndarray, "h w 3"] | None = None
 
 
 def read_exr(path: Path) -> GeometryPasses:
@@ -34,10 +47,25 @@ def read_exr(path: Path) -> GeometryPasses:
     layer = next(name for name in channels if name.endswith(".Depth.Z")).removesuffix(".Depth.Z")
     depth = np.asarray(channels[f"{layer}.Depth.Z"], dtype=np.float32)
     surface = depth < _FARTHEST
-    position = np.stack([channels[f"{layer}.Position.{axis}"] for axis in "XYZ"], axis=-1)
-    normal = np.stack([channels[f"{layer}.Normal.{axis}"] for axis in "XYZ"], axis=-1)
-    mask = surface[..., None]
-    return GeometryPasses(np.where(surface, depth, 0.0), np.where(mask, position, 0.0), np.where(mask, normal, 0.0))
+    found = {
+        name: np.where(surface[..., None], np.stack([channels[f"{layer}.{name}.{c}"] for c in axes], axis=-1), 0.0)
+        for name, axes in _CHANNELS.items()
+        if f"{layer}.{name}.{axes[0]}" in channels
+    }
+    colours = [values for name, values in found.items() if name in _COLOURS]
+    albedo = np.clip(np.sum(colours, axis=0), 0.0, 1.0) if colours else None
+    return GeometryPasses(np.where(surface, depth, 0.0), found["Position"], found["Normal"], albedo)
+
+
+def save_passes(stem: Path, geometry: GeometryPasses, names: Collection[str]) -> None:
+    """Write the named passes of `PASS_FILES` beside a view, `stem` being its path without suffix."""
+    for name in names:
+        _SAVE[name](pass_path(stem, name), geometry)
+
+
+def pass_path(stem: Path, name: str) -> Path:
+    """The file of a pass: `000_depth.png` of the view `000`."""
+    return stem.with_name(f"{stem.name}_{name}{PASS_FILES[name]}")
 
 
 def save_depth(path: Path, depth: Float[np.ndarray, "h w"]) -> None:
@@ -66,3 +94,57 @@ def load_normal(path: Path) -> Float[np.ndarray, "h w 3"]:
     normal = values / 127.5 - 1.0
     length = np.linalg.norm(normal, axis=-1, keepdims=True)
     return np.where(values.any(axis=-1, keepdims=True), normal / np.maximum(length, 1e-6), 0.0).astype(np.float32)
+
+
+def save_position(path: Path, position: Float[np.ndarray, "h w 3"]) -> None:
+    """Write positions as a 32-bit float EXR of the channels X, Y and Z, losslessly compressed.
+
+    16-bit floats would err by up to 2.4e-4 of the object's longest side, a twentieth of a pixel's width at 256 pixels.
+    """
+    header = {"compression": OpenEXR.ZIP_COMPRESSION, "type": OpenEXR.scanlineimage}
+    channels = {axis: np.ascontiguousarray(position[..., i], dtype=np.float32) for i, axis in enumerate("XYZ")}
+    OpenEXR.File(header, channels).write(str(path))
+
+
+def load_position(path: Path) -> Float[np.ndarray, "h w 3"]:
+    """World positions from the EXR of `save_position`, exactly."""
+    with OpenEXR.File(str(path), separate_channels=True) as image:
+        return np.stack([np.asarray(image.channels()[axis].pixels) for axis in "XYZ"], axis=-1)
+
+
+def save_albedo(path: Path, albedo: Float[np.ndarray, "h w 3"]) -> None:
+    """Write linear albedo in [0, 1] as an 8-bit sRGB PNG; the background is black, as black surfaces are."""
+    curved = np.where(albedo <= _LINEAR_PART, 12.92 * albedo, 1.055 * np.maximum(albedo, 0) ** (1 / 2.4) - 0.055)
+    Image.fromarray(np.rint(curved * 255.0).astype(np.uint8)).save(path, format="PNG")
+
+
+def load_albedo(path: Path) -> Float[np.ndarray, "h w 3"]:
+    """Linear albedo from the PNG of `save_albedo` (IEC 61966-2-1)."""
+    with Image.open(path) as image:
+        value = np.asarray(image, dtype=np.float32) / 255.0
+    return np.where(value <= 12.92 * _LINEAR_PART, value / 12.92, ((value + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def save_mask(path: Path, mask: Bool[np.ndarray, "h w"]) -> None:
+    """Write where there is a surface as an 8-bit grey PNG of 0 and 255."""
+    Image.fromarray(mask.astype(np.uint8) * 255).save(path, format="PNG")
+
+
+def load_mask(path: Path) -> Bool[np.ndarray, "h w"]:
+    """Where there is a surface, from the PNG of `save_mask`."""
+    with Image.open(path) as image:
+        return np.asarray(image) > 0
+
+
+def _save_albedo_of(path: Path, geometry: GeometryPasses) -> None:
+    assert geometry.albedo is not None  # noqa: S101 - whoever stores it has it rendered
+    save_albedo(path, geometry.albedo)
+
+
+_SAVE: dict[str, Callable[[Path, GeometryPasses], None]] = {
+    "depth": lambda path, geometry: save_depth(path, geometry.depth),
+    "normal": lambda path, geometry: save_normal(path, geometry.normal),
+    "position": lambda path, geometry: save_position(path, geometry.position),
+    "albedo": _save_albedo_of,
+    "mask": lambda path, geometry: save_mask(path, geometry.depth > 0),
+}

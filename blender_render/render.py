@@ -1,6 +1,7 @@
 """The `render` stage: every selected object of the catalogue, seen by the training cameras, published in packs.
 
-Reads `data/catalog/`; works in `scratch/renders/`; writes `data/renders/pack-*.tar` and `data/renders/objects.parquet`.
+Reads `data/catalog/`; works in `scratch/renders/` and the output root, if there is one; writes `data/renders/pack-*.tar` and
+`data/renders/objects.parquet`.
 """
 
 from collections.abc import Sequence
@@ -8,15 +9,35 @@ from typing import Any
 
 import pandas as pd
 
+from blender_render.cost import estimated_cost
 from blender_render.farm import Farm
 from blender_render.parameters import RenderParameters
 from blender_render.rendered_object import read_record
-from catalog.table import Asset, selected_assets
+from catalog.table import Asset, selected_assets, selected_rows, with_files
 from stage.errors import InputError
 from stage.failures import Outcome, check_failure_rate
 from stage.files import replacing
 from stage.packs import object_folder, pack_of, write_packs
+from stage.share import Share
 from stage.workspace import Workspace
+
+
+def render_share(parameters: RenderParameters, seed: int, workspace: Workspace, share: Share) -> list[Outcome]:
+    """Render one share of the catalogue and publish no packs; the outcomes of its objects that failed.
+
+    Who does what follows from the catalogue alone. A last `render` finds all of it complete.
+
+    Raises:
+        StageFailedError: when more than `max_failure_rate` of its objects fail.
+    """
+    assets = selected_rows(workspace)
+    mine = share.of({asset.uid: estimated_cost(asset, parameters) for asset in assets})
+    farm = Farm(workspace.scratch / "renders", parameters, seed, workspace, share)
+    failed = farm.render(
+        with_files([asset for asset in assets if asset.uid in mine], workspace), f"render {share.name}"
+    )
+    check_failure_rate("render", failed, len(mine), parameters.max_failure_rate)
+    return failed
 
 
 def render(parameters: RenderParameters, seed: int, workspace: Workspace) -> list[Outcome]:

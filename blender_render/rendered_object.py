@@ -1,11 +1,13 @@
 """A rendered object on disk: the job that makes it, its cameras and pictures, and how to read it back.
 
-Folder `<uid[:2]>/<uid>/`: `000.png` (sRGB, straight alpha), `000.npy` (Zero-1-to-3's 3×4 world-to-camera), `000_depth.png`,
-`000_normal.png`, `record.json`, and `transforms.json` (NeRF convention), written last: its presence means complete.
+Folder `<uid[:2]>/<uid>/`: `000.png` (sRGB, straight alpha), `000.npy` (Zero-1-to-3's 3×4 world-to-camera), the passes asked for
+(`000_depth.png`, `000_normal.png`, `000_position.exr`, `000_albedo.png`, `000_mask.png`), `record.json`, and `transforms.json`
+(NeRF convention), written last: its presence means complete.
 """
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from blender_render.passes import DEPTH_SCALE
-from blender_render.protocols import View
+from blender_render.camera_sets import View
+from blender_render.passes import DEPTH_SCALE, pass_path
 from geometry.cameras import Intrinsics
 from stage.errors import InputError
 from stage.files import write_json
@@ -36,41 +38,71 @@ class RenderJob:
     cameras: list[list[list[float]]]
     """c2w matrices, OpenGL axes."""
     intrinsics: dict[str, Any]
-    light_position: list[float]
-    light_watts: float
+    """Those of all views, or of the first where they differ."""
+    light_rigs: list[dict[str, Any]]
+    """One for all views, or one for each."""
     quality: dict[str, Any]
     threads: int
     min_coverage: float
+    input_views: int = 0
+    """So many views from the first are inputs of their protocol; 0 where any may be."""
+    view_intrinsics: list[dict[str, Any]] | None = None
+    """Of each view, where they differ."""
+    hdri: str | None = None
+    hdri_sha256: str = ""
+    assets: dict[str, Any] = field(default_factory=dict)
+    """`AssetParameters`."""
+    passes: Sequence[str] = ("depth", "normal")
+    """Geometry passes to store, names in `blender_render.passes`."""
 
     def payload(self) -> dict[str, Any]:
         """The job as JSON."""
-        return asdict(self)
+        return dict(vars(self))
+
+    def lenses(self) -> list[Intrinsics]:
+        """The intrinsics of each view."""
+        return [Intrinsics(**lens) for lens in self.view_intrinsics or [self.intrinsics] * len(self.cameras)]
+
+    def views(self) -> list[View]:
+        """The cameras, in order."""
+        pairs = zip(self.cameras, self.lenses(), strict=True)
+        return [View(np.asarray(matrix), lens) for matrix, lens in pairs]
 
 
-def write_cameras(folder: Path, job: RenderJob) -> None:
-    """Write `transforms.json`: intrinsics in pixels and each view's c2w in OpenGL axes, as instant-ngp reads it."""
-    camera = Intrinsics(**job.intrinsics)
+def write_cameras(folder: Path, views: Sequence[View], passes: Sequence[str]) -> None:
+    """Write `transforms.json`: intrinsics in pixels and each view's c2w in OpenGL axes, as instant-ngp reads it.
+
+    An intrinsic that all views share stands once; one that differs stands in every frame, where its readers expect it then.
+
+    Args:
+        folder: the object's folder.
+        views: its cameras, in order.
+        passes: names in `blender_render.passes` of what lies beside each picture.
+    """
+    lenses = [_lens_values(view.intrinsics) for view in views]
+    shared = {key: value for key, value in lenses[0].items() if all(lens[key] == value for lens in lenses)}
     frames = [
         {
             "file_path": f"{number:03d}.png",
-            "depth_file_path": f"{number:03d}_depth.png",
-            "normal_file_path": f"{number:03d}_normal.png",
-            "transform_matrix": matrix,
+            **{f"{name}_file_path": pass_path(Path(f"{number:03d}"), name).name for name in passes},
+            "transform_matrix": view.c2w.tolist(),
+            **{key: value for key, value in lenses[number].items() if key not in shared},
         }
-        for number, matrix in enumerate(job.cameras)
+        for number, view in enumerate(views)
     ]
-    document = {
-        "camera_angle_x": camera.fov_x,
-        "fl_x": camera.fx,
-        "fl_y": camera.fy,
-        "cx": camera.cx,
-        "cy": camera.cy,
-        "w": camera.width,
-        "h": camera.height,
-        "depth_scale": DEPTH_SCALE,
-        "frames": frames,
+    write_json(folder / TRANSFORMS, {**shared, "depth_scale": DEPTH_SCALE, "frames": frames})
+
+
+def _lens_values(lens: Intrinsics) -> dict[str, float]:
+    return {
+        "camera_angle_x": lens.fov_x,
+        "fl_x": lens.fx,
+        "fl_y": lens.fy,
+        "cx": lens.cx,
+        "cy": lens.cy,
+        "w": lens.width,
+        "h": lens.height,
     }
-    write_json(folder / TRANSFORMS, document)
 
 
 def is_complete(folder: Path, fingerprint: str) -> bool:
@@ -93,8 +125,9 @@ def read_views(folder: Path) -> list[View]:
         InputError: when the folder holds no complete rendering.
     """
     document = _read_json(folder / TRANSFORMS)
-    camera = Intrinsics(*(document[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")))
-    return [View(np.array(frame["transform_matrix"]), camera) for frame in document["frames"]]
+    frames = [{**document, **frame} for frame in document["frames"]]
+    lenses = [Intrinsics(*(frame[key] for key in ("fl_x", "fl_y", "cx", "cy", "w", "h"))) for frame in frames]
+    return [View(np.array(frame["transform_matrix"]), lens) for frame, lens in zip(frames, lenses, strict=True)]
 
 
 def read_rgba(folder: Path, view: int) -> UInt8[np.ndarray, "h w 4"]:

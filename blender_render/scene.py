@@ -1,4 +1,4 @@
-"""One object's Blender scene: normalised, lit, seen by a camera that alone moves, rendered by Cycles.
+"""One object's Blender scene: normalised, seen by a camera that alone moves, rendered by Cycles.
 
 World: right-handed, Z up; the object is centred on its bounding box and its longest side is 1. Runs inside a worker process.
 """
@@ -12,14 +12,18 @@ import bpy
 import numpy as np
 from jaxtyping import Float, Int
 from mathutils import Matrix
-from PIL import Image
 
+from blender_render.framing import WHOLE, Window
 from blender_render.parameters import QualityParameters
 from stage.failures import FailureClass, ObjectFailedError
 
 SENSOR_MM = 32.0
 _CLIP = (0.01, 100.0)
 _LARGEST_EXTENT = 1e9
+# Their bounding boxes need not hold their thickness.
+_BOUNDLESS = {"CURVE", "SURFACE", "META", "FONT", "CURVES", "POINTCLOUD", "VOLUME", "GREASEPENCIL"}
+_GEOMETRY_PASSES = ("use_pass_z", "use_pass_position", "use_pass_normal")
+_ALBEDO_PASSES = ("use_pass_diffuse_color", "use_pass_glossy_color", "use_pass_transmission_color")
 
 
 @dataclass(frozen=True)
@@ -94,20 +98,6 @@ def _used_vertices(mesh: "bpy.types.Mesh") -> Int[np.ndarray, " n"]:
     return np.unique(indices)
 
 
-def add_light(position: Float[np.ndarray, "3"], watts: float, ambient: float) -> None:
-    """One large area light that faces the object, and uniform white surroundings of the given strength."""
-    light = bpy.data.lights.new("key", "AREA")
-    light.energy, light.size = watts, 1.5
-    obj = bpy.data.objects.new("key", light)
-    bpy.context.scene.collection.objects.link(obj)
-    obj.location = position
-    obj.rotation_euler = (-obj.location).to_track_quat("-Z", "Y").to_euler()
-    world = bpy.data.worlds.new("surroundings")
-    world.node_tree.nodes["Background"].inputs["Color"].default_value = (1.0, 1.0, 1.0, 1.0)
-    world.node_tree.nodes["Background"].inputs["Strength"].default_value = ambient
-    bpy.context.scene.world = world
-
-
 def add_camera(fov: float, size: int) -> "bpy.types.Object":
     """A square camera of the given full field of view, radians, whose matrix the caller sets for each view."""
     camera = bpy.data.cameras.new("camera")
@@ -128,6 +118,11 @@ def place_camera(camera: "bpy.types.Object", c2w: Sequence[Sequence[float]]) -> 
     camera.matrix_world = Matrix(c2w)
 
 
+def set_lens(camera: "bpy.types.Object", fov: float) -> None:
+    """Give the camera a full field of view, radians, in place of that which it was made with."""
+    camera.data.angle = fov
+
+
 def configure_cycles(quality: QualityParameters, threads: int, seed: int) -> str:
     """Cycles with everything set that a default would decide, so that the same input gives the same bytes.
 
@@ -146,19 +141,15 @@ def configure_cycles(quality: QualityParameters, threads: int, seed: int) -> str
         setattr(scene.render, name, False)
     settings: dict[str, Any] = {
         "seed": seed % 2**31,
-        "use_adaptive_sampling": False,
         "max_bounces": 8,
         "diffuse_bounces": 1,
         "glossy_bounces": 1,
         "transmission_bounces": 3,
-        "transparent_max_bounces": 8,
         "caustics_reflective": False,
         "caustics_refractive": False,
         "use_auto_tile": False,
         "use_light_tree": False,
         "denoiser": "OPENIMAGEDENOISE",
-        "denoising_quality": "FAST",
-        "denoising_prefilter": "FAST",
         "denoising_use_gpu": False,
     }
     for name, value in settings.items():
@@ -190,37 +181,75 @@ def _select_device(device: str) -> str:
     return "CPU"
 
 
+def outline() -> Float[np.ndarray, "n 3"]:
+    """World points whose convex hull holds all that can be seen: corners of bounding boxes, instances included.
+
+    No points when the scene holds more than meshes: a bounding box may not hold all of a curve or a volume.
+    """
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    corners = []
+    for instance in depsgraph.object_instances:
+        if instance.object.type in _BOUNDLESS:
+            return np.empty((0, 3))
+        if instance.object.type == "MESH":
+            matrix = np.array(instance.matrix_world)
+            corners.append(np.array(instance.object.bound_box) @ matrix[:3, :3].T + matrix[:3, 3])
+    return np.concatenate(corners) if corners else np.empty((0, 3))
+
+
+def set_window(window: Window) -> None:
+    """Render within a part of the picture; the rest stays background."""
+    render = bpy.context.scene.render
+    render.use_border, render.use_crop_to_border = window != WHOLE, False
+    render.border_min_x, render.border_max_x = window.left, window.right
+    render.border_min_y, render.border_max_y = window.bottom, window.top
+
+
 def render_colour(path: Path, quality: QualityParameters) -> None:
     """Render the current view as an sRGB PNG with straight alpha."""
     scene = bpy.context.scene
-    scene.cycles.samples, scene.cycles.use_denoising = quality.samples, quality.denoise
-    scene.cycles.pixel_filter_type, scene.cycles.filter_width = "BLACKMAN_HARRIS", 1.5
+    for name, value in _colour_settings(quality).items():
+        setattr(scene.cycles, name, value)
     image = scene.render.image_settings
     image.media_type = "IMAGE"
-    image.file_format, image.color_mode, image.color_depth, image.compression = "PNG", "RGBA", "8", 15
+    # Read once and deleted: not worth compressing.
+    image.file_format, image.color_mode, image.color_depth, image.compression = "PNG", "RGBA", "8", 0
     _render(path)
-    _remove_metadata(path)
 
 
-def _remove_metadata(picture: Path) -> None:
-    """Write the pixels alone: Cycles puts its rendering times into the file, whatever the stamps are set to."""
-    with Image.open(picture) as image:
-        pixels = np.asarray(image)
-    Image.fromarray(pixels).save(picture, format="PNG")
+def _colour_settings(quality: QualityParameters) -> dict[str, Any]:
+    return {
+        "samples": quality.samples,
+        "use_adaptive_sampling": quality.noise_threshold > 0,
+        "adaptive_threshold": quality.noise_threshold,
+        "adaptive_min_samples": quality.least_samples,
+        "use_denoising": quality.denoise,
+        "denoising_quality": quality.denoiser_quality.upper(),
+        "denoising_prefilter": quality.denoiser_prefilter.upper(),
+        "transparent_max_bounces": quality.transparent_bounces,
+        "pixel_filter_type": "BLACKMAN_HARRIS",
+        "filter_width": 1.5,
+    }
 
 
-def render_geometry(path: Path) -> None:
-    """Render depth, position and normal of the current view as a 32-bit multilayer EXR, without any antialiasing."""
+def render_geometry(path: Path, *, albedo: bool = False) -> None:
+    """Render the current view's geometry as a 32-bit multilayer EXR, one sample at the pixel's centre, no antialiasing.
+
+    Depth, position and normal, and with `albedo` the colour passes that it is the sum of.
+    """
     scene, layer = bpy.context.scene, bpy.context.view_layer
-    scene.cycles.samples, scene.cycles.use_denoising = 1, False
+    scene.cycles.samples, scene.cycles.use_denoising, scene.cycles.use_adaptive_sampling = 1, False, False
     scene.cycles.pixel_filter_type, scene.cycles.filter_width = "BOX", 0.01
-    layer.use_pass_z = layer.use_pass_position = layer.use_pass_normal = True
+    wanted = (*_GEOMETRY_PASSES, *(_ALBEDO_PASSES if albedo else ()))
+    for name in wanted:
+        setattr(layer, name, True)
     image = scene.render.image_settings
     image.media_type = "MULTI_LAYER_IMAGE"
     image.file_format, image.color_depth, image.exr_codec = "OPEN_EXR_MULTILAYER", "32", "NONE"
     image.use_exr_interleave = True
     _render(path)
-    layer.use_pass_z = layer.use_pass_position = layer.use_pass_normal = False
+    for name in wanted:
+        setattr(layer, name, False)
 
 
 def _render(path: Path) -> None:

@@ -4,19 +4,21 @@ Reads `data/catalog/` and which objects could be rendered; works in `scratch/spl
 of `splatter_{0..5}.ply`, `fused.ply` and `splatter.safetensors`, and `splatters.parquet`) and `data/splatter_metrics.json`.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from blender_render.batch import Batch, BatchJob
-from blender_render.farm import RENDER_CODE, Farm, job_fingerprint
+from blender_render.farm import RENDER_CODE, Farm, object_fingerprint, recipe
 from blender_render.parameters import RenderParameters, SplatterParameters
 from blender_render.protocols import SIX_VIEW_AZIMUTHS, cameras
 from blender_render.render import rendered_fingerprints
-from blender_render.rendered_object import RenderJob, read_record
-from catalog.table import Asset, selected_assets
+from blender_render.rendered_object import read_record
+from catalog.table import Asset, selected_rows, with_files
 from stage.errors import InputError
 from stage.failures import Outcome, check_failure_rate
 from stage.files import replacing, write_json
@@ -43,9 +45,10 @@ def make_splatters(parameters: SplatterParameters, seed: int, workspace: Workspa
         InputError: when none succeeds.
     """
     rendered = rendered_fingerprints(workspace)
-    assets = [asset for asset in selected_assets(workspace) if asset.uid in rendered][: parameters.max_objects]
+    chosen = [asset for asset in selected_rows(workspace) if asset.uid in rendered][: parameters.max_objects]
+    assets = with_files(chosen, workspace)
     root = workspace.scratch / "splatters"
-    jobs = [_job(asset, parameters, seed, workspace) for asset in assets]
+    jobs = _jobs(assets, parameters, seed, workspace)
     failed = Batch(root, _HANDLER, parameters.executor).run(jobs, "splatter")
     check_failure_rate("splatter", failed, len(assets), parameters.max_failure_rate)
     complete = sorted({asset.uid for asset in assets} - {outcome.uid for outcome in failed})
@@ -60,33 +63,47 @@ def make_splatters(parameters: SplatterParameters, seed: int, workspace: Workspa
     return summary
 
 
-def _job(asset: Asset, parameters: SplatterParameters, seed: int, workspace: Workspace) -> BatchJob:
-    job = _render_job(asset, parameters, seed, workspace)
-    own = {
-        "check_cameras": _check_cameras(asset, parameters, seed),
+def _jobs(assets: Sequence[Asset], parameters: SplatterParameters, seed: int, workspace: Workspace) -> list[BatchJob]:
+    farm = _farm(parameters, seed, workspace)
+    sample = farm.sample_job()
+    shared = recipe(sample, _CODE, **_own(sample.uid, parameters, seed))
+    jobs = []
+    for asset in assets:
+        fingerprint = object_fingerprint(shared, asset)
+        jobs.append(BatchJob(asset.uid, fingerprint, partial(_payload, asset, fingerprint, farm, parameters)))
+    return jobs
+
+
+def _payload(asset: Asset, fingerprint: str, farm: Farm, parameters: SplatterParameters) -> dict[str, Any]:
+    job = replace(farm.job(asset), fingerprint=fingerprint)
+    # The host looks at `output` to tell a full disk from other failures.
+    return {"job": job.payload(), "output": job.output, **_own(asset.uid, parameters, farm.seed)}
+
+
+def _own(uid: str, parameters: SplatterParameters, seed: int) -> dict[str, Any]:
+    """What a worker is told beside the render job."""
+    return {
+        "check_cameras": _check_cameras(uid, parameters, seed),
         "footprint": parameters.footprint,
         "opacity": parameters.opacity,
     }
-    fingerprint = job_fingerprint(job, asset, _CODE, **own)
-    # The host looks at `output` to tell a full disk from other failures.
-    payload = {"job": replace(job, fingerprint=fingerprint).payload(), "output": job.output, **own}
-    return BatchJob(asset.uid, fingerprint, payload)
 
 
-def _render_job(asset: Asset, parameters: SplatterParameters, seed: int, workspace: Workspace) -> RenderJob:
-    """The six views as a render job; light and camera purposes are those of the render stage, so objects look alike."""
+def _farm(parameters: SplatterParameters, seed: int, workspace: Workspace) -> Farm:
+    """The six views; light and camera purposes are those of the render stage, so objects look alike."""
     views = RenderParameters(
         protocol="six_views",
         views=len(SIX_VIEW_AZIMUTHS),
         resolution=parameters.resolution,
         quality=parameters.quality,
+        assets=parameters.assets,
         executor=parameters.executor,
     )
-    return Farm(workspace.scratch / "splatters", views, seed, workspace).job(asset)
+    return Farm(workspace.scratch / "splatters", views, seed, workspace)
 
 
-def _check_cameras(asset: Asset, parameters: SplatterParameters, seed: int) -> list[list[list[float]]]:
-    random = generator(seed, asset.uid, "splatter check cameras")
+def _check_cameras(uid: str, parameters: SplatterParameters, seed: int) -> list[list[list[float]]]:
+    random = generator(seed, uid, "splatter check cameras")
     views = cameras("zero123", random, parameters.check_views, parameters.resolution)
     return [view.c2w.tolist() for view in views]
 

@@ -4,20 +4,19 @@ The check renders views that were not used, re-renders the fused Gaussians from 
 called by `stage.worker_host` in a process of its own.
 """
 
-import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
-from PIL import Image
+from jaxtyping import UInt8
 from safetensors.numpy import save_file
 
-from blender_render import scene
+from blender_render.opacity import hard_opacity
 from blender_render.parameters import QualityParameters
 from blender_render.rendered_object import RenderJob, on_white, write_cameras
-from blender_render.worker import capture_geometry, prepare_scene
+from blender_render.studio import Studio, read_colour, read_geometry
+from blender_render.worker import prepare_scene
 from geometry.cameras import Intrinsics
 from geometry.gaussians import Gaussians
 from geometry.ply import write_ply
@@ -25,6 +24,7 @@ from geometry.rasterizer import render
 from geometry.splatter import SplatterView, fuse, splatter_from_passes
 from stage.failures import FailureClass, ObjectFailedError
 from stage.files import replacing_folder, write_json
+from stage.stopwatch import Stopwatch
 
 # Equal pictures have no finite PSNR; 100 dB is more than 8 bits can tell.
 _LEAST_ERROR = 1e-10
@@ -40,65 +40,51 @@ def splatter_object(payload: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ObjectFailedError: with the class of what is wrong with the object.
     """
-    job = RenderJob(**payload["job"])
-    record = prepare_scene(job)
-    intrinsics = Intrinsics(**job.intrinsics)
-    camera = scene.add_camera(intrinsics.fov_x, intrinsics.width)
+    job, stopwatch = RenderJob(**payload["job"]), Stopwatch()
+    with stopwatch.phase("import"):
+        record = prepare_scene(job)
+    lens = Intrinsics(**job.intrinsics)
     quality = QualityParameters.model_validate(job.quality)
-    views = []
-    for matrix in job.cameras:
-        scene.place_camera(camera, matrix)
-        views.append(_splatter_view(np.array(matrix), intrinsics, quality, payload["footprint"], payload["opacity"]))
-    fused = fuse(views)
-    if not len(fused):
-        raise ObjectFailedError(FailureClass.BLANK, "no view sees a surface")
-    scores = []
-    for matrix in payload["check_cameras"]:
-        scene.place_camera(camera, matrix)
-        scores.append(_rerender_psnr(fused, np.array(matrix), intrinsics, quality))
+    with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch:
+        studio = Studio(lens, quality, Path(scratch), stopwatch)
+        views = _splatter_views(studio, job.cameras, lens, payload["footprint"], payload["opacity"])
+        fused = fuse(views)
+        if not len(fused):
+            raise ObjectFailedError(FailureClass.BLANK, "no view sees a surface")
+        scores = [_rerender_psnr(fused, studio, matrix, lens) for matrix in payload["check_cameras"]]
     record["rerender_psnr"] = [round(score, 3) for score in scores]
     record["gaussians"] = len(fused)
     _write(Path(job.output), job, record, views, fused)
-    return {"warnings": record["warnings"]}
+    return {"warnings": record["warnings"], "seconds": stopwatch.seconds()}
 
 
-def _splatter_view(
-    c2w: Float[np.ndarray, "4 4"],
-    intrinsics: Intrinsics,
-    quality: QualityParameters,
-    footprint: float,
-    opacity: float,
-) -> SplatterView:
-    rgba = _capture_colour(quality)
-    geometry = capture_geometry()
-    return splatter_from_passes(
-        rgba[..., :3].astype(np.float32) / 255.0,
-        geometry.position,
-        geometry.depth,
-        geometry.normal,
-        c2w,
-        intrinsics,
-        footprint=footprint,
-        opacity=opacity,
-    )
+def _splatter_views(
+    studio: Studio, cameras: list[list[list[float]]], lens: Intrinsics, footprint: float, opacity: float
+) -> list[SplatterView]:
+    """The Gaussians of each view; all colour is rendered first, then all geometry."""
+    colours = [_capture_colour(studio, matrix, lens) for matrix in cameras]
+    geometries = []
+    with hard_opacity():
+        for matrix in cameras:
+            studio.look(matrix, lens)
+            geometries.append(read_geometry(studio.geometry()))
+    views = []
+    for matrix, rgba, geometry in zip(cameras, colours, geometries, strict=True):
+        rgb = rgba[..., :3].astype(np.float32) / 255.0
+        seen = (rgb, geometry.position, geometry.depth, geometry.normal, np.array(matrix), lens)
+        views.append(splatter_from_passes(*seen, footprint=footprint, opacity=opacity))
+    return views
 
 
-def _capture_colour(quality: QualityParameters) -> np.ndarray:
-    temporary = Path(tempfile.mkdtemp(prefix="viewforge-"))
-    try:
-        scene.render_colour(temporary / "colour.png", quality)
-        with Image.open(temporary / "colour.png") as image:
-            return np.asarray(image.convert("RGBA"))
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+def _capture_colour(studio: Studio, matrix: list[list[float]], lens: Intrinsics) -> UInt8[np.ndarray, "h w 4"]:
+    studio.look(matrix, lens)
+    return read_colour(studio.colour())
 
 
-def _rerender_psnr(
-    gaussians: Gaussians, c2w: Float[np.ndarray, "4 4"], intrinsics: Intrinsics, quality: QualityParameters
-) -> float:
+def _rerender_psnr(gaussians: Gaussians, studio: Studio, matrix: list[list[float]], lens: Intrinsics) -> float:
     """PSNR of the Gaussians' picture against Blender's, on white, data range 1."""
-    truth = on_white(_capture_colour(quality))
-    picture, _ = render(gaussians, c2w, intrinsics)
+    truth = on_white(_capture_colour(studio, matrix, lens))
+    picture, _ = render(gaussians, np.array(matrix), lens)
     error = max(float(np.mean((picture.numpy() - truth) ** 2)), _LEAST_ERROR)
     return float(-10.0 * np.log10(error))
 
@@ -113,7 +99,7 @@ def _write(output: Path, job: RenderJob, record: dict[str, Any], views: list[Spl
         tensor = np.ascontiguousarray(np.stack([_channels(view, side) for view in views]))
         save_file({"splatter": tensor}, folder / "splatter.safetensors")
         write_json(folder / "record.json", record)
-        write_cameras(folder, job)
+        write_cameras(folder, job.views(), [])
 
 
 def _channels(view: SplatterView, side: int) -> np.ndarray:

@@ -14,8 +14,8 @@ FILE_TYPES = ("glb", "gltf", "obj", "stl", "ply", "fbx")
 # Their buffers, materials and textures are files of their own: the same bytes may be another object.
 _WITH_COMPANIONS = ("gltf", "obj")
 _COMPANIONS = {".bin", ".mtl", ".png", ".jpg", ".jpeg", ".webp", ".tga", ".bmp", ".tif", ".tiff", ".exr"}
-# Beside the file, and where Google Scanned Objects keep their textures.
-_COMPANION_FOLDERS = (".", "../materials/textures")
+# Beside the file, below it, and where Google Scanned Objects keep their textures.
+_COMPANION_FOLDERS = (".", "textures", "../materials/textures")
 
 
 def source_root(parameters: CatalogParameters, workspace: Workspace) -> Path:
@@ -77,16 +77,17 @@ def file_asset(
     licence: str = "unknown",
     author: str = "unknown",
     tags: tuple[str, ...] = (),
+    categories: tuple[str, ...] = (),
+    page: str = "",
 ) -> Asset:
-    """The row of one file, with its checksum, split and, when it is too large, its exclusion."""
-    size = path.stat().st_size
-    asset = Asset(
+    """The row of one file, with its checksum and split."""
+    return Asset(
         uid=uid,
         source=source,
         path=_recorded_path(path, workspace),
         sha256=file_sha256(path),
-        companions_sha256=_companions_sha256(path) if file_type in _WITH_COMPANIONS else "",
-        bytes=size,
+        companions_sha256=companions_sha256(path) if file_type in _WITH_COMPANIONS else "",
+        bytes=path.stat().st_size,
         file_type=file_type,
         up_axis=up_axis,
         licence=licence,
@@ -96,13 +97,12 @@ def file_asset(
         split=split_of(uid, parameters.split),
         selected=True,
         reason="",
+        page=page,
+        categories=categories,
     )
-    if parameters.max_bytes is not None and size > parameters.max_bytes:
-        return asset.excluded(f"{size} bytes, over the limit of {parameters.max_bytes}")
-    return asset
 
 
-def _companions_sha256(path: Path) -> str:
+def companions_sha256(path: Path) -> str:
     """Hash of the names and contents of all files that an asset may refer to, whether it does or not."""
     folders = [path.parent / folder for folder in _COMPANION_FOLDERS]
     files = [p for folder in folders if folder.is_dir() for p in sorted(folder.iterdir())]

@@ -6,6 +6,7 @@ meshes are Z-up, which the OBJ format does not say.
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 from catalog.folder import file_asset, source_root, uid_of
 from catalog.parameters import CatalogParameters
@@ -13,7 +14,8 @@ from catalog.table import Asset
 from stage.errors import InputError
 from stage.workspace import Workspace
 
-_MESH = "meshes/model.obj"
+PAGES = "https://app.gazebosim.org/GoogleResearch/fuel/models/"
+MESH = "meshes/model.obj"
 _CATEGORY = re.compile(r'categories\s*\{[^}]*first:\s*"([^"]*)"')
 
 
@@ -24,9 +26,9 @@ def gso_assets(parameters: CatalogParameters, workspace: Workspace) -> list[Asse
         InputError: when the folder is missing or holds no object.
     """
     root = source_root(parameters, workspace)
-    meshes = sorted(root.glob(f"*/{_MESH}"))
+    meshes = sorted(root.glob(f"*/{MESH}"))
     if not meshes:
-        raise InputError(f"{root} holds no Google Scanned Object", f"expected folders with {_MESH}")
+        raise InputError(f"{root} holds no Google Scanned Object", f"expected folders with {MESH}")
     return [_asset(path, parameters, workspace) for path in meshes]
 
 
@@ -43,11 +45,13 @@ def _asset(mesh: Path, parameters: CatalogParameters, workspace: Workspace) -> A
         up_axis="Z",
         licence="CC-BY-4.0",
         author="Google Research",
-        tags=_category(folder / "metadata.pbtxt"),
+        categories=category(folder / "metadata.pbtxt"),
+        page=PAGES + quote(folder.name),
     )
 
 
-def _category(metadata: Path) -> tuple[str, ...]:
+def category(metadata: Path) -> tuple[str, ...]:
+    """What an object is, as its `metadata.pbtxt` says; nothing where there is none."""
     if not metadata.is_file():
         return ()
     return tuple(_CATEGORY.findall(metadata.read_text(errors="replace")))

@@ -38,7 +38,8 @@ def procedural_assets(
     fingerprints = {uid: _fingerprint(derive_seed(seed, uid, "procedural")) for uid in wanted}
     missing = [uid for uid in wanted if _known(object_folder(root, uid)).get("fingerprint") != fingerprints[uid]]
     failed: list[Outcome] = []
-    with Progress("catalog", len(wanted), "objects", done=len(wanted) - len(missing)) as progress:
+    done, cost = len(wanted) - len(missing), parameters.executor.cost()
+    with Progress("catalog", len(wanted), "objects", done, cost) as progress:
         for outcome in executor.run(_HANDLER, [_job(uid, seed, root) for uid in missing]):
             if outcome.ok:
                 description = {**outcome.result, "fingerprint": fingerprints[outcome.uid]}

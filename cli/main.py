@@ -7,15 +7,28 @@ import errno
 import os
 import sys
 import traceback
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from cli import pipeline, promotion, sampling, servers, stages
+from cli import catalog, pipeline, promotion, render, sampling, servers, stages
 from stage.errors import ViewforgeError
 from stage.lifeline import die_with_parent
 
+_FIRST = ("catalog", "render")
+
+
+class _InOrder(TyperGroup):
+    """The subcommands in the order of the pipeline; Typer puts those that have subcommands of their own last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ANN401 - the Click inside of Typer is private
+        """Names as the help shows them."""
+        return [*_FIRST, *(name for name in super().list_commands(ctx) if name not in _FIRST)]
+
+
 app = typer.Typer(
+    cls=_InOrder,
     help="From a collection of 3D assets to an evaluated, registered, promotable novel-view model.",
     no_args_is_help=True,
     add_completion=False,
@@ -34,7 +47,7 @@ def options(
         os.environ[_VERBOSE] = "1"
 
 
-for group in (stages, pipeline, sampling, promotion, servers):
+for group in (catalog, render, stages, pipeline, sampling, promotion, servers):
     group.add_to(app)
 
 

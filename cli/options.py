@@ -8,9 +8,10 @@ import typer
 from stage.telemetry import quiet
 from stage.workspace import Workspace
 
+WORKSPACE_VARIABLE = "VIEWFORGE_WORKSPACE"
 WorkspaceOption = Annotated[
     Path,
-    typer.Option("--workspace", "-w", help="Folder with params.yaml and dvc.yaml.", envvar="VIEWFORGE_WORKSPACE"),
+    typer.Option("--workspace", "-w", help="Folder with params.yaml and dvc.yaml.", envvar=WORKSPACE_VARIABLE),
 ]
 HERE = Path()
 

@@ -1,4 +1,4 @@
-"""Subcommands of the stages; `dvc.yaml` calls them. Each reads its section of params.yaml."""
+"""Subcommands of the stages behind the renderings; `dvc.yaml` calls them. Each reads its section of params.yaml."""
 
 import typer
 
@@ -11,37 +11,8 @@ _PANEL = "Stages"
 
 def add_to(app: typer.Typer) -> None:
     """Add the subcommands."""
-    for command in (catalog, render, splatter, shard, train, evaluate):
+    for command in (splatter, shard, train, evaluate):
         app.command(rich_help_panel=_PANEL)(command)
-
-
-def catalog(workspace: WorkspaceOption = HERE) -> None:
-    """List the objects to work on: compose them, or read a folder of assets."""
-    from catalog.build import build_catalog
-    from catalog.parameters import CatalogParameters
-
-    place = opened(workspace)
-    parameters = load_section(place.parameters, "catalog", CatalogParameters)
-    with exclusive(place, "catalog"):
-        assets = build_catalog(parameters, load_seed(place.parameters), place)
-    selected = sum(asset.selected for asset in assets)
-    print(f"catalog: {selected} of {len(assets)} objects selected")
-    for asset in assets:
-        if not asset.selected:
-            print(f"catalog: left out {asset.title}: {asset.reason}")
-
-
-def render(workspace: WorkspaceOption = HERE) -> None:
-    """Render every selected object from the training cameras."""
-    from blender_render.parameters import RenderParameters
-    from blender_render.render import render as run
-
-    place = opened(workspace)
-    parameters = load_section(place.parameters, "render", RenderParameters)
-    with exclusive(place, "render"):
-        failed = run(parameters, load_seed(place.parameters), place)
-    for outcome in failed:
-        print(f"render: quarantined {outcome.uid} ({outcome.failure}): {outcome.message}")
 
 
 def splatter(workspace: WorkspaceOption = HERE) -> None:

@@ -4,9 +4,13 @@ from dataclasses import asdict, dataclass
 
 import pandas as pd
 
+from catalog.stats import left_out
 from catalog.table import read_table
 from evaluation.protocol import Subset
 from stage.workspace import Workspace
+
+# A selection may leave out most of a catalogue of a million: objects beyond this number share a row for their reason.
+_LISTED = 20
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,13 @@ def _catalogue_problems(workspace: Workspace) -> list[Problem]:
     path = workspace.catalog / "catalog.parquet"
     if not path.is_file():
         return []
-    return [Problem("catalog", a.uid, a.title, "left out", a.reason) for a in read_table(path) if not a.selected]
+    found = []
+    for reason, assets in left_out(read_table(path)).items():
+        if len(assets) > _LISTED:
+            found.append(Problem("catalog", "", f"{len(assets)} objects", "left out", reason))
+        else:
+            found += [Problem("catalog", asset.uid, asset.title, "left out", asset.reason) for asset in assets]
+    return found
 
 
 def _render_problems(workspace: Workspace) -> list[Problem]:

@@ -20,7 +20,7 @@ from blender_render.parameters import RenderParameters
 from blender_render.rendered_object import on_white, read_record, read_rgba, read_views
 from catalog.gso import gso_assets
 from catalog.parameters import CatalogParameters
-from catalog.table import Asset, selected_assets
+from catalog.table import Asset, selected_rows, with_files
 from evaluation.parameters import EvaluateParameters
 from stage.errors import InputError
 from stage.failures import Outcome, check_failure_rate
@@ -113,7 +113,7 @@ def select_unseen(parameters: EvaluateParameters, trained: Sequence[str], worksp
     Raises:
         InputError: when there is none.
     """
-    catalogue = selected_assets(workspace)
+    catalogue = selected_rows(workspace)
     match parameters.source:
         case "heldout":
             found = _held_out(catalogue)
@@ -128,7 +128,7 @@ def select_unseen(parameters: EvaluateParameters, trained: Sequence[str], worksp
             "raise catalog.split.test, or set evaluate.source to other objects",
         )
     left_out = tuple(asset for asset in found if asset.sha256 in seen)
-    return Selection("unseen", tuple(unseen[: parameters.max_objects]), left_out)
+    return Selection("unseen", tuple(with_files(unseen[: parameters.max_objects], workspace)), left_out)
 
 
 def _held_out(catalogue: Sequence[Asset]) -> list[Asset]:
@@ -154,13 +154,13 @@ def select_training(parameters: EvaluateParameters, trained: Sequence[str], work
     Raises:
         InputError: when the catalogue knows none of them, so catalogue and shards do not belong together.
     """
-    by_uid = {asset.uid: asset for asset in selected_assets(workspace)}
+    by_uid = {asset.uid: asset for asset in selected_rows(workspace)}
     known = [by_uid[uid] for uid in sorted(trained) if uid in by_uid]
     if not known:
         raise InputError(
             f"{workspace.catalog} knows none of the objects in {workspace.shards}", "run viewforge shard again"
         )
-    return Selection("training", tuple(known[: parameters.training_objects]))
+    return Selection("training", tuple(with_files(known[: parameters.training_objects], workspace)))
 
 
 def render_subset(

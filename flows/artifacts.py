@@ -3,6 +3,7 @@
 import base64
 import io
 import json
+from collections import Counter
 from typing import Any
 from uuid import UUID
 
@@ -30,11 +31,33 @@ def publish_stages(runs: list[StageRun]) -> None:
 def publish_results(workspace: Workspace) -> None:
     """The contact sheet and the metrics of the evaluation."""
     sheet = workspace.evaluation / "contact_sheet.png"
-    create_image_artifact(image_url=_thumbnail(sheet), key="contact-sheet", description="What was rendered")
+    with Image.open(sheet) as image:
+        create_image_artifact(image_url=_thumbnail(image), key="contact-sheet", description="What was rendered")
     metrics = json.loads((workspace.evaluation / "metrics.json").read_text())
     rows = [{"method": method, **scores} for method, scores in metrics["unseen"].items()]
     create_table_artifact(
         table=rows, key="metrics", description="Scores on unseen objects, baselines beside the model"
+    )
+
+
+def publish_renders(workspace: Workspace) -> None:
+    """What became of the objects to be rendered: how many are of each status, failures by class, a look at the first."""
+    from blender_render.preview import look
+    from blender_render.status import failure_table
+
+    seen = look(workspace)
+    counts = Counter(str(status.status) for status in seen.statuses)
+    create_table_artifact(
+        table=[{"status": name, "objects": objects} for name, objects in counts.most_common()],
+        key="render-status",
+        description=f"What became of {len(seen.statuses)} objects; viewforge render preview shows each",
+    )
+    rows = failure_table(seen.statuses)
+    create_table_artifact(table=rows, key="render-failures", description="Failures of the render stage by class")
+    create_image_artifact(
+        image_url=_thumbnail(seen.overview),
+        key="render-preview",
+        description="First views of the first objects",
     )
 
 
@@ -56,10 +79,9 @@ def show_progress(artifact: UUID | None, share: float, text: str) -> UUID:
     return artifact
 
 
-def _thumbnail(path: Any) -> str:  # noqa: ANN401 - what PIL opens
+def _thumbnail(picture: Image.Image) -> str:
     """A small JPEG of a picture as a data URI: Prefect stores addresses of images, not images."""
-    with Image.open(path) as image:
-        small = image.convert("RGB")
+    small = picture.convert("RGB")
     small.thumbnail(_THUMBNAIL)
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=80)

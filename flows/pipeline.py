@@ -21,6 +21,7 @@ from flows.graph import dependents, stage_order, stale_stages
 from flows.stage_run import StageCrashError, StageRun, run_stage
 from stage.errors import ViewforgeError
 from stage.lifeline import exclusive
+from stage.pace import pace_text
 from stage.parameters import load_section
 from stage.workspace import Workspace
 
@@ -113,7 +114,19 @@ def dvc_stage(root: str, stage: str) -> StageRun:
     """One stage under Prefect: its output in the log, its progress as an artifact."""
     log = get_run_logger()
     watcher = _ProgressArtifact(stage)
-    return run_stage(Path(root), stage, log.info, watcher.update)
+    try:
+        return run_stage(Path(root), stage, log.info, watcher.update)
+    finally:
+        # A stage that failed has the more to tell.
+        if stage == "render":
+            _publish_renders(Workspace(Path(root)))
+
+
+def _publish_renders(place: Workspace) -> None:
+    try:
+        artifacts.publish_renders(place)
+    except ViewforgeError as error:
+        get_run_logger().info("nothing to show of the renderings: %s", error)
 
 
 class _ProgressArtifact:
@@ -131,7 +144,8 @@ class _ProgressArtifact:
             return
         self._last = now
         share = 100.0 * record["done"] / max(1, record["total"])
-        text = f"{self._stage}: {record['done']} of {record['total']} {record['unit']} in {record['seconds']:.0f} s"
+        counted = f"{self._stage}: {record['done']} of {record['total']} {record['unit']} in {record['seconds']:.0f} s"
+        text = ", ".join(filter(None, (counted, pace_text(record))))
         get_run_logger().info(text)
         self._artifact = artifacts.show_progress(self._artifact, share, text)
 

@@ -56,19 +56,27 @@ def prepare(workspace: Workspace, parameters: dict[str, Any] | None = None) -> N
         write_text(workspace.parameters, yaml.safe_dump(parameters, sort_keys=False))
     if not (workspace.root / "dvc.yaml").is_file():
         _link_project(workspace)
-    for folder in ("objects", "gso"):
+    for folder in ("objects", "gso", "lists"):
         (workspace.root / "inputs" / folder).mkdir(parents=True, exist_ok=True)
 
 
 def _refuse_inputs_around(workspace: Workspace, parameters: dict[str, Any]) -> None:
     """An input folder that contains the workspace would contain its own outputs."""
-    for section in ("catalog", "evaluate"):
-        path = (parameters.get(section) or {}).get("path")
+    for name in ("catalog.path", "catalog.selection.lists", "evaluate.path"):
+        path = _value(parameters, name)
         if path and workspace.root.resolve().is_relative_to((workspace.root / path).resolve()):
             raise ParameterError(
-                f"{section}.path = {path} contains the workspace {workspace.root}",
-                "choose a --workspace outside of it, or a folder of assets alone",
+                f"{name} = {path} contains the workspace {workspace.root}",
+                "choose a --workspace outside of it, or a folder of inputs alone",
             )
+
+
+def _value(parameters: dict[str, Any], name: str) -> Any:  # noqa: ANN401 - any YAML value
+    """The value of a dotted name; None where a section of it is missing."""
+    value: Any = parameters
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    return value
 
 
 def _link_project(workspace: Workspace) -> None:
@@ -78,6 +86,7 @@ def _link_project(workspace: Workspace) -> None:
     for name in (
         "inputs/objects/README.md",
         "inputs/gso/README.md",
+        "inputs/lists/README.md",
         "mlflow/promotion.yaml",
         "mlflow/served_model.py",
     ):

@@ -12,11 +12,14 @@ class FailureClass(StrEnum):
     """Why an object could not be used."""
 
     MISSING = "missing"
+    DOWNLOAD = "download"
     CHECKSUM = "checksum"
     PARSE = "parse"
     EMPTY = "empty"
     DEGENERATE = "degenerate"
     UNSAFE = "unsafe"
+    OVERSIZED = "oversized"
+    MISSING_TEXTURE = "missing-texture"
     BLANK = "blank"
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out-of-memory"
@@ -27,7 +30,13 @@ class FailureClass(StrEnum):
     @property
     def transient(self) -> bool:
         """Whether another attempt may succeed; permanent classes are tried once."""
-        return self in {FailureClass.TIMEOUT, FailureClass.OUT_OF_MEMORY, FailureClass.CRASH, FailureClass.ERROR}
+        return self in {
+            FailureClass.DOWNLOAD,
+            FailureClass.TIMEOUT,
+            FailureClass.OUT_OF_MEMORY,
+            FailureClass.CRASH,
+            FailureClass.ERROR,
+        }
 
     @property
     def lasting(self) -> bool:

@@ -1,13 +1,14 @@
 """Files that are whole or absent: written under a temporary name, flushed, and renamed into place.
 
-A reader that finds a file under its final name may rely on it. Temporary names start with a dot and carry the
-process id, so that two processes writing the same file never share one.
+A reader that finds a file under its final name may rely on it. Temporary names start with a dot and carry the machine and the
+process id, so that two processes writing the same file never share one, on a disk that several machines share neither.
 """
 
 import hashlib
 import json
 import os
 import shutil
+import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ _CHUNK = 1 << 20
 
 def temporary_name(path: Path) -> Path:
     """The name under which `path` is written before it is renamed: same folder, hidden, one per process."""
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    return path.with_name(f".{path.name}.{socket.gethostname()}-{os.getpid()}.tmp")
 
 
 @contextmanager

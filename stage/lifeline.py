@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stage.errors import ViewforgeError
+from stage.share import Share
 from stage.workspace import Workspace
 
 _PR_SET_PDEATHSIG = 1
@@ -27,33 +28,67 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def end_group_with_me() -> None:
+    """Have this process's group killed when this process ends, however it does: nothing that it started is left running.
+
+    A small process in the group waits for that. Nothing on other systems than Linux.
+    """
+    if sys.platform != "linux":
+        return
+    me = os.getpid()
+    if os.fork():
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
+    # Whoever waits for the end of its output must not wait for this process.
+    os.closerange(0, 3)
+    if os.getppid() == me:
+        signal.sigwait({signal.SIGUSR1})
+    os.killpg(0, signal.SIGKILL)
+
+
 def tied(command: list[str]) -> list[str]:
     """The command, tied to the life of the process that starts it."""
     return [sys.executable, "-m", "stage.lifeline", *command]
 
 
 @contextmanager
-def exclusive(workspace: Workspace, stage: str) -> Iterator[None]:
+def exclusive(workspace: Workspace, stage: str, share: Share | None = None) -> Iterator[None]:
     """Hold the workspace's lock of one stage; the lock goes with the process, however that ends.
+
+    Args:
+        workspace: where the stage works.
+        stage: its name.
+        share: the part of it that runs; different shares run beside one another, and none beside the whole.
 
     Raises:
         ViewforgeError: when another process holds it for longer than a dying one takes.
     """
+    if share is None:
+        with _locked(workspace, stage, fcntl.LOCK_EX):
+            yield
+    else:
+        with _locked(workspace, stage, fcntl.LOCK_SH), _locked(workspace, f"{stage}-{share.name}", fcntl.LOCK_EX):
+            yield
+
+
+@contextmanager
+def _locked(workspace: Workspace, stage: str, kind: int) -> Iterator[None]:
     path: Path = workspace.scratch / "locks" / stage
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as stream:
-        _acquire(stream.fileno(), path, stage)
+        _acquire(stream.fileno(), kind, path, stage)
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()
         yield
 
 
-def _acquire(descriptor: int, path: Path, stage: str) -> None:
+def _acquire(descriptor: int, kind: int, path: Path, stage: str) -> None:
     deadline = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
                 holder = path.read_text() or "unknown"

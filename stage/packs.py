@@ -5,6 +5,7 @@ uid alone, so an added object changes one pack. On a machine that has only the p
 brings the loose folders back.
 """
 
+import fcntl
 import hashlib
 import io
 import shutil
@@ -18,7 +19,7 @@ from stage.files import replacing
 
 def object_folder(root: Path, uid: str) -> Path:
     """Where an object's files lie below `root`: `<uid[:2]>/<uid>`."""
-    return root / uid[:2] / uid
+    return root.joinpath(uid[:2], uid)
 
 
 def pack_of(uid: str, count: int) -> int:
@@ -43,13 +44,25 @@ def write_packs(root: Path, uids: Iterable[str], target: Path, count: int) -> li
     written = []
     for number, group in sorted(members.items()):
         path = target / f"pack-{number:05d}.tar"
-        with replacing(path) as temporary, tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
-            for uid in group:
-                _add_folder(archive, root, object_folder(root, uid))
+        with replacing(path) as temporary:
+            write_tar(temporary, root, group)
         written.append(path)
     for path in set(target.glob("pack-*.tar")) - set(written):
         path.unlink()
     return written
+
+
+def write_tar(path: Path, root: Path, uids: Iterable[str]) -> None:
+    """Write the folders of the given objects, in this order, as one tar; the same files give the same bytes.
+
+    Args:
+        path: the tar; it is not written atomically.
+        root: folder of loose object folders, where the names in the tar start.
+        uids: the objects.
+    """
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for uid in uids:
+            _add_folder(archive, root, object_folder(root, uid))
 
 
 def _add_folder(archive: tarfile.TarFile, root: Path, folder: Path) -> None:
@@ -61,19 +74,30 @@ def _add_folder(archive: tarfile.TarFile, root: Path, folder: Path) -> None:
 
 
 def unpack_missing(packs: Path, root: Path, uids: Iterable[str]) -> None:
-    """Bring the loose folders of the given objects back from the packs where they are absent.
+    """Bring the loose folders of the given objects back from the packs where they are absent; one process at a time does so.
 
     Raises:
         InputError: when a pack is damaged or an object is in none.
     """
-    missing = {uid for uid in uids if not object_folder(root, uid).is_dir()}
-    for path in sorted(packs.glob("pack-*.tar")):
-        if missing:
-            missing -= _unpack(path, root, missing)
+    missing = _missing(root, uids)
+    if not missing:
+        return
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / ".unpacking").open("w") as lock:
+        # Shares of a stage start at the same moment and lack the same objects.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        missing = _missing(root, missing)
+        for path in sorted(packs.glob("pack-*.tar")):
+            if missing:
+                missing -= _unpack(path, root, missing)
     if missing:
         raise InputError(
             f"{packs} lacks {len(missing)} objects, {min(missing)} among them", "run the stage before again"
         )
+
+
+def _missing(root: Path, uids: Iterable[str]) -> set[str]:
+    return {uid for uid in uids if not object_folder(root, uid).is_dir()}
 
 
 def _unpack(path: Path, root: Path, uids: set[str]) -> set[str]:

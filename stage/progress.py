@@ -1,7 +1,8 @@
 """Progress of a stage: one JSON line per change, of which terminal bars and orchestrator artifacts are two views.
 
 A stage creates a `Progress` and calls `advance`. The line goes to the file that `VIEWFORGE_PROGRESS` names, when it
-is set; when standard error is a terminal a bar is drawn as well, and otherwise a plain line appears now and then.
+is set; when standard error is a terminal a bar is drawn as well, and otherwise a plain line appears now and then. All tell the
+pace (`stage.pace`).
 """
 
 import json
@@ -13,11 +14,15 @@ from types import TracebackType
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bar
+
+from stage.pace import Cost, pace, pace_text
 
 PROGRESS_VARIABLE = "VIEWFORGE_PROGRESS"
 _PLAIN_INTERVAL = 10.0
+# So that the pace fits on a line of 80 characters, too.
+_BAR_WIDTH = 12
 
 
 class Progress:
@@ -28,10 +33,12 @@ class Progress:
         total: number of units.
         unit: what is counted, in the plural ("objects", "steps").
         done: units already done, as after a resume.
+        cost: what the work takes up; with it each line tells what a thousand units cost.
     """
 
-    def __init__(self, stage: str, total: int, unit: str, done: int = 0) -> None:
-        self.stage, self.total, self.unit, self.done = stage, total, unit, done
+    def __init__(self, stage: str, total: int, unit: str, done: int = 0, cost: Cost | None = None) -> None:
+        self.stage, self.total, self.unit, self.done, self.cost = stage, total, unit, done, cost
+        self._done_before = done
         self._sink = os.environ.get(PROGRESS_VARIABLE)
         self._started = time.monotonic()
         self._last_plain = self._started
@@ -41,16 +48,13 @@ class Progress:
         if sys.stderr.isatty():
             columns = (
                 TextColumn("{task.description}"),
-                BarColumn(),
+                BarColumn(bar_width=_BAR_WIDTH),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
-                TimeRemainingColumn(),
                 TextColumn("{task.fields[note]}"),
             )
             self._bar = Bar(*columns, console=Console(stderr=True))
-            self._task = self._bar.add_task(
-                f"{self.stage} ({self.unit})", total=self.total, completed=self.done, note=""
-            )
+            self._task = self._bar.add_task(self.stage, total=self.total, completed=self.done, note=self.unit)
             self._bar.start()
         self._emit("start", {})
         return self
@@ -65,25 +69,33 @@ class Progress:
     def advance(self, amount: int = 1, **fields: Any) -> None:  # noqa: ANN401 - JSON values
         """Count `amount` units as done; `fields` (a loss, a failure count) go into the line and beside the bar."""
         self.done += amount
-        self._emit("advance", fields)
+        line = self._emit("advance", fields)
         note = " ".join(f"{key}={value}" for key, value in fields.items())
         if self._bar:
-            self._bar.update(self._task, advance=amount, note=note)
+            self._bar.update(self._task, advance=amount, note=f"{pace_text(line)} {note}")
         elif time.monotonic() - self._last_plain > _PLAIN_INTERVAL:
             self._last_plain = time.monotonic()
-            print(f"{self.stage}: {self.done}/{self.total} {self.unit} {note}".rstrip(), file=sys.stderr, flush=True)
+            counted = ", ".join(filter(None, (f"{self.done}/{self.total} {self.unit}", pace_text(line))))
+            print(f"{self.stage}: {counted} {note}".rstrip(), file=sys.stderr, flush=True)
 
-    def _emit(self, event: str, fields: dict[str, Any]) -> None:
-        if not self._sink:
-            return
+    def _emit(self, event: str, fields: dict[str, Any]) -> dict[str, Any]:
+        """Write a line to the sink if there is one; the line."""
+        seconds = time.monotonic() - self._started
         line = {
             "event": event,
             "stage": self.stage,
             "done": self.done,
             "total": self.total,
             "unit": self.unit,
-            "seconds": round(time.monotonic() - self._started, 3),
+            "seconds": round(seconds, 3),
+            **pace(self.done - self._done_before, self.total - self.done, seconds, self.cost),
             **fields,
         }
-        with Path(self._sink).open("a") as stream:
+        if self._sink:
+            self._write(self._sink, line)
+        return line
+
+    @staticmethod
+    def _write(sink: str, line: dict[str, Any]) -> None:
+        with Path(sink).open("a") as stream:
             stream.write(json.dumps(line) + "\n")

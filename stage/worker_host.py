@@ -2,7 +2,7 @@
 
 `python -m stage.worker_host module:function` reads one JSON job a line from standard input and answers each with
 one JSON line on the original standard output. What the function or Blender prints goes to standard error. The process dies
-with its supervisor.
+with its supervisor, and what it started dies with it.
 """
 
 import errno
@@ -13,12 +13,13 @@ import re
 import shutil
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
 from stage.failures import FailureClass, ObjectFailedError
-from stage.lifeline import die_with_parent
+from stage.lifeline import die_with_parent, end_group_with_me
 
 # Less than the smallest thing that a job writes.
 _ROOM_TO_WORK = 1 << 16
@@ -29,7 +30,28 @@ Handler = Callable[[dict[str, Any]], dict[str, Any]]
 def load_handler(name: str) -> Handler:
     """The function that `module:function` names."""
     module, _, function = name.partition(":")
-    return getattr(importlib.import_module(module), function)
+    with _cores(int(os.environ.get("OMP_NUM_THREADS", "0"))):
+        return getattr(importlib.import_module(module), function)
+
+
+@contextmanager
+def _cores(count: int) -> Iterator[None]:
+    """So many of this process's cores within the block, where 0 leaves all.
+
+    Blender's thread pool counts cores when it is loaded. A pool of more threads than Cycles uses takes a whole core to spin on.
+    """
+    if not count or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[:count])
+    try:
+        yield
+    finally:
+        # Threads that were started meanwhile have inherited the few.
+        for thread in Path("/proc/self/task").iterdir():
+            with suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), cores)
 
 
 def classify(error: BaseException, output: str | None = None) -> FailureClass:
@@ -84,6 +106,7 @@ def _claim_stdout() -> TextIO:
 def main() -> None:
     """Serve jobs until standard input ends."""
     die_with_parent()
+    end_group_with_me()
     answers = _claim_stdout()
     handler = load_handler(sys.argv[1])
     print(json.dumps({"ready": True}), file=answers, flush=True)

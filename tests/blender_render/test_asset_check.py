@@ -1,15 +1,21 @@
 """Checks before Blender: a file that is no asset, or reaches out of its folder, is refused with the right class."""
 
 import json
+import struct
+import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from gltf_support import CORNERS, gltf
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from render_support import glb, tetrahedron
 
 from blender_render.asset_check import check_asset
+from blender_render.parameters import AssetParameters
+from blender_render.references import target_below
 from stage.failures import FailureClass, ObjectFailedError
 
 SOUND = b'{"asset":{"version":"2.0"}}'
@@ -25,9 +31,9 @@ def verdict(folder: Path, name: str, data: bytes) -> FailureClass | None:
     return found.failure
 
 
-def failure(path: Path) -> ObjectFailedError | None:
+def failure(path: Path, parameters: AssetParameters | None = None) -> ObjectFailedError | None:
     try:
-        check_asset(path)
+        check_asset(path, parameters or AssetParameters())
     except ObjectFailedError as error:
         return error
     return None
@@ -57,7 +63,7 @@ def test_what_cannot_be_read_is_a_parse_failure(name: str, data: bytes, tmp_path
 
 def test_a_file_that_is_gone_is_missing(tmp_path: Path) -> None:
     with pytest.raises(ObjectFailedError, match="no file") as caught:
-        check_asset(tmp_path / "a.glb")
+        check_asset(tmp_path / "a.glb", AssetParameters())
     assert caught.value.failure is FailureClass.MISSING
 
 
@@ -161,4 +167,39 @@ def test_broken_assets_are_refused_or_left_to_the_importer(name: str, shared_ass
 
 def test_real_assets_pass(shared_assets: Path) -> None:
     for path in [*(shared_assets / "objects").rglob("*.glb"), *shared_assets.rglob("model.obj")]:
-        check_asset(path)
+        check_asset(path, AssetParameters())
+
+
+def oversized(path: Path, limit: int) -> bool:
+    found = failure(path, AssetParameters(max_faces=limit))
+    return found is not None and found.failure is FailureClass.OVERSIZED
+
+
+def test_faces_are_counted_from_the_file_alone(tmp_path: Path) -> None:
+    """A tetrahedron's four faces, in each format that says how many it has."""
+    triangle = np.zeros(1, [("values", "<f4", 12), ("attributes", "<u2")]).tobytes()
+    files = {
+        "a.obj": tetrahedron().encode(),
+        "a.stl": b"\0" * 80 + struct.pack("<I", 4) + 4 * triangle,
+        "a.ply": b"ply\nformat ascii 1.0\nelement vertex 4\nelement face 4\nend_header\n",
+        "a.gltf": gltf(),
+        "strip.gltf": gltf(np.zeros((6, 3)), {"mode": 5}),
+        "two nodes.gltf": gltf(CORNERS[:6], nodes=[{"mesh": 0}, {"mesh": 0}]),
+    }
+    for name, data in files.items():
+        (tmp_path / name).write_bytes(data)
+        assert not oversized(tmp_path / name, 4), name
+        assert oversized(tmp_path / name, 3), name
+
+
+@settings(deadline=None, max_examples=200)
+@given(parts=st.lists(st.sampled_from(["..", ".", "a", "%2e%2e", "\\", "/", "//", "C:", "\\..", "sub"]), max_size=6))
+def test_no_reference_leads_out_of_the_folder(parts: list[str]) -> None:
+    folder = Path(tempfile.gettempdir()).resolve() / "nowhere" / "asset"
+    target = target_below(folder, "".join(parts))
+    assert target is None or target == folder or folder in target.parents
+
+
+def test_a_path_that_leaves_and_comes_back_is_refused_too(tmp_path: Path) -> None:
+    """Its way leads through a folder of somebody else's."""
+    assert target_below(tmp_path, f"../{tmp_path.name}/a.png") is None

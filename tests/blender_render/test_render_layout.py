@@ -12,7 +12,7 @@ from PIL import Image
 from render_support import QUALITY, SMALL, Rendered, contents
 
 from blender_render.farm import Farm
-from blender_render.parameters import QualityParameters
+from blender_render.parameters import AssetParameters, QualityParameters
 from blender_render.render import render
 from blender_render.rendered_object import is_complete, read_record, read_rgba, read_views
 from catalog.table import write_table
@@ -185,6 +185,8 @@ def test_the_fingerprint_tells_all_that_decides_the_pictures(procedural: Rendere
         {"resolution": 33},
         {"quality": QUALITY.model_copy(update={"samples": 5})},
         {"quality": QualityParameters(ambient=1.0)},
+        {"quality": QualityParameters(lighting="uniform")},
+        {"assets": AssetParameters(max_faces=5)},
     ]
     looks = [SMALL.model_copy(update=update) for update in updates]
     changed += [replace(farm, parameters=look).fingerprint(asset) for look in looks]
@@ -196,6 +198,17 @@ def test_the_fingerprint_does_not_tell_how_the_work_is_organised(procedural: Ren
     organised = SMALL.model_copy(update={"executor": ExecutorParameters(workers=7), "packs": 9})
     elsewhere = Farm(tmp_path, organised, 0, Workspace(tmp_path))
     assert elsewhere.fingerprint(replace(asset, title="renamed", path="elsewhere.glb")) == farm.fingerprint(asset)
+
+
+def test_planning_writes_out_no_cameras(tmp_path: Path, procedural: Rendered, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What has to be known of a hundred thousand objects before the first is rendered must be little."""
+    farm = Farm(tmp_path, SMALL, 0, procedural.workspace)
+    sets: list[str] = []
+    real = Farm._cameras
+    monkeypatch.setattr(Farm, "_cameras", lambda self, asset: sets.append(asset.uid) or real(self, asset))
+    prints = {farm.fingerprint(replace(procedural.assets[0], uid=f"{number:032x}")) for number in range(100)}
+    assert len(prints) == 100
+    assert sets == [""]
 
 
 def test_a_catalogue_of_which_nothing_renders_is_a_one_line_error(neighbours: Rendered, tmp_path: Path) -> None:

@@ -1,13 +1,28 @@
 """Camera protocols: each is what its system published, and all cameras look at the object."""
 
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import get_args
+
 import numpy as np
 import pytest
+import yaml
+from render_support import tetrahedron
 from scipy.stats import ks_2samp
 
-from blender_render.protocols import FOV, PROTOCOLS, View, cameras, light_position
+from blender_render.light_rigs import light_position
+from blender_render.parameters import QualityParameters
+from blender_render.protocols import FOV, PROTOCOLS, View, cameras
+from catalog.folder import folder_assets
+from catalog.parameters import CatalogParameters
+from catalog.table import write_table
 from geometry.cameras import spherical_from_position
 from stage.errors import ParameterError
+from stage.files import write_text
 from stage.seeds import generator
+from stage.workspace import Workspace
 
 
 def views(protocol: str, count: int, subject: str = "object") -> list[View]:
@@ -90,6 +105,33 @@ def test_a_protocol_far_from_all_lists_them() -> None:
     with pytest.raises(ParameterError) as caught:
         views("orthographic", 4)
     assert all(name in str(caught.value) for name in PROTOCOLS)
+
+
+def test_the_help_names_every_protocol_and_light(viewforge: Callable[..., "subprocess.CompletedProcess[str]"]) -> None:
+    words = re.findall(r"\w+", viewforge("render", "--help").stdout)
+    lights = get_args(QualityParameters.model_fields["lighting"].annotation)
+    assert set(PROTOCOLS) | set(lights) <= set(words)
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"protocol": "orbit"}, "unknown camera protocol 'orbit'; valid keys are gso_free, hammersley"),
+        ({"quality": {"lighting": "sun"}}, "'zero123', 'four_suns', 'uniform', 'trellis' or 'hdri'"),
+        ({"assets": {"missing_textures": "drop"}}, "'render' or 'exclude'"),
+    ],
+)
+def test_a_wrong_name_in_the_parameters_is_answered_with_the_right_ones(
+    values: dict[str, object], told: str, tmp_path: Path, viewforge: Callable[..., "subprocess.CompletedProcess[str]"]
+) -> None:
+    write_text(tmp_path / "inputs" / "a.obj", tetrahedron())
+    assets = folder_assets(CatalogParameters(source="folder", path="inputs"), Workspace(tmp_path))
+    write_table(Workspace(tmp_path).catalog / "catalog.parquet", assets)
+    write_text(tmp_path / "params.yaml", yaml.safe_dump({"seed": 0, "render": values}))
+    result = viewforge("render", "-w", tmp_path)
+    assert result.returncode == 1
+    assert told in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_the_lens_is_the_published_one() -> None:

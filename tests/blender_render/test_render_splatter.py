@@ -12,7 +12,7 @@ from safetensors.numpy import load_file
 
 from blender_render.parameters import SplatterParameters
 from blender_render.rendered_object import read_record, read_views
-from blender_render.splatter import _job, make_splatters
+from blender_render.splatter import _jobs, make_splatters
 from catalog.table import write_table
 from geometry.cameras import spherical_from_position
 from geometry.ply import read_ply
@@ -116,5 +116,6 @@ def test_an_object_that_no_view_sees_is_blank(neighbours: Rendered, tmp_path: Pa
 
 def test_a_turned_object_is_another_splatter(procedural: Rendered) -> None:
     asset = procedural.assets[0]
-    turned = _job(replace(asset, up_axis="Z"), PARAMETERS, 0, procedural.workspace)
-    assert turned.fingerprint != _job(asset, PARAMETERS, 0, procedural.workspace).fingerprint
+    rows = [asset, replace(asset, up_axis="Z")]
+    as_it_is, turned = _jobs(rows, PARAMETERS, 0, procedural.workspace)
+    assert turned.fingerprint != as_it_is.fingerprint

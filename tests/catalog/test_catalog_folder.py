@@ -76,15 +76,6 @@ def test_the_same_bytes_beside_other_textures_are_no_copy(suffix: str, workspace
     assert all(row.selected for row in catalogue(workspace).values())
 
 
-def test_a_file_over_the_size_limit_is_left_out_and_says_so(workspace: Workspace) -> None:
-    put(workspace, "large.glb", "x" * 11)
-    put(workspace, "small.glb", "x" * 10)
-    rows = catalogue(workspace, max_bytes=10)
-    assert rows["small.glb"].selected
-    assert not rows["large.glb"].selected
-    assert rows["large.glb"].reason == "11 bytes, over the limit of 10"
-
-
 def test_an_empty_folder_is_a_one_line_error(workspace: Workspace) -> None:
     put(workspace, "README.txt")
     with pytest.raises(InputError, match=r"objects holds no asset; put files of these types there: glb, gltf, obj"):

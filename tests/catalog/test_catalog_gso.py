@@ -19,21 +19,21 @@ def test_every_scanned_object_is_a_row(shared_assets: Path, tmp_path: Path) -> N
         (row.up_axis, row.licence, row.author) == ("Z", "CC-BY-4.0", "Google Research") for row in rows.values()
     )
     assert all(row.location(Workspace(tmp_path)).name == "model.obj" for row in rows.values())
-    assert rows["CHICKEN_NESTING"].tags == ("Toys",)
+    assert rows["CHICKEN_NESTING"].categories == ("Toys",)
 
 
 def test_folders_without_a_mesh_are_passed_over_and_metadata_may_be_absent(tmp_path: Path) -> None:
     write_text(tmp_path / "gso" / "Cup" / "meshes" / "model.obj", "v 0 0 0")
     write_text(tmp_path / "gso" / "Thumbnails" / "0.jpg", "")
     rows = gso_assets(CatalogParameters(source="gso", path="gso"), Workspace(tmp_path))
-    assert [(row.title, row.tags) for row in rows] == [("Cup", ())]
+    assert [(row.title, row.categories) for row in rows] == [("Cup", ())]
 
 
-def test_the_category_is_the_tag(tmp_path: Path) -> None:
+def test_the_category_is_read_from_the_metadata(tmp_path: Path) -> None:
     write_text(tmp_path / "gso" / "Cup" / "meshes" / "model.obj", "v 0 0 0")
     write_text(tmp_path / "gso" / "Cup" / "metadata.pbtxt", 'name: "Cup"\ncategories {\n  first: "Cups"\n}\n')
     rows = gso_assets(CatalogParameters(source="gso", path="gso"), Workspace(tmp_path))
-    assert rows[0].tags == ("Cups",)
+    assert rows[0].categories == ("Cups",)
 
 
 def test_a_folder_of_something_else_is_a_one_line_error(tmp_path: Path) -> None:

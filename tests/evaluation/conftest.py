@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from blender_render.rendered_object import RenderJob, write_cameras
+from blender_render.camera_sets import View
+from blender_render.rendered_object import write_cameras
 from catalog.table import Asset, write_table
 from evaluation.scores import ObjectScores, per_object_table, summary
 from geometry.cameras import Intrinsics, look_at_origin
@@ -46,10 +47,8 @@ def render(workspace: Workspace, uid: str) -> np.ndarray:
     pictures = np.random.default_rng(int(uid, 16)).integers(0, 256, (VIEWS, SIZE, SIZE, 4), dtype=np.uint8)
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(folder / f"{number:03d}.png")
-    cameras = [look_at_origin(1.0, 0.5 * number, 1.6).tolist() for number in range(VIEWS)]
-    intrinsics = Intrinsics.from_fov(0.8, SIZE).__dict__
-    nothing = dict.fromkeys(RenderJob.__dataclass_fields__)
-    write_cameras(folder, RenderJob(**{**nothing, "cameras": cameras, "intrinsics": intrinsics}))
+    lens = Intrinsics.from_fov(0.8, SIZE)
+    write_cameras(folder, [View(look_at_origin(1.0, 0.5 * number, 1.6), lens) for number in range(VIEWS)], [])
     return pictures
 
 

@@ -1,6 +1,7 @@
 """The whole pipeline at its smallest: through Prefect and through `dvc repro`, with the same outputs."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -165,9 +166,45 @@ def test_prefect_keeps_the_run_with_its_artifacts(through_prefect):
 
     with sqlite3.connect(through_prefect[0] / ".prefect" / "prefect.db") as database:
         states = [state for (state,) in database.execute("select state_type from flow_run")]
-        keys = {key for (key,) in database.execute("select key from artifact")}
+        data = dict(database.execute("select key, data from artifact where key is not null"))
+        progress = [text for (text,) in database.execute("select description from artifact where type = 'progress'")]
     assert states == ["COMPLETED"]
-    assert {"pipeline-stages", "contact-sheet", "metrics", "promotion"} <= keys
+    assert {"pipeline-stages", "contact-sheet", "metrics", "promotion", "render-failures"} <= data.keys()
+    assert "data:image/jpeg;base64," in data["render-preview"]
+    assert '"rendered' in data["render-status"].replace("\\", "")
+    (rendered,) = [text for text in progress if text.startswith("render: 8 of 8 objects")]
+    assert re.search(r"objects in \d+ s, [\d.]+/s, [\d,]+ core-s per 1,000", rendered)
+
+
+def test_a_failed_render_stage_leaves_its_failures_by_class(viewforge, tmp_path):
+    import sqlite3
+
+    objects = tmp_path / "objects"
+    objects.mkdir()
+    for number in range(2):
+        (objects / f"error page {number}.glb").write_text(f"<!DOCTYPE html>{number}")
+    assignments = {"render.views": 1, "render.resolution": 16, "render.executor.workers": 1}
+    source = ("--source", "folder", "--path", objects)
+    result = viewforge("run", "-w", tmp_path / "w", *source, *options(assignments), timeout=300)
+    assert result.returncode == 1
+    assert "2 of 2 objects failed" in result.stderr
+    with sqlite3.connect(tmp_path / "w" / ".prefect" / "prefect.db") as database:
+        data = dict(database.execute("select key, data from artifact where key is not null"))
+    (row,) = json.loads(json.loads(data["render-failures"]))
+    assert (row["failure"], row["objects"]) == ("parse", 2)
+
+
+def test_attribution_names_exactly_what_is_in_the_shards_and_what_the_model_saw(through_prefect, viewforge):
+    import pandas as pd
+
+    workspace = through_prefect[0]
+    index = pd.read_parquet(workspace / "data" / "shards" / "index.parquet")
+    trained = set(index.loc[index["split"] == "train", "key"])
+    assert set() < trained < set(index["key"])
+    for option, expected in ((("--shards", "shards"), set(index["key"])), (("--model", "model"), trained)):
+        result = viewforge("catalog", "attribution", option[0], workspace / "data" / option[1], "-w", workspace)
+        assert result.returncode == 0, result.stderr
+        assert set(re.findall(r"`([0-9a-f]{32})`", result.stdout)) == expected
 
 
 def test_sampling_from_the_trained_pipeline(through_prefect, viewforge, tmp_path):

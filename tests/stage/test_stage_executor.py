@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +14,12 @@ import psutil
 import pytest
 
 from stage.errors import StageFailedError
-from stage.executor import ExecutorParameters, Job, LocalExecutor
+from stage.executor import ExecutorParameters, Job
+from stage.executor_local import LocalExecutor
 from stage.failures import FailureClass, Outcome
 
 HERE = Path(__file__).resolve().parent
+ECHO = "worker_handlers:echo"
 
 
 @pytest.fixture(autouse=True)
@@ -188,8 +190,66 @@ def test_a_full_disk_ends_the_stage_instead_of_failing_every_object(name: str) -
 
 def test_a_worker_that_cannot_start_ends_the_stage_with_its_reason() -> None:
     jobs = [Job("object", {})]
-    with pytest.raises(StageFailedError, match=r"could not start: ModuleNotFoundError.*no_such_module"):
+    with pytest.raises(
+        StageFailedError, match=r"could not start, 3 times in a row: ModuleNotFoundError.*no_such_module"
+    ):
         list(LocalExecutor(ExecutorParameters(workers=1)).run("no_such_module:function", jobs))
+
+
+def test_a_start_that_fails_once_does_not_end_the_stage(tmp_path: Path) -> None:
+    outcome = run("act", [{}], workers=1)["object 0"]
+    assert outcome.ok
+    code = "import signal, os, pathlib\nmarker = pathlib.Path({!r})\nif not marker.exists():\n    marker.touch()\n"
+    code += "    os.kill(os.getpid(), signal.SIGKILL)\ndef echo(job):\n    return {{'pid': os.getpid()}}\n"
+    (tmp_path / "weak.py").write_text(code.format(str(tmp_path / "marker")))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(tmp_path))
+        (second,) = LocalExecutor(ExecutorParameters(workers=1)).run("weak:echo", [Job("object", {})])
+    assert second.ok
+    assert second.attempt == 1
+
+
+def test_a_crash_tells_the_end_of_what_its_object_said() -> None:
+    outcomes = run("act", [{"do": "say and kill"}, {}], workers=1, attempts=1)
+    assert outcomes["object 0"].stderr_tail.endswith("the last words\n")
+    assert len(outcomes["object 0"].stderr_tail) <= 2000
+    assert outcomes["object 1"].ok
+
+
+def test_endless_output_costs_the_supervisor_no_memory() -> None:
+    outcome = run("act", [{"do": "babble", "mebibytes": 50}], workers=1, attempts=1)["object 0"]
+    assert outcome.ok
+
+
+def test_workers_that_grow_are_replaced() -> None:
+    hoards = [{"do": "hoard", "mebibytes": 60}] * 6
+    outcomes = run("act", hoards, workers=1, recycle_growth_gib=0.1)
+    served = [outcomes[f"object {number}"].result["pid"] for number in range(6)]
+    assert all(served.count(pid) == 3 for pid in served), "the first, and two that grow by 60 MiB each"
+
+
+def test_the_jobs_are_taken_one_by_one() -> None:
+    taken: list[int] = []
+
+    def jobs() -> Iterator[Job]:
+        for number in range(400):
+            taken.append(number)
+            yield Job(f"{number}", {"value": number})
+
+    outcomes = LocalExecutor(ExecutorParameters(workers=2)).run("worker_handlers:echo", jobs())
+    for done, _ in enumerate(outcomes, start=1):
+        assert len(taken) <= done + 5
+    assert done == 400
+
+
+def test_the_supervisor_does_not_grow_with_the_number_of_objects() -> None:
+    supervisor = psutil.Process()
+    jobs = (Job(f"{number}", {"value": number, "padding": "x" * 10_000}) for number in range(1000))
+    seen = []
+    for number, _ in enumerate(LocalExecutor(ExecutorParameters(workers=2, recycle_after=5000)).run(ECHO, jobs)):
+        if number % 250 == 249:
+            seen.append(supervisor.memory_info().rss)
+    assert seen[-1] - seen[0] < 3 << 20
 
 
 def test_workers_end_when_nobody_asks_for_more_outcomes() -> None:
@@ -198,6 +258,12 @@ def test_workers_end_when_nobody_asks_for_more_outcomes() -> None:
     worker = next(outcomes).result["pid"]
     outcomes.close()  # type: ignore[attr-defined]
     assert gone(worker)
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core")
+def test_thread_pools_are_made_for_as_many_cores_as_a_worker_may_use() -> None:
+    outcome = run("cores", [{}], workers=1, threads=1)["object 0"]
+    assert outcome.result == {"at import": 1, "now": len(os.sched_getaffinity(0))}
 
 
 def test_the_cores_are_shared_out_between_the_workers() -> None:
@@ -211,7 +277,8 @@ def test_the_cores_are_shared_out_between_the_workers() -> None:
 
 _SUPERVISOR = """
 import sys
-from stage.executor import ExecutorParameters, Job, LocalExecutor
+from stage.executor import ExecutorParameters, Job
+from stage.executor_local import LocalExecutor
 job = Job("object", {"pids": sys.argv[1]})
 list(LocalExecutor(ExecutorParameters(workers=1)).run("worker_handlers:sleep_with_child", [job]))
 """
@@ -226,7 +293,27 @@ def test_workers_die_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
         supervisor.send_signal(signal.SIGKILL)
         supervisor.wait()
     worker, grandchild = (int(pid) for pid in pids.read_text().split())
+    assert eventually(lambda: gone(worker) and gone(grandchild))
+
+
+def test_the_next_run_removes_what_a_killed_supervisor_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    pids = tmp_path / "pids"
+    supervisors = [
+        subprocess.Popen([sys.executable, "-c", _SUPERVISOR, str(pids) + str(number)]) for number in range(2)
+    ]
     try:
-        assert eventually(lambda: gone(worker))
+        assert eventually(lambda: all(Path(str(pids) + str(number)).exists() for number in range(2)))
+        supervisors[0].kill()
+        supervisors[0].wait()
+        left = set((tmp_path / "temporary").iterdir())
+        assert len(left) == 2
+        run("echo", [{}], workers=1)
+        assert len(left & set((tmp_path / "temporary").iterdir())) == 1, "that of the living one stays"
+        assert supervisors[1].poll() is None
     finally:
-        os.kill(grandchild, signal.SIGKILL)
+        for supervisor in supervisors:
+            supervisor.kill()
+            supervisor.wait()

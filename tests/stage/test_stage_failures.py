@@ -17,8 +17,19 @@ FAILED = [outcome(f"object-{n}", FailureClass.PARSE, f"reason {n}") for n in ran
 
 def test_what_a_second_attempt_may_mend_is_transient() -> None:
     transient = {failure for failure in FailureClass if failure.transient}
-    assert transient >= {FailureClass.CRASH, FailureClass.TIMEOUT, FailureClass.OUT_OF_MEMORY}
+    assert transient >= {
+        FailureClass.CRASH,
+        FailureClass.TIMEOUT,
+        FailureClass.OUT_OF_MEMORY,
+        FailureClass.DOWNLOAD,
+    }
     assert not transient & {FailureClass.PARSE, FailureClass.EMPTY, FailureClass.DEGENERATE, FailureClass.UNSAFE}
+
+
+def test_what_may_be_back_by_the_next_run_does_not_last() -> None:
+    lasting = {failure for failure in FailureClass if failure.lasting}
+    assert lasting >= {FailureClass.PARSE, FailureClass.UNSAFE, FailureClass.BLANK}
+    assert not lasting & {FailureClass.MISSING, FailureClass.CHECKSUM, FailureClass.DOWNLOAD, FailureClass.CRASH}
 
 
 def test_a_row_is_plain_json_without_the_workers_answer() -> None:

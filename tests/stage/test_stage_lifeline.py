@@ -13,6 +13,7 @@ import pytest
 from stage import lifeline
 from stage.errors import ViewforgeError
 from stage.lifeline import exclusive, tied
+from stage.share import Share
 from stage.workspace import Workspace
 
 _HOLDER = """
@@ -60,6 +61,20 @@ def test_other_stages_and_other_workspaces_may_run_meanwhile(
     hold()
     with exclusive(Workspace(tmp_path), "shard"), exclusive(Workspace(tmp_path / "other"), "render"):
         pass
+
+
+def test_shares_run_beside_one_another_and_none_beside_the_whole(
+    hold: Callable[[], "subprocess.Popen[bytes]"], tmp_path: Path
+) -> None:
+    place = Workspace(tmp_path)
+    with exclusive(place, "render", Share(1, 2)), exclusive(place, "render", Share(2, 2)):
+        with pytest.raises(ViewforgeError, match="render is already running"), exclusive(place, "render"):
+            pytest.fail("the whole ran beside its shares")
+        with pytest.raises(ViewforgeError, match="1-of-2 is already"), exclusive(place, "render", Share(1, 2)):
+            pytest.fail("a share ran twice")
+    hold()
+    with pytest.raises(ViewforgeError, match="already running"), exclusive(place, "render", Share(1, 2)):
+        pytest.fail("a share ran beside the whole")
 
 
 def test_the_lock_of_a_killed_process_is_free(hold: Callable[[], "subprocess.Popen[bytes]"], tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_missing_objects_come_back_and_present_ones_stay_as_they_are(packed: Pat
     assert not (object_folder(root, UIDS[0]) / "views").exists()
     for uid in UIDS[1:]:
         assert (object_folder(root, uid) / "views" / "000.png").read_text() == uid * 100
-    assert sorted(root.glob(".*")) == []
+    assert sorted(root.glob(".*")) == [root / ".unpacking"], "the lock and nothing else"
 
 
 def test_only_the_objects_asked_for_come_back(packed: Path, tmp_path: Path) -> None:

@@ -1,11 +1,13 @@
 """Progress: one JSON line per change where a sink is named, and silence where none is."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stage.pace import Cost
 from stage.progress import PROGRESS_VARIABLE, Progress
 
 
@@ -64,4 +66,20 @@ def test_long_work_speaks_now_and_then_on_standard_error(
     monkeypatch.setattr("stage.progress._PLAIN_INTERVAL", -1.0)
     with Progress("train", 10, "steps", done=4) as progress:
         progress.advance(loss=0.5)
-    assert capfd.readouterr() == ("", "train: 5/10 steps loss=0.5\n")
+    printed, said = capfd.readouterr()
+    assert printed == ""
+    assert re.fullmatch(r"train: 5/10 steps, [\de.+]+/s(, \d+ s left)? loss=0\.5\n", said)
+
+
+def test_the_pace_is_of_this_run_alone(sink: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was done before a resume took no time of this run."""
+    now = [100.0]
+    monkeypatch.setattr("stage.progress.time.monotonic", lambda: now[0])
+    with Progress("render", 100, "objects", done=90, cost=Cost(cores=8, price_per_core_hour=0.5)) as progress:
+        now[0] += 20
+        progress.advance(4)
+    start, advanced, _ = lines(sink)
+    assert "per_second" not in start
+    figures = {name: advanced[name] for name in ("per_second", "remaining_seconds", "core_seconds_per_1000")}
+    assert figures == {"per_second": 0.2, "remaining_seconds": 30.0, "core_seconds_per_1000": 40_000.0}
+    assert advanced["cost_per_1000"] == pytest.approx(40_000 / 3600 * 0.5, abs=1e-4)

@@ -14,6 +14,13 @@ from typing import Any
 
 from stage.failures import FailureClass, ObjectFailedError
 
+CORES_AT_IMPORT = len(os.sched_getaffinity(0))
+
+
+def cores(job: dict[str, Any]) -> dict[str, Any]:
+    """How many cores the process sees, as it is loaded and afterwards."""
+    return {"at import": CORES_AT_IMPORT, "now": len(os.sched_getaffinity(0))}
+
 
 def echo(job: dict[str, Any]) -> dict[str, Any]:
     return {"echo": job["value"], "pid": os.getpid()}
@@ -101,10 +108,39 @@ def _wait(job: dict[str, Any]) -> None:
     time.sleep(job["seconds"])
 
 
+def _mark_and_wait(job: dict[str, Any]) -> None:
+    with Path(job["marks"]).open("a") as stream:
+        stream.write(f"{job['value']}\n")
+    time.sleep(job["seconds"])
+
+
+def _kill_the_supervisor(job: dict[str, Any]) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    time.sleep(60)
+
+
 def _grow(job: dict[str, Any]) -> None:
     hoard = bytearray(os.urandom(1 << 20) * job["mebibytes"])
     time.sleep(60)
     del hoard
+
+
+_HOARD: list[bytes] = []
+
+
+def _hoard(job: dict[str, Any]) -> None:
+    """Keep some memory after the job, as Blender does, until the supervisor has looked."""
+    _HOARD.append(os.urandom(1 << 20) * job["mebibytes"])
+
+
+def _say_and_kill(job: dict[str, Any]) -> None:
+    print("much before\n" * 1000 + "the last words", file=sys.stderr, flush=True)
+    _kill(job)
+
+
+def _babble(job: dict[str, Any]) -> None:
+    for _ in range(job["mebibytes"]):
+        os.write(2, b"babble " * (1 << 17))
 
 
 def _out_of_python_memory(job: dict[str, Any]) -> None:
@@ -130,8 +166,13 @@ _ACTS = {
     "exit": _exit,
     "die after answering": _die_after_answering,
     "wait": _wait,
+    "mark and wait": _mark_and_wait,
+    "kill the supervisor": _kill_the_supervisor,
     "grow": _grow,
     "out of Python's memory": _out_of_python_memory,
     "fill the disk": _fill_disk,
     "nothing": _nothing,
+    "hoard": _hoard,
+    "say and kill": _say_and_kill,
+    "babble": _babble,
 }

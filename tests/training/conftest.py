@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from blender_render.protocols import cameras
-from blender_render.rendered_object import RenderJob, write_cameras
+from blender_render.rendered_object import write_cameras
 from catalog.table import Asset, write_table
 from geometry.cameras import Intrinsics, opencv_from_opengl
 from stage.packs import object_folder
@@ -57,9 +57,7 @@ def render_box(folder: Path, uid: str, views: int) -> None:
         Image.fromarray(picture).save(folder / f"{number:03d}.png")
         # The render stage's other pictures, which must not end up in shards.
         Image.fromarray(picture).save(folder / f"{number:03d}_normal.png")
-    empty: dict[str, Any] = dict.fromkeys(RenderJob.__dataclass_fields__)
-    matrices = [view.c2w.tolist() for view in protocol]
-    write_cameras(folder, RenderJob(**{**empty, "cameras": matrices, "intrinsics": vars(protocol[0].intrinsics)}))
+    write_cameras(folder, protocol, ["normal"])
 
 
 def _asset(uid: str, split: str) -> Asset:

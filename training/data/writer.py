@@ -19,7 +19,7 @@ from pydantic import Field
 
 from blender_render.render import rendered_fingerprints
 from blender_render.rendered_object import read_views
-from catalog.table import SPLITS, Asset, selected_assets
+from catalog.table import SPLITS, Asset, selected_rows
 from stage.errors import InputError
 from stage.files import json_sha256, remove_leftovers, replacing
 from stage.packs import object_folder, unpack_missing
@@ -77,7 +77,7 @@ def write_shards(parameters: ShardParameters, workspace: Workspace) -> list[Inde
 def _rendered(workspace: Workspace) -> dict[str, tuple[Asset, str]]:
     """The rendered objects of a workspace by uid, each with its rendering's fingerprint."""
     fingerprints = rendered_fingerprints(workspace)
-    return {a.uid: (a, fingerprints[a.uid]) for a in selected_assets(workspace) if a.uid in fingerprints}
+    return {a.uid: (a, fingerprints[a.uid]) for a in selected_rows(workspace) if a.uid in fingerprints}
 
 
 def _groups(

@@ -1,0 +1,41 @@
+"""What tests that download share: a server with faults, time that passes at will, and clients that use both."""
+
+from collections.abc import Iterator
+
+import pytest
+from fault_server import FaultServer, MakeClient, PassingTime
+
+from catalog.download_parameters import DownloadParameters
+from catalog.http_client import HttpClient
+
+
+@pytest.fixture
+def server() -> Iterator[FaultServer]:
+    """A server of this test's own."""
+    server = FaultServer()
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def passing_time() -> PassingTime:
+    """Time in which waits take no time."""
+    return PassingTime()
+
+
+@pytest.fixture
+def client(passing_time: PassingTime, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeClient]:
+    """Makes clients: `client(token=…, **parameters)`; nothing of the developer's environment reaches them."""
+    for name in ("HF_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    made: list[HttpClient] = []
+
+    def make(token: str | None = None, **parameters: object) -> HttpClient:
+        values = {"attempts": 4, "read_timeout_seconds": 5.0, **parameters}
+        made.append(HttpClient(DownloadParameters.model_validate(values), token=token, timing=passing_time.timing()))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.__exit__(None, None, None)
