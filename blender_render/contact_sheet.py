@@ -1,5 +1,7 @@
 """Contact sheets: all views of one object in a grid, and one view of each of many."""
 
+import base64
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,6 +27,14 @@ def object_sheet(folder: Path, views: int) -> Image.Image:
 def sheet_size(views: int) -> tuple[int, int]:
     """Width and height of an object's sheet, pixels."""
     return _grid_size(views, min(_COLUMNS, views))
+
+
+def thumbnail(sheet: Image.Image) -> str:
+    """The first row of an object's sheet at half its size, as a data URI of about 3 kB."""
+    strip = sheet.crop((0, 0, sheet.width, _TILE)).reduce(2)
+    data = io.BytesIO()
+    strip.save(data, format="WEBP", quality=70)
+    return "data:image/webp;base64," + base64.b64encode(data.getvalue()).decode()
 
 
 def overview(folders: Sequence[Path], columns: int) -> Image.Image:

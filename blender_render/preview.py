@@ -1,8 +1,9 @@
 """The preview of a farm: a contact sheet an object and one page to look through them, `viewforge render preview`.
 
-Writes a folder with `index.html` and `sheets/<uid[:2]>/<uid>-<fingerprint>.png`. The page needs no network; it loads the sheets
-as they come into sight: within the page those of 10,000 objects would be a file of half a gigabyte that no browser opens.
-Failed and waiting objects are listed too, with reason and the tail of standard error. What has not changed is not drawn again.
+Writes a folder with `index.html` and `sheets/<uid[:2]>/<uid>-<fingerprint>.png`. The page needs no network and holds a thumbnail
+of each object, so that it may be passed on alone. Where the sheets are beside it, it shows them as they come into sight: within
+the page those of 10,000 objects would be a file of half a gigabyte that no browser opens. Failed and waiting objects are listed
+too, with reason and the tail of standard error. What has not changed is not drawn again.
 """
 
 import os
@@ -16,7 +17,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from blender_render.contact_sheet import object_sheet, overview, sheet_size
+from blender_render.contact_sheet import object_sheet, overview, sheet_size, thumbnail
 from blender_render.farm import Farm
 from blender_render.parameters import RenderParameters
 from blender_render.status import ObjectStatus, Status, bring_back, object_statuses
@@ -49,7 +50,7 @@ def write_preview(folder: Path, parameters: RenderParameters, seed: int, workspa
     bring_back(farm, assets)
     statuses = object_statuses(farm, assets)
     sheets = _write_sheets(folder, farm, statuses)
-    cards = [_card(status, sheet) for status, sheet in zip(statuses, sheets, strict=True)]
+    cards = [_card(status, *sheet) for status, sheet in zip(statuses, sheets, strict=True)]
     page = _template().render(cards=cards, statuses=list(Status), left_out=len(catalogue) - len(assets))
     write_text(folder / "index.html", page)
     return Counter(status.status for status in statuses)
@@ -84,32 +85,37 @@ def look(workspace: Workspace) -> Look:
     return Look(statuses, overview([object_folder(farm.root, asset.uid) for asset in shown], _OVERVIEW_COLUMNS))
 
 
-def _write_sheets(folder: Path, farm: Farm, statuses: Sequence[ObjectStatus]) -> list[str]:
-    """Draw the sheets that are missing, remove those of nobody; the place of each, empty where there are no good pictures."""
+def _write_sheets(folder: Path, farm: Farm, statuses: Sequence[ObjectStatus]) -> list[tuple[str, str]]:
+    """Draw the sheets that are missing, remove those of nobody; place and thumbnail of each, empty without good pictures."""
     names = [_sheet_name(status) for status in statuses]
     with (
         Progress("preview", len(names), "objects") as progress,
         ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool,
     ):
         drawn = []
-        for name in pool.map(lambda pair: _drawn(folder, farm, *pair), zip(statuses, names, strict=True)):
-            drawn.append(name)
+        for pair in pool.map(lambda pair: _drawn(folder, farm, *pair), zip(statuses, names, strict=True)):
+            drawn.append(pair)
             progress.advance()
-    for stray in {path.relative_to(folder).as_posix() for path in folder.glob("sheets/*/*.png")} - set(drawn):
+    for stray in {path.relative_to(folder).as_posix() for path in folder.glob("sheets/*/*.png")} - {
+        name for name, _ in drawn
+    }:
         (folder / stray).unlink()
     return drawn
 
 
-def _drawn(folder: Path, farm: Farm, status: ObjectStatus, name: str) -> str:
-    if not name or (folder / name).is_file():
-        return name
+def _drawn(folder: Path, farm: Farm, status: ObjectStatus, name: str) -> tuple[str, str]:
+    if not name:
+        return "", ""
+    if (folder / name).is_file():
+        with Image.open(folder / name) as drawn:
+            return name, thumbnail(drawn)
     try:
         sheet = object_sheet(object_folder(farm.root, status.asset.uid), len(status.record["coverage"]))
     except InputError:
-        return ""
+        return "", ""
     with replacing(folder / name) as temporary:
         sheet.save(temporary, format="png")
-    return name
+    return name, thumbnail(sheet)
 
 
 def _sheet_name(status: ObjectStatus) -> str:
@@ -119,7 +125,7 @@ def _sheet_name(status: ObjectStatus) -> str:
     return f"sheets/{uid[:2]}/{uid}-{status.record['fingerprint'][:_FINGERPRINT_DIGITS]}.png"
 
 
-def _card(status: ObjectStatus, sheet: str) -> dict[str, Any]:
+def _card(status: ObjectStatus, sheet: str, thumbnail: str) -> dict[str, Any]:
     """What the page shows of one object."""
     asset, coverage, outcome = status.asset, status.record.get("coverage", []), status.outcome
     return {
@@ -135,6 +141,7 @@ def _card(status: ObjectStatus, sheet: str) -> dict[str, Any]:
         "page": _web_page(asset),
         "warnings": status.record.get("warnings", []),
         "sheet": sheet,
+        "thumbnail": thumbnail,
         "size": sheet_size(len(coverage)) if sheet else None,
         "facts": _facts(coverage, status.record.get("statistics", {}), outcome),
     }

@@ -1,5 +1,7 @@
 """The preview: a sheet an object, and a page that shows what became of each, failures with their reasons."""
 
+import base64
+import io
 import json
 import re
 import shutil
@@ -188,10 +190,11 @@ def labelled(neighbours: Rendered, tmp_path_factory: pytest.TempPathFactory) -> 
 def dom(labelled: tuple[Path, list[Asset]], tmp_path: Path):
     """The page as the browser has it under given filters."""
 
-    def loaded(**filters: str) -> str:
+    def loaded(page: Path = labelled[0] / "index.html", **filters: str) -> str:
         quiet = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
         quiet = (*quiet, "--disable-component-update", "--disable-sync", f"--user-data-dir={tmp_path / 'profile'}")
-        address = (labelled[0] / "index.html").as_uri() + ("#" + urlencode(filters) if filters else "")
+        quiet = (*quiet, "--window-size=1600,6000", "--virtual-time-budget=3000")
+        address = page.as_uri() + ("#" + urlencode(filters) if filters else "")
         command = [str(BROWSER), "--headless", "--no-sandbox", *quiet, "--dump-dom", address]
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
@@ -240,6 +243,21 @@ def test_filters_show_what_they_should(labelled, dom, filters: dict[str, str]) -
     assert expected < {row.uid for row in labelled[1]}
     assert shown(dom(**filters)) == expected
     assert {licence_of(row.licence).identifier for row in labelled[1]} == {"CC0-1.0", "CC-BY-4.0"}
+
+
+@in_a_browser
+def test_the_page_alone_shows_thumbnails(labelled, dom, tmp_path: Path) -> None:
+    """As when it is passed on without its folder of sheets."""
+    alone = tmp_path / "alone.html"
+    shutil.copy(labelled[0] / "index.html", alone)
+    pictures = [card["thumbnail"] for card in cards(labelled[0]).values() if card["sheet"]]
+    assert len(pictures) >= len(GOOD)
+    with Image.open(io.BytesIO(base64.b64decode(pictures[0].partition(",")[2]))) as picture:
+        assert picture.size == (min(6, SMALL.views) * 65 - 1, 64)
+        assert (np.asarray(picture.convert("RGB")) < 200).any()
+    text = dom(page=alone)
+    assert shown(text) == {row.uid for row in labelled[1]}
+    assert sorted(re.findall(r'<img[^>]* src="([^"]*)"', text)) == sorted(pictures)
 
 
 def shown(text: str) -> set[str]:
