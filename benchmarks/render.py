@@ -14,11 +14,9 @@ own for the composed objects; `--quick` takes two objects.
 
 import argparse
 import json
-import resource
-import shutil
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,10 +38,9 @@ from stage.workspace import Workspace
 _SIDE = 256
 _SAMPLES_OF_TRUTH = 1024
 _SSIM_GOAL = 0.99
-_PUBLISHED = "benchmarks.render:render_as_published"
+_PUBLISHED = "benchmarks.render_worker:render_as_published"
 _VIEWS = 6
 _JUDGED_VIEWS = 2
-_warm = False
 
 
 @dataclass(frozen=True)
@@ -51,7 +48,7 @@ class Setting:
     """A way of rendering: its quality and worker function, what is added to the seed of the noise, passes, workers and views."""
 
     quality: QualityParameters
-    handler: str = "benchmarks.render:render_measured"
+    handler: str = "benchmarks.render_worker:render_measured"
     seed: int = 0
     passes: tuple[str, ...] = ("depth", "normal")
     workers: int = 1
@@ -82,59 +79,9 @@ def settings() -> dict[str, Setting]:
     }
 
 
-def render_measured(payload: dict[str, Any]) -> dict[str, Any]:
-    """The farm's own worker function; `seconds.cpu` of its answer is the process's user and system time."""
-    from blender_render.worker import render_object
-
-    return _measured(payload, render_object)
-
-
-def render_as_published(payload: dict[str, Any]) -> dict[str, Any]:
-    """What the published scripts do with an object: every view rendered from scratch, the picture left as Blender writes it."""
-    return _measured(payload, _publish)
-
-
-def _publish(payload: dict[str, Any]) -> dict[str, Any]:
-    import bpy
-
-    from blender_render import scene
-    from blender_render.worker import prepare_scene
-
-    job, folder = RenderJob(**payload), Path(payload["output"])
-    folder.mkdir(parents=True)
-    prepare_scene(job)
-    bpy.context.scene.render.use_persistent_data = False
-    cycles = bpy.context.scene.cycles
-    cycles.use_light_tree = cycles.use_auto_tile = cycles.caustics_reflective = cycles.caustics_refractive = True
-    cycles.max_bounces = 12
-    lens = job.lenses()[0]
-    camera = scene.add_camera(lens.fov_x, lens.width)
-    for number, matrix in enumerate(job.cameras):
-        scene.place_camera(camera, matrix)
-        scene.render_colour(folder / f"{number:03d}.png", QualityParameters.model_validate(job.quality))
-    return {"seconds": {}}
-
-
-def _measured(payload: dict[str, Any], render: Callable[[dict[str, Any]], dict[str, Any]]) -> dict[str, Any]:
-    global _warm
-    if not _warm:
-        output = payload["output"] + ".warm"
-        render({**payload, "cameras": payload["cameras"][:1], "output": output})
-        shutil.rmtree(output)
-        _warm = True
-    before = _cpu_seconds()
-    answer = render(payload)
-    return {**answer, "seconds": {**answer["seconds"], "cpu": _cpu_seconds() - before}}
-
-
-def _cpu_seconds() -> float:
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return usage.ru_utime + usage.ru_stime
-
-
 def run(setting: Setting, root: Path, assets: Sequence[Asset], workspace: Workspace) -> float:
     """Render all assets into `root`; CPU-seconds a view."""
-    executor = ExecutorParameters(workers=setting.workers, timeout_seconds=3600)
+    executor = ExecutorParameters(workers=setting.workers, threads=1, timeout_seconds=3600)
     parameters = RenderParameters(
         views=_VIEWS, resolution=_SIDE, quality=setting.quality, passes=setting.passes, executor=executor
     )
@@ -149,8 +96,8 @@ def run(setting: Setting, root: Path, assets: Sequence[Asset], workspace: Worksp
 
 
 def _job(job: RenderJob, setting: Setting) -> RenderJob:
-    """One thread, the setting's noise, the first of the views; cameras and light are those of all settings."""
-    return replace(job, threads=1, seed=job.seed + setting.seed, cameras=job.cameras[: setting.views])
+    """The setting's noise, the first of the views; cameras and light are those of all settings."""
+    return replace(job, seed=job.seed + setting.seed, cameras=job.cameras[: setting.views])
 
 
 def score(seconds: float, root: Path, truth: Path, assets: Sequence[Asset]) -> Score:

@@ -21,7 +21,9 @@ def add_to(app: typer.Typer) -> None:
 
 
 def run(
-    source: Annotated[str | None, typer.Option(help="procedural, folder or gso.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="procedural, folder, gso, gso_fuel, objaverse or objaverse_xl.")
+    ] = None,
     path: Annotated[Path | None, typer.Option(help="Folder of assets for the sources folder and gso.")] = None,
     gso: Annotated[Path | None, typer.Option(help="Evaluate on the Google Scanned Objects in this folder.")] = None,
     config: Annotated[Path | None, typer.Option(help="Parameters laid over params.yaml, as in configs/.")] = None,
