@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from blender_render.contact_sheet import object_sheet, overview, sheet_size, thumbnail
@@ -26,6 +25,7 @@ from catalog.table import Asset, read_table
 from stage.errors import InputError
 from stage.files import replacing, write_text
 from stage.packs import object_folder
+from stage.pages import page_environment
 from stage.parameters import load_section, load_seed
 from stage.progress import Progress
 from stage.workspace import Workspace
@@ -165,12 +165,6 @@ def _facts(coverage: Sequence[float], statistics: dict[str, Any], outcome: dict[
 
 
 def _template() -> Any:  # noqa: ANN401 - jinja2's template renders anything
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "ensure_ascii": False, "separators": (",", ":")}
     return environment.get_template(_TEMPLATE)

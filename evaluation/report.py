@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from evaluation.headline import BASELINES, sentences, verdict
@@ -20,6 +19,7 @@ from evaluation.problems import earlier_problems
 from evaluation.scores import METHODS, METRICS
 from stage.errors import InputError
 from stage.files import write_text
+from stage.pages import page_environment
 from stage.workspace import Workspace
 
 _TEMPLATE = "report.html.jinja"
@@ -69,13 +69,7 @@ def build_report(workspace: Workspace, decision: dict[str, Any] | None) -> str:
 
 
 def _template() -> Any:  # noqa: ANN401 - jinja2's template renders anything
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = page_environment(Path(__file__).parent)
     environment.filters["figure"] = _figure
     environment.filters["number"] = _number
     return environment.get_template(_TEMPLATE)

@@ -1,12 +1,28 @@
 """What tests that download share: a server with faults, time that passes at will, and clients that use both."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from fault_server import FaultServer, MakeClient, PassingTime
 
 from catalog.download_parameters import DownloadParameters
 from catalog.http_client import HttpClient
+from stage.workspace import Workspace
+
+
+@pytest.fixture(autouse=True)
+def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the developer's environment reaches a client."""
+    for name in ("HF_TOKEN", "HF_ENDPOINT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    """A workspace that is not there yet."""
+    return Workspace(tmp_path / "workspace")
 
 
 @pytest.fixture
@@ -24,11 +40,8 @@ def passing_time() -> PassingTime:
 
 
 @pytest.fixture
-def client(passing_time: PassingTime, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeClient]:
-    """Makes clients: `client(token=…, **parameters)`; nothing of the developer's environment reaches them."""
-    for name in ("HF_TOKEN", "HF_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+def client(passing_time: PassingTime) -> Iterator[MakeClient]:
+    """Makes clients: `client(token=…, **parameters)`."""
     made: list[HttpClient] = []
 
     def make(token: str | None = None, **parameters: object) -> HttpClient:

@@ -13,18 +13,6 @@ from stage.errors import InputError, StageFailedError
 from stage.workspace import Workspace
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HF_TOKEN", "HF_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(tmp_path / "workspace")
-
-
 def built(server: FaultServer, workspace: Workspace, **values: Any) -> dict[str, Asset]:
     """Rows by uid."""
     assets = build_catalog(parameters(server, **values), 0, workspace)

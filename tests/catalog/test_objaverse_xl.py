@@ -1,7 +1,6 @@
 """Objaverse-XL: all four origins as rows, and files of GitHub with what they refer to."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,18 +27,6 @@ from catalog.build import build_catalog
 from catalog.folder import uid_of
 from catalog.table import Asset
 from stage.workspace import Workspace
-
-
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HF_TOKEN", "HF_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-
-
-@pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(tmp_path / "workspace")
 
 
 def built(server: FaultServer, workspace: Workspace, **values: Any) -> dict[str, Asset]:

@@ -40,13 +40,6 @@ from stage.files import folder_sha256
 from stage.workspace import Workspace
 
 
-@pytest.fixture(autouse=True)
-def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HF_TOKEN", "HF_ENDPOINT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
-
-
 def workspace_with(root: Path, catalog: dict[str, Any]) -> Workspace:
     root.mkdir(parents=True)
     (root / "params.yaml").write_text(yaml.safe_dump({"seed": 3, "catalog": catalog}))
