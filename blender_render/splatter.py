@@ -30,6 +30,7 @@ _HANDLER = "blender_render.splatter_worker:splatter_object"
 _CODE = (
     *RENDER_CODE,
     "blender_render.splatter_worker",
+    "geometry.gaussian_tensors",
     "geometry.gaussians",
     "geometry.ply",
     "geometry.rasterizer",

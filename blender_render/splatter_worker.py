@@ -18,9 +18,10 @@ from blender_render.rendered_object import RenderJob, on_white, write_cameras
 from blender_render.studio import Studio, read_colour, read_geometry
 from blender_render.worker import prepare_scene
 from geometry.cameras import Intrinsics
+from geometry.gaussian_tensors import GaussianTensors
 from geometry.gaussians import Gaussians
 from geometry.ply import write_ply
-from geometry.rasterizer import render
+from geometry.rasterizer import rasterize
 from geometry.splatter import SplatterView, fuse, splatter_from_passes
 from stage.failures import FailureClass, ObjectFailedError
 from stage.files import replacing_folder, write_json
@@ -84,8 +85,8 @@ def _capture_colour(studio: Studio, matrix: list[list[float]], lens: Intrinsics)
 def _rerender_psnr(gaussians: Gaussians, studio: Studio, matrix: list[list[float]], lens: Intrinsics) -> float:
     """PSNR of the Gaussians' picture against Blender's, on white, data range 1."""
     truth = on_white(_capture_colour(studio, matrix, lens))
-    picture, _ = render(gaussians, np.array(matrix), lens)
-    error = max(float(np.mean((picture.numpy() - truth) ** 2)), _LEAST_ERROR)
+    picture = rasterize(GaussianTensors.of(gaussians), np.array([matrix]), lens).rgb[0].numpy()
+    error = max(float(np.mean((picture - truth) ** 2)), _LEAST_ERROR)
     return float(-10.0 * np.log10(error))
 
 

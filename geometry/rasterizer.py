@@ -10,6 +10,7 @@ World: right-handed, Z up; camera axes below are OpenCV's; pixel centres lie at 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from geometry.cameras import Intrinsics, invert_rigid, opencv_from_opengl
-from geometry.gaussians import Gaussians
+from geometry.gaussian_tensors import GaussianTensors
 
 # Kerbl et al., reference implementation: low-pass filter, px²; least and greatest α.
 _DILATION = 0.3
@@ -57,35 +58,76 @@ class _Splats:
         )
 
 
-def render(
-    gaussians: Gaussians,
-    c2w: Float[np.ndarray, "4 4"],
-    intrinsics: Intrinsics,
+@dataclass(frozen=True, eq=False)
+class Rendering:
+    """What v cameras see of Gaussians."""
+
+    rgb: Float[Tensor, "v h w 3"]
+    """Composited on the background."""
+    alpha: Float[Tensor, "v h w"]
+    """Coverage, 1 − Π(1 − αᵢ), in [0, 1]."""
+    depth: Float[Tensor, "v h w"]
+    """Expected planar z, Σ wᵢ zᵢ / Σ wᵢ, world units; 0 where nothing is seen."""
+    normals: Float[Tensor, "v h w 3"]
+    """Unit mean of the normals, each a Gaussian's shortest axis turned to the camera, world axes; 0 where nothing is seen."""
+
+
+def rasterize(
+    gaussians: GaussianTensors,
+    c2w: Float[np.ndarray, "v 4 4"],
+    intrinsics: Intrinsics | Sequence[Intrinsics],
     background: Sequence[float] = (1.0, 1.0, 1.0),
-) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"]]:
-    """Picture and coverage of Gaussians.
+    backend: Literal["auto", "cpu", "gsplat"] = "auto",
+) -> Rendering:
+    """Pictures of Gaussians from a batch of cameras, differentiable by every field of `gaussians`.
 
     Gaussians whose centre is nearer than 0.01 to the camera's plane, or behind it, are left out. Of two at the same
     depth the earlier one covers the later.
 
     Args:
-        gaussians: world units.
-        c2w: camera-to-world, OpenGL axes.
-        intrinsics: of the picture.
-        background: RGB that the picture is composited on.
-
-    Returns:
-        RGB over the background, in [0, 1] to rounding, and α in [0, 1].
+        gaussians: world units; the pictures have their device and precision.
+        c2w: camera-to-world of each camera, OpenGL axes.
+        intrinsics: of all cameras, or of each; all of one width and height.
+        background: RGB that the pictures are composited on.
+        backend: `gsplat` needs CUDA; `auto` takes it where the Gaussians are on CUDA and it is installed.
     """
-    means, quaternions, scales, opacities, colours = (
-        torch.from_numpy(getattr(gaussians, name))
-        for name in ("means", "quaternions", "scales", "opacities", "colours")
+    lenses = [intrinsics] * len(c2w) if isinstance(intrinsics, Intrinsics) else list(intrinsics)
+    views = [_rasterize_view(gaussians, matrix, lens) for matrix, lens in zip(c2w, lenses, strict=True)]
+    colour, depth, normals, transmittance = (torch.stack(parts) for parts in zip(*views, strict=True))
+    alpha = 1.0 - transmittance
+    shown = alpha > 0.0
+    return Rendering(
+        colour + transmittance[..., None] * colour.new_tensor(background),
+        alpha,
+        torch.where(shown, depth / torch.where(shown, alpha, 1.0), 0.0),
+        torch.nn.functional.normalize(normals, dim=-1),
     )
-    world_to_camera = torch.from_numpy(invert_rigid(opencv_from_opengl(c2w))).float()
-    covariances = covariances_from(quaternions, scales)
-    splats = _project(means, covariances, opacities, colours, world_to_camera, intrinsics)
-    colour, transmittance = _composite_tiles(splats, intrinsics)
-    return colour + transmittance[..., None] * torch.tensor(background), 1.0 - transmittance
+
+
+def _rasterize_view(
+    gaussians: GaussianTensors, c2w: Float[np.ndarray, "4 4"], lens: Intrinsics
+) -> tuple[Float[Tensor, "h w 3"], Float[Tensor, "h w"], Float[Tensor, "h w 3"], Float[Tensor, "h w"]]:
+    """Colour on black, depth and normals weighted by coverage, and transmittance, from one camera."""
+    means = gaussians.means
+    world_to_camera = means.new_tensor(invert_rigid(opencv_from_opengl(c2w)))
+    quaternions = torch.nn.functional.normalize(gaussians.quaternions, dim=1)
+    depth = means @ world_to_camera[2, :3] + world_to_camera[2, 3]
+    normals = _facing_normals(quaternions, gaussians.scales, means, means.new_tensor(c2w[:3, 3]))
+    features = torch.cat([gaussians.colours, depth[:, None], normals], dim=1)
+    covariances = covariances_from(quaternions, gaussians.scales)
+    splats = _project(means, covariances, gaussians.opacities, features, world_to_camera, lens)
+    picture, transmittance = _composite_tiles(splats, lens)
+    return picture[..., :3], picture[..., 3], picture[..., 4:], transmittance
+
+
+def _facing_normals(
+    quaternions: Float[Tensor, "n 4"], scales: Float[Tensor, "n 3"], means: Float[Tensor, "n 3"], eye: Float[Tensor, "3"]
+) -> Float[Tensor, "n 3"]:
+    """The shortest axis of each Gaussian, of its two directions that towards the eye."""
+    shortest = scales.argmin(dim=1)
+    normals = _rotations(quaternions)[torch.arange(len(shortest)), :, shortest]
+    away = ((eye - means) * normals).sum(dim=1, keepdim=True) < 0.0
+    return torch.where(away, -normals, normals)
 
 
 def covariances_from(quaternions: Float[Tensor, "n 4"], scales: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:

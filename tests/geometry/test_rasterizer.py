@@ -8,8 +8,9 @@ from scipy.spatial.transform import Rotation
 
 from geometry import cameras
 from geometry.cameras import Intrinsics
+from geometry.gaussian_tensors import GaussianTensors
 from geometry.gaussians import Gaussians, concatenate
-from geometry.rasterizer import render
+from geometry.rasterizer import rasterize
 from geometry.splatter import fuse, splatter_from_passes
 
 # At (2, 0, 0) looking at the origin; with f = 33 a unit at the origin is 16.5 px wide.
@@ -40,8 +41,8 @@ def cloud(count: int, seed: int = 0) -> Gaussians:
 
 
 def picture(gaussians, c2w=SIDE, intrinsics=CAMERA, background=(1.0, 1.0, 1.0)):
-    rgb, alpha = render(gaussians, c2w, intrinsics, background)
-    return rgb.numpy(), alpha.numpy()
+    seen = rasterize(GaussianTensors.of(gaussians), c2w[None], intrinsics, background)
+    return seen.rgb[0].numpy(), seen.alpha[0].numpy()
 
 
 def brute_force(gaussians, c2w, intrinsics, background):
