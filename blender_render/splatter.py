@@ -34,7 +34,9 @@ _CODE = (
     "geometry.gaussians",
     "geometry.ply",
     "geometry.rasterizer",
+    "geometry.spherical_harmonics",
     "geometry.splatter",
+    "geometry.splatter_file",
 )
 
 

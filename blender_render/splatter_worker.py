@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
-from safetensors.numpy import save_file
 
 from blender_render.opacity import hard_opacity
 from blender_render.parameters import QualityParameters
@@ -23,6 +22,7 @@ from geometry.gaussians import Gaussians
 from geometry.ply import write_ply
 from geometry.rasterizer import rasterize
 from geometry.splatter import SplatterView, fuse, splatter_from_passes
+from geometry.splatter_file import write_splatter
 from stage.failures import FailureClass, ObjectFailedError
 from stage.files import replacing_folder, write_json
 from stage.stopwatch import Stopwatch
@@ -95,16 +95,7 @@ def _write(output: Path, job: RenderJob, record: dict[str, Any], views: list[Spl
         for number, view in enumerate(views):
             write_ply(folder / f"splatter_{number}.ply", view.gaussians)
         write_ply(folder / "fused.ply", fused)
-        side = Intrinsics(**job.intrinsics).width
-        # The file holds the memory as it lies, so it must lie in the order of the axes.
-        tensor = np.ascontiguousarray(np.stack([_channels(view, side) for view in views]))
-        save_file({"splatter": tensor}, folder / "splatter.safetensors")
+        lens = Intrinsics(**job.intrinsics)
+        write_splatter(folder / "splatter.safetensors", [view.gaussians for view in views], lens.height, lens.width)
         write_json(folder / "record.json", record)
         write_cameras(folder, job.views(), [])
-
-
-def _channels(view: SplatterView, side: int) -> np.ndarray:
-    """A view's 14 channels as float16 (14, H, W): position 3, opacity 1, linear scale 3, rotation wxyz 4, RGB 3."""
-    splats = view.gaussians
-    columns = [splats.means, splats.opacities[:, None], splats.scales, splats.quaternions, splats.colours]
-    return np.concatenate(columns, axis=1).T.reshape(14, side, side).astype(np.float16)

@@ -26,26 +26,25 @@ class GaussianTensors:
     opacities: Float[Tensor, " n"]
     """Peak opacities in [0, 1]."""
     colours: Float[Tensor, "n 3"]
-    """RGB, sRGB."""
+    """RGB, sRGB: the part that is the same from everywhere."""
+    harmonics: Float[Tensor, "n k 3"] | None = None
+    """Coefficients of the spherical harmonics of degree 1 and above, RGB; none where colours are the same from everywhere."""
 
     @classmethod
     def of(
         cls, gaussians: Gaussians, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
     ) -> "GaussianTensors":
         """Copies of the arrays on a device."""
-        return cls(
-            **{
-                field.name: torch.tensor(getattr(gaussians, field.name), device=device, dtype=dtype)
-                for field in fields(cls)
-            }
-        )
+        values = {field.name: getattr(gaussians, field.name) for field in fields(cls)}
+        if gaussians.harmonics.shape[1] == 0:
+            del values["harmonics"]
+        return cls(**{name: torch.tensor(array, device=device, dtype=dtype) for name, array in values.items()})
 
     def __len__(self) -> int:
         return int(self.means.shape[0])
 
     def gaussians(self) -> Gaussians:
-        """The checked numpy twin; colours and opacities are clipped to [0, 1]."""
-        values = {field.name: getattr(self, field.name).detach().cpu().numpy() for field in fields(self)}
-        for name in ("opacities", "colours"):
-            values[name] = values[name].clip(0.0, 1.0)
-        return Gaussians(**values)
+        """The checked numpy twin; opacities are clipped to [0, 1], colours stay as they are."""
+        tensors = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items() if tensor is not None}
+        return Gaussians(**values | {"opacities": values["opacities"].clip(0.0, 1.0)})
