@@ -20,7 +20,8 @@ from geometry.spherical_harmonics import CONSTANT_HARMONIC
 from stage.errors import InputError
 from stage.files import replacing
 
-# The logit of 0 and 1 is infinite; this far from them it is ±13.9. Both ends are float32, so they come back as they went.
+# The logit of 0 and 1 is infinite; this far from them it is ±13.9. A power of two, because float32 must hold 1 − it exactly:
+# what was read is written as the same bytes.
 _OPACITY_MARGIN = 2.0**-20
 
 _POSITIONS = ("x", "y", "z")
