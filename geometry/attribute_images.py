@@ -3,7 +3,8 @@
 Position, opacity, log-scale, rotation and colour, each mapped from a fixed range to [−1, 1] and clipped, are what Zero-1-to-G
 gives its image autoencoder (mengxuyiGit/LGM, `utils/splatter_utils.py`: order, ranges and mappings; opacity is repeated
 to three channels and their mean is read back). Rotations are axis-angle vectors, whose length reaches π where the range
-ends at 3; `least_rotations` chooses among equal ones so that none is clipped. Harmonics have no image.
+ends at 3; the few beyond it give way to another that the Gaussian's shape does not tell from it (`least_rotations`), so
+that none is clipped. Harmonics have no image.
 """
 
 from dataclasses import dataclass
@@ -84,7 +85,7 @@ def encode(gaussians: Gaussians, height: int, width: int, ranges: AttributeRange
         "position": gaussians.means,
         "opacity": np.repeat((logit(opacities) if ranges.logit_opacity else opacities)[:, None], 3, axis=1),
         "scale": np.log(gaussians.scales.astype(np.float64)),
-        "rotation": _axis_angles(least_rotations(gaussians.quaternions)),
+        "rotation": _axis_angles(gaussians.quaternions, ranges.rotation),
         "colour": gaussians.colours,
     }
     table = np.stack([_unit_range(attributes[name], getattr(ranges, name)) for name in ATTRIBUTES])
@@ -137,17 +138,26 @@ def least_rotations(quaternions: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, 
 
     A half turn about one of its own axes leaves a Gaussian as it is, and brings another component of the unit quaternion,
     up to its sign, to the place of w = cos(angle / 2). The largest is at least 1/2 in size, as their squares add up to 1.
-    Neighbouring rotations stay neighbours but where two components are equally large: there the choice jumps.
     """
     largest = np.abs(quaternions).argmax(axis=1)
     turned = np.empty(quaternions.shape)
     for component, (order, signs) in enumerate(_HALF_TURNS):
         chosen = largest == component
         turned[chosen] = quaternions[chosen][:, order] * signs
-    return turned * np.where(turned[:, :1] < 0.0, -1.0, 1.0)
+    return turned
 
 
-def _axis_angles(quaternions: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 3"]:
+def _axis_angles(quaternions: Float[np.ndarray, "n 4"], bounds: _Range) -> Float[np.ndarray, "n 3"]:
+    """Axis-angle vectors of the rotations where they fit the range, of equal ones by the least angle elsewhere.
+
+    To take the least everywhere would tear more neighbours apart: its choice jumps in more places than at 180°.
+    """
+    vectors = _vectors(quaternions)
+    outside = np.any((vectors < bounds[0]) | (vectors > bounds[1]), axis=1)
+    return np.where(outside[:, None], _vectors(least_rotations(quaternions)), vectors)
+
+
+def _vectors(quaternions: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, "n 3"]:
     vectors: np.ndarray = Rotation.from_quat(quaternions, scalar_first=True).as_rotvec()
     return vectors
 
