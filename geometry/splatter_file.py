@@ -6,6 +6,7 @@ two columns what its `splatters_mv.pt` holds. Harmonics have no channel.
 """
 
 from collections.abc import Sequence
+from math import isqrt
 from pathlib import Path
 
 import numpy as np
@@ -74,15 +75,20 @@ def read_splatter(path: Path) -> Float16[np.ndarray, "v 14 h w"]:
     return channels
 
 
-def read_view_ply(path: Path, height: int, width: int) -> Gaussians:
-    """The Gaussians of a `splatter_{i}.ply`, one a pixel, row-major.
+def read_view_ply(path: Path, side: int | None = None) -> Gaussians:
+    """The Gaussians of a square view's `splatter_{i}.ply`, one a pixel, row-major.
+
+    Args:
+        path: the file.
+        side: of the view, pixels; any by default.
 
     Raises:
-        InputError: as `read_ply`, and when the file holds another number of Gaussians than the view has pixels.
+        InputError: as `read_ply`, and when there is not one Gaussian for every pixel.
     """
     gaussians = read_ply(path)
     try:
-        check_view(gaussians, height, width)
+        side = side_of(gaussians) if side is None else side
+        check_view(gaussians, side, side)
     except InputError as error:
         raise InputError(f"{path}: {error}", _REMEDY) from error
     return gaussians
@@ -114,6 +120,18 @@ def gaussians_from_channels(channels: Float[np.ndarray, "14 h w"]) -> Gaussians:
         opacities=table[:, 3],
         colours=table[:, 11:],
     )
+
+
+def side_of(gaussians: Gaussians) -> int:
+    """Width and height of the square view that Gaussians are, pixels.
+
+    Raises:
+        InputError: when their number is no square.
+    """
+    side = isqrt(len(gaussians))
+    if side * side != len(gaussians):
+        raise InputError(f"{len(gaussians)} Gaussians are no square view: {side}² is {side * side}")
+    return side
 
 
 def check_view(gaussians: Gaussians, height: int, width: int) -> None:

@@ -121,14 +121,22 @@ def test_another_number_of_gaussians_than_pixels_is_refused(tmp_path):
 
 
 def test_a_view_is_read_from_its_ply(tmp_path):
-    write_ply(tmp_path / "splatter_0.ply", view())
-    np.testing.assert_array_equal(read_view_ply(tmp_path / "splatter_0.ply", HEIGHT, WIDTH).means, view().means)
+    write_ply(tmp_path / "splatter_0.ply", some(9))
+    for side in (None, 3):
+        np.testing.assert_array_equal(read_view_ply(tmp_path / "splatter_0.ply", side).means, some(9).means)
 
 
-def test_a_ply_that_is_no_view_is_named(tmp_path):
-    write_ply(tmp_path / "splatter_0.ply", some(5))
-    with pytest.raises(InputError, match=r"splatter_0\.ply: 5 Gaussians where a view of 2×3 pixels has 6"):
-        read_view_ply(tmp_path / "splatter_0.ply", HEIGHT, WIDTH)
+@pytest.mark.parametrize(
+    ("count", "side", "complaint"),
+    [
+        (8, None, "8 Gaussians are no square view: 2² is 4"),
+        (9, 4, "9 Gaussians where a view of 4×4 pixels has 16"),
+    ],
+)
+def test_a_ply_that_is_no_view_is_named(tmp_path, count, side, complaint):
+    write_ply(tmp_path / "splatter_0.ply", some(count))
+    with pytest.raises(InputError, match=rf"splatter_0\.ply: {complaint}"):
+        read_view_ply(tmp_path / "splatter_0.ply", side)
 
 
 @pytest.mark.parametrize(
