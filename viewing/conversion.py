@@ -36,7 +36,7 @@ def read_gaussians(path: Path) -> Gaussians:
         return read_ply(path)
     with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch:
         plain = Path(scratch) / "gaussians.ply"
-        transform(path, plain)
+        transform(path, plain, named=path)
         try:
             return read_ply(plain)
         except InputError as error:
@@ -55,14 +55,16 @@ def write_gaussians(path: Path, gaussians: Gaussians) -> None:
     if suffix in _NATIVE:
         write_ply(path, gaussians)
         return
-    if suffix == ".spz" and len(gaussians) and np.abs(gaussians.means).max() >= _SPZ_REACH:
+    if not len(gaussians):
+        raise InputError(f"{path}: there are no Gaussians, and a {suffix} file holds at least one")
+    if suffix == ".spz" and np.abs(gaussians.means).max() >= _SPZ_REACH:
         raise InputError(
             f"{path}: Gaussians lie beyond {_SPZ_REACH:.0f}, which SPZ cannot hold", "scale them, or write .sog"
         )
     with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch, replacing(path) as temporary:
         plain, converted = Path(scratch) / "gaussians.ply", Path(scratch) / f"gaussians{suffix}"
         write_ply(plain, gaussians)
-        transform(plain, converted)
+        transform(plain, converted, named=path)
         temporary.write_bytes(converted.read_bytes())
 
 
@@ -92,7 +94,7 @@ def upright(gaussians: Gaussians) -> Gaussians:
     with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch:
         plain, turned = Path(scratch) / "gaussians.ply", Path(scratch) / "turned.ply"
         write_ply(plain, gaussians)
-        transform(plain, turned, *UPRIGHT)
+        transform(plain, turned, *UPRIGHT, named=turned)
         return read_ply(turned)
 
 

@@ -22,17 +22,27 @@ def find_gaussians(target: str, workspace: Workspace) -> tuple[str, Gaussians]:
         workspace: where objects are looked for.
 
     Raises:
-        InputError: when there is no such file or object, naming the nearest objects, or it is damaged.
+        InputError: when there is no such file or object, naming the nearest objects, or it is damaged or empty.
     """
     path = Path(target)
     if path.suffix.lower() in SUFFIXES or path.is_file():
-        return path.stem, read_gaussians(path)
+        name = path.stem
+    else:
+        name, path = target, _file_of_object(target, workspace)
+    gaussians = read_gaussians(path)
+    if not len(gaussians):
+        raise InputError(f"{path} holds no Gaussians")
+    return name, gaussians
+
+
+def _file_of_object(uid: str, workspace: Workspace) -> Path:
+    """The fused Gaussians of an object, out of its pack if need be."""
     known = _known_objects(workspace)
-    if target not in known:
-        raise InputError(f"{target} is no file and no object of {workspace.splatters}", _advice(target, known))
+    if uid not in known:
+        raise InputError(f"{uid} is no file and no object of {workspace.splatters}", _advice(uid, known))
     root = workspace.scratch / "splatters"
-    unpack_missing(workspace.splatters, root, [target])
-    return target, read_gaussians(object_folder(root, target) / _FUSED)
+    unpack_missing(workspace.splatters, root, [uid])
+    return object_folder(root, uid) / _FUSED
 
 
 def _known_objects(workspace: Workspace) -> list[str]:

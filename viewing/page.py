@@ -50,7 +50,7 @@ def write_page(
         plain, settings, page = (Path(scratch) / name for name in ("scene.ply", "settings.json", "viewer.html"))
         write_ply(plain, gaussians)
         settings.write_text(json.dumps(_settings(turntable, elevation, fov)))
-        transform(plain, page, *UPRIGHT, settings=settings)
+        transform(plain, page, *UPRIGHT, named=path, settings=settings)
         write_text(path, _sealed(page.read_text(), title))
 
 

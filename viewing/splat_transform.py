@@ -24,6 +24,8 @@ _REPEATABLE = FOLDER / "repeatable.mjs"
 _INSTALLED = FOLDER / "node_modules" / ".package-lock.json"
 _WANTED = FOLDER / "package-lock.json"
 _TIMEOUT_SECONDS = 1800
+# All readers of version 4 read 3, which is gzip and older.
+_SPZ_VERSION = "3"
 _REASON = re.compile(r"Error: (.+)")
 
 
@@ -39,7 +41,7 @@ def check_installed() -> None:
         raise InputError("splat-transform is not installed", f"{REMEDY}, or the latter alone")
 
 
-def transform(source: Path, target: Path, *actions: str, settings: Path | None = None, spz_version: int = 3) -> None:
+def transform(source: Path, target: Path, *actions: str, named: Path, settings: Path | None = None) -> None:
     """Convert a file of Gaussians to another format; suffixes name the formats.
 
     The same source gives the same bytes. `target` is not written atomically.
@@ -48,14 +50,14 @@ def transform(source: Path, target: Path, *actions: str, settings: Path | None =
         source: what to read.
         target: what to write.
         actions: what to do in between, as on splat-transform's command line.
+        named: the user's own file among the two, or behind them, which errors name.
         settings: JSON with the viewer's settings, for a page.
-        spz_version: of an SPZ file; all readers of version 4 read 3, which is gzip and older.
 
     Raises:
         InputError: when the converter is not installed, or cannot read the source or write the target.
     """
     check_installed()
-    options = ["--quiet", "--overwrite", "--gpu", "cpu", "--spz-version", str(spz_version)]
+    options = ["--quiet", "--overwrite", "--gpu", "cpu", "--spz-version", _SPZ_VERSION]
     if settings:
         options += ["--viewer-settings", str(settings)]
     # Absolute paths never start with a dash, which would make an option of them.
@@ -64,11 +66,9 @@ def transform(source: Path, target: Path, *actions: str, settings: Path | None =
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:
-        raise InputError(f"{source}: splat-transform took longer than {_TIMEOUT_SECONDS} s") from None
+        raise InputError(f"{named}: splat-transform took longer than {_TIMEOUT_SECONDS} s") from None
     if done.returncode or not target.is_file():
-        raise InputError(
-            f"{source}: splat-transform failed: {_reason(done.stderr)}", f"see whether it is a {source.suffix} file"
-        )
+        raise InputError(f"{named}: splat-transform failed: {_reason(done.stderr)}")
 
 
 def _packages(lock: Path) -> dict[str, object]:

@@ -16,7 +16,6 @@ from geometry.cameras import Intrinsics, look_at, position_from_spherical
 from geometry.gaussian_tensors import GaussianTensors
 from geometry.gaussians import Gaussians
 from geometry.rasterizer import rasterize
-from stage.errors import InputError
 
 _FRONT = -np.pi / 2
 # Of trained Gaussians a few lie far away; this share on each side of each axis does not count.
@@ -51,15 +50,10 @@ def turntable_around(gaussians: Gaussians, fov: float, radius: float | None = No
     """A turntable that shows all of the Gaussians, but for a thousandth that may stray.
 
     Args:
-        gaussians: world units.
+        gaussians: world units, at least one.
         fov: full field of view, radians.
         radius: distance of the camera; None takes the least at which a sphere around the object fits into the picture.
-
-    Raises:
-        InputError: when there are no Gaussians.
     """
-    if not len(gaussians):
-        raise InputError("there are no Gaussians to look at")
     means = gaussians.means.astype(np.float64)
     target = np.quantile(means, [_STRAYS, 1 - _STRAYS], axis=0).mean(axis=0)
     extent = float(np.quantile(np.linalg.norm(means - target, axis=1), 1 - _STRAYS))

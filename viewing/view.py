@@ -43,10 +43,10 @@ class Look:
 
 
 def write_view(folder: Path, name: str, gaussians: Gaussians, look: Look) -> str:
-    """Write the video, the contact sheet and the page; why there is no page, or nothing.
+    """Write the video, the contact sheet and the page of at least one Gaussian; why there is no page, or nothing.
 
     Raises:
-        InputError: when there are no Gaussians, or the viewer failed though it is installed.
+        InputError: when the viewer failed though it is installed.
     """
     turntable = turntable_around(gaussians, look.fov, look.radius)
     tiles = _SHEET_COLUMNS * len(_SHEET_ELEVATIONS)

@@ -9,7 +9,7 @@ import pytest
 from scipy.spatial import cKDTree
 from scipy.spatial.transform import Rotation
 
-from geometry.gaussians import Gaussians
+from geometry.gaussians import Gaussians, concatenate
 from stage.errors import InputError
 from viewing import splat_transform
 from viewing.conversion import convert, read_gaussians, upright, write_gaussians
@@ -124,10 +124,12 @@ def test_unknown_suffixes_and_absent_files(tmp_path):
         convert(tmp_path / "a.sog", tmp_path / "b.ply")
 
 
-def test_what_spz_cannot_hold_is_refused(tmp_path):
+def test_what_a_format_cannot_hold_is_refused(tmp_path):
     far = Gaussians([[0, -2100, 0]], [[1, 0, 0, 0]], [[1, 1, 1]], [1], [[1, 1, 1]])
     with pytest.raises(InputError, match=r"far\.spz: Gaussians lie beyond 2048"):
         write_gaussians(tmp_path / "far.spz", far)
+    with pytest.raises(InputError, match=r"none\.sog: there are no Gaussians"):
+        write_gaussians(tmp_path / "none.sog", concatenate([]))
     assert not list(tmp_path.iterdir())
 
 

@@ -7,6 +7,7 @@ import pytest
 from box_support import coloured_box
 from PIL import Image
 
+from geometry.gaussians import concatenate
 from geometry.ply import write_ply
 from stage.errors import InputError
 from stage.packs import object_folder, write_packs
@@ -71,3 +72,9 @@ def test_unknown_and_failed_objects_name_the_nearest(workspace):
         find_gaussians("cc33", workspace)
     with pytest.raises(InputError, match="give a file, or run viewforge splatter first"):
         find_gaussians("ab22", Workspace(workspace.root / "nowhere"))
+
+
+def test_an_empty_file_is_named(tmp_path):
+    write_ply(tmp_path / "none.ply", concatenate([]))
+    with pytest.raises(InputError, match=r"none\.ply holds no Gaussians"):
+        find_gaussians(str(tmp_path / "none.ply"), Workspace(tmp_path))
