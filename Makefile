@@ -26,10 +26,11 @@ format: $(INSTALLED)
 
 setup: $(INSTALLED)  ## the environment alone
 
-$(INSTALLED): pyproject.toml constraints.txt
+$(INSTALLED): pyproject.toml constraints.txt viewing/npm/package-lock.json
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -m blender_render.installation
+	$(BIN)/python -m viewing.installation || true  # says what is missing without npm; the pipeline does without it
 	touch $@
 
 lock: $(INSTALLED)  ## constraints.txt from the environment

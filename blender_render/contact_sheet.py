@@ -21,7 +21,7 @@ def object_sheet(folder: Path, views: int) -> Image.Image:
     Raises:
         InputError: when a view is missing or damaged.
     """
-    return _grid([_tile(folder / f"{number:03d}.png") for number in range(views)], min(_COLUMNS, views))
+    return grid([_tile(folder / f"{number:03d}.png") for number in range(views)], min(_COLUMNS, views))
 
 
 def sheet_size(views: int) -> tuple[int, int]:
@@ -43,7 +43,7 @@ def overview(folders: Sequence[Path], columns: int) -> Image.Image:
     Raises:
         InputError: when a view is missing or damaged.
     """
-    return _grid([_tile(folder / "000.png") for folder in folders] or [_blank(_TILE, _TILE)], columns)
+    return grid([_tile(folder / "000.png") for folder in folders] or [_blank(_TILE, _TILE)], columns)
 
 
 def _tile(path: Path) -> Image.Image:
@@ -60,7 +60,8 @@ def _tile(path: Path) -> Image.Image:
     return tile
 
 
-def _grid(tiles: Sequence[Image.Image], columns: int) -> Image.Image:
+def grid(tiles: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Tiles of 128 × 128 pixels, row by row on white, with a gap of 2 pixels between them."""
     step = _TILE + _GAP
     sheet = _blank(*_grid_size(len(tiles), columns))
     for number, tile in enumerate(tiles):

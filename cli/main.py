@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import catalog, pipeline, promotion, render, sampling, servers, stages
+from cli import catalog, pipeline, promotion, render, sampling, servers, splatter, stages
 from stage.errors import ViewforgeError
 from stage.lifeline import die_with_parent
 
-_FIRST = ("catalog", "render")
+_FIRST = ("catalog", "render", "splatter")
 
 
 class _InOrder(TyperGroup):
@@ -47,7 +47,7 @@ def options(
         os.environ[_VERBOSE] = "1"
 
 
-for group in (catalog, render, stages, pipeline, sampling, promotion, servers):
+for group in (catalog, render, splatter, stages, pipeline, sampling, promotion, servers):
     group.add_to(app)
 
 

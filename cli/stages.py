@@ -11,20 +11,8 @@ _PANEL = "Stages"
 
 def add_to(app: typer.Typer) -> None:
     """Add the subcommands."""
-    for command in (splatter, shard, train, evaluate):
+    for command in (shard, train, evaluate):
         app.command(rich_help_panel=_PANEL)(command)
-
-
-def splatter(workspace: WorkspaceOption = HERE) -> None:
-    """Make pixel-aligned Gaussians of six fixed views, in closed form."""
-    from blender_render.parameters import SplatterParameters
-    from blender_render.splatter import make_splatters
-
-    place = opened(workspace)
-    parameters = load_section(place.parameters, "splatter", SplatterParameters)
-    with exclusive(place, "splatter"):
-        summary = make_splatters(parameters, load_seed(place.parameters), place)
-    print(f"splatter: {summary['objects']} objects, re-render PSNR {summary['psnr']:.2f} dB")
 
 
 def shard(workspace: WorkspaceOption = HERE) -> None:

@@ -1,0 +1,105 @@
+"""Files of Gaussians that other programs read, by suffix: ours, and through splat-transform those of the web.
+
+All hold the numbers of the 3DGS PLY file, our world's, Z up. SPZ's axes are right, up, back where PLY's are taken as right, down,
+front; the converter turns them both ways, so means read from an SPZ file are those that were written. Viewers take −Y for up in a
+PLY file: `upright` turns the Gaussians for them.
+"""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from geometry.gaussians import Gaussians
+from geometry.ply import read_ply, write_ply
+from stage.errors import InputError
+from stage.files import replacing
+from viewing.splat_transform import UPRIGHT, transform
+
+_NATIVE = (".ply",)
+_BY_THE_CONVERTER = (".spz", ".sog")
+# 24 bits with 12 after the point; what lies further out would be moved there.
+_SPZ_REACH = 2048.0
+SUFFIXES = (*_NATIVE, *_BY_THE_CONVERTER)
+
+
+def read_gaussians(path: Path) -> Gaussians:
+    """Read Gaussians of any format that is known by its suffix.
+
+    Raises:
+        InputError: when the suffix is unknown, the file is absent or damaged, or the converter is needed and not installed.
+    """
+    suffix = _known(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    if suffix in _NATIVE:
+        return read_ply(path)
+    with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch:
+        plain = Path(scratch) / "gaussians.ply"
+        transform(path, plain, named=path)
+        try:
+            return read_ply(plain)
+        except InputError as error:
+            # The user knows nothing of the file in between.
+            raise InputError(str(error).replace(str(plain), str(path))) from error
+
+
+def write_gaussians(path: Path, gaussians: Gaussians) -> None:
+    """Write Gaussians atomically in the format of the suffix; the same Gaussians give the same bytes.
+
+    Raises:
+        InputError: when the suffix is unknown, the format cannot hold the Gaussians, or the converter is needed and not
+            installed.
+    """
+    suffix = _known(path)
+    if suffix in _NATIVE:
+        write_ply(path, gaussians)
+        return
+    if not len(gaussians):
+        raise InputError(f"{path}: there are no Gaussians, and a {suffix} file holds at least one")
+    if suffix == ".spz" and np.abs(gaussians.means).max() >= _SPZ_REACH:
+        raise InputError(
+            f"{path}: Gaussians lie beyond {_SPZ_REACH:.0f}, which SPZ cannot hold", "scale them, or write .sog"
+        )
+    with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch, replacing(path) as temporary:
+        plain, converted = Path(scratch) / "gaussians.ply", Path(scratch) / f"gaussians{suffix}"
+        write_ply(plain, gaussians)
+        transform(plain, converted, named=path)
+        temporary.write_bytes(converted.read_bytes())
+
+
+def convert(source: Path, target: Path, turned: bool = False) -> int:
+    """Convert a file of Gaussians to the format of another suffix; how many it holds.
+
+    Args:
+        source: what to read.
+        target: what to write.
+        turned: whether they are turned `upright`.
+
+    Raises:
+        InputError: as of reading and writing; nothing is written then.
+    """
+    _known(target)
+    gaussians = read_gaussians(source)
+    write_gaussians(target, upright(gaussians) if turned else gaussians)
+    return len(gaussians)
+
+
+def upright(gaussians: Gaussians) -> Gaussians:
+    """Gaussians of our world turned for viewers: (x, y, z) to (x, −z, y).
+
+    Raises:
+        InputError: when the converter is needed and not installed.
+    """
+    with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch:
+        plain, turned = Path(scratch) / "gaussians.ply", Path(scratch) / "turned.ply"
+        write_ply(plain, gaussians)
+        transform(plain, turned, *UPRIGHT, named=turned)
+        return read_ply(turned)
+
+
+def _known(path: Path) -> str:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise InputError(f"{path}: {suffix or 'no suffix'} is none of {', '.join(SUFFIXES)}")
+    return suffix
