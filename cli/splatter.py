@@ -38,7 +38,7 @@ def splatter(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
 
 
 def view(
-    target: Annotated[str, typer.Argument(help="An object's uid, or a file: .ply, .spz, .sog.")],
+    target: Annotated[str, typer.Argument(help="An object's uid, or a file: .ply, .splat, .spz, .sog.")],
     out: Annotated[Path | None, typer.Option(help="Folder to write; scratch/view/NAME if absent.")] = None,
     frames: Annotated[int, typer.Option(min=1, help="Pictures of the turn.")] = 48,
     size: Annotated[int, typer.Option(min=16, max=4096, help="Width and height of the video, even.")] = 256,
@@ -68,8 +68,8 @@ def view(
 
 
 def convert(
-    source: Annotated[Path, typer.Argument(help="File to read: .ply, .spz, .sog.")],
-    target: Annotated[Path, typer.Argument(help="File to write: .ply, .spz, .sog.")],
+    source: Annotated[Path, typer.Argument(help="File to read: .ply, .splat, .spz, .sog.")],
+    target: Annotated[Path, typer.Argument(help="File to write: .ply, .splat, .spz, .sog.")],
     upright: Annotated[bool, typer.Option("--upright", help="Turn Z up to the Y down that viewers assume.")] = False,
 ) -> None:
     """Convert a file of Gaussians to the format of another suffix."""

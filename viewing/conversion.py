@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
+from geometry import gaussian_files
+from geometry.gaussian_operations import transform as transformed
 from geometry.gaussians import Gaussians
 from geometry.ply import read_ply, write_ply
+from geometry.similarity import Similarity
 from stage.errors import InputError
 from stage.files import replacing
-from viewing.splat_transform import UPRIGHT, transform
+from viewing.splat_transform import transform
 
-_NATIVE = (".ply",)
+_NATIVE = tuple(gaussian_files.FORMATS)
 _BY_THE_CONVERTER = (".spz", ".sog")
 # 24 bits with 12 after the point; what lies further out would be moved there.
 _SPZ_REACH = 2048.0
@@ -33,7 +36,7 @@ def read_gaussians(path: Path) -> Gaussians:
     if not path.is_file():
         raise InputError(f"{path}: no such file")
     if suffix in _NATIVE:
-        return read_ply(path)
+        return gaussian_files.read_gaussians(path)
     with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch:
         plain = Path(scratch) / "gaussians.ply"
         transform(path, plain, named=path)
@@ -53,7 +56,7 @@ def write_gaussians(path: Path, gaussians: Gaussians) -> None:
     """
     suffix = _known(path)
     if suffix in _NATIVE:
-        write_ply(path, gaussians)
+        gaussian_files.write_gaussians(path, gaussians)
         return
     if not len(gaussians):
         raise InputError(f"{path}: there are no Gaussians, and a {suffix} file holds at least one")
@@ -86,16 +89,8 @@ def convert(source: Path, target: Path, turned: bool = False) -> int:
 
 
 def upright(gaussians: Gaussians) -> Gaussians:
-    """Gaussians of our world turned for viewers: (x, y, z) to (x, −z, y).
-
-    Raises:
-        InputError: when the converter is needed and not installed.
-    """
-    with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch:
-        plain, turned = Path(scratch) / "gaussians.ply", Path(scratch) / "turned.ply"
-        write_ply(plain, gaussians)
-        transform(plain, turned, *UPRIGHT, named=turned)
-        return read_ply(turned)
+    """Gaussians of our world turned for viewers: (x, y, z) to (x, −z, y)."""
+    return transformed(gaussians, Similarity(np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])))
 
 
 def _known(path: Path) -> str:

@@ -6,6 +6,7 @@ The viewer's world is Y up and its camera keeps that up, so the Gaussians are tu
 import html
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from geometry.gaussians import Gaussians
 from geometry.ply import write_ply
 from stage.errors import InputError
 from stage.files import write_text
-from viewing.splat_transform import LICENCE, UPRIGHT, transform
+from viewing.conversion import upright
+from viewing.splat_transform import LICENCE, transform
 from viewing.turntable import Turntable
 
 _HEAD = "<title>SuperSplat Viewer</title>"
@@ -35,6 +37,8 @@ def write_page(
 ) -> None:
     """Write a page that shows Gaussians on white, first from the front of a turntable; atomically.
 
+    Colours are those without harmonics, the same from everywhere.
+
     Args:
         path: ends in `.html`.
         gaussians: world units.
@@ -48,9 +52,10 @@ def write_page(
     """
     with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch:
         plain, settings, page = (Path(scratch) / name for name in ("scene.ply", "settings.json", "viewer.html"))
-        write_ply(plain, gaussians)
+        # To compress harmonics takes minutes without a GPU.
+        write_ply(plain, upright(replace(gaussians, harmonics=np.zeros((len(gaussians), 0, 3)))))
         settings.write_text(json.dumps(_settings(turntable, elevation, fov)))
-        transform(plain, page, *UPRIGHT, named=path, settings=settings)
+        transform(plain, page, named=path, settings=settings)
         write_text(path, _sealed(page.read_text(), title))
 
 

@@ -14,9 +14,6 @@ from stage.errors import InputError
 
 FOLDER = Path(__file__).parent / "npm"
 LICENCE = FOLDER / "node_modules" / "@playcanvas" / "splat-transform" / "LICENSE"
-# Turns our up, +Z, to −Y, which viewers take for up in a PLY file. Degrees, about the axes of a viewer, which are half a turn
-# about z away from the file's.
-UPRIGHT = ("--rotate", "-90,0,0")
 REMEDY = "apt-get install -y nodejs npm, then python -m viewing.installation"
 _PROGRAM = FOLDER / "node_modules" / "@playcanvas" / "splat-transform" / "bin" / "cli.mjs"
 _REPEATABLE = FOLDER / "repeatable.mjs"
@@ -41,7 +38,7 @@ def check_installed() -> None:
         raise InputError("splat-transform is not installed", f"{REMEDY}, or the latter alone")
 
 
-def transform(source: Path, target: Path, *actions: str, named: Path, settings: Path | None = None) -> None:
+def transform(source: Path, target: Path, named: Path, settings: Path | None = None) -> None:
     """Convert a file of Gaussians to another format; suffixes name the formats.
 
     The same source gives the same bytes. `target` is not written atomically.
@@ -49,7 +46,6 @@ def transform(source: Path, target: Path, *actions: str, named: Path, settings: 
     Args:
         source: what to read.
         target: what to write.
-        actions: what to do in between, as on splat-transform's command line.
         named: the user's own file among the two, or behind them, which errors name.
         settings: JSON with the viewer's settings, for a page.
 
@@ -61,7 +57,7 @@ def transform(source: Path, target: Path, *actions: str, named: Path, settings: 
     if settings:
         options += ["--viewer-settings", str(settings)]
     # Absolute paths never start with a dash, which would make an option of them.
-    files = [str(source.resolve()), *actions, str(target.resolve())]
+    files = [str(source.resolve()), str(target.resolve())]
     command = ["node", "--import", _REPEATABLE.as_uri(), str(_PROGRAM), *options, *files]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)

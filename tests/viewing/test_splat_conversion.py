@@ -3,6 +3,7 @@
 import gzip
 import shutil
 import struct
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,6 +75,18 @@ def test_sog_within_its_quantisation(converter, tmp_path):
     assert angles(read.quaternions, written.quaternions).max() < 2 * np.sqrt(3 + 3**2) * np.sqrt(2) / 255
 
 
+@pytest.mark.parametrize(("suffix", "step"), [(".spz", 0.04), (".sog", 0.4)])
+def test_harmonics_are_kept(converter, tmp_path, suffix, step):
+    """SPZ rounds those of degree 1 to 5 bits of [-1, 1]; SOG takes each Gaussian's from a palette."""
+    harmonics = np.random.default_rng(0).normal(0, 0.2, (200, 3, 3))
+    written = replace(some(200), harmonics=harmonics)
+    write_gaussians(tmp_path / f"some{suffix}", written)
+    read = matched(read_gaussians(tmp_path / f"some{suffix}"), written)
+    assert np.abs(read.harmonics - written.harmonics).max() < step
+    write_gaussians(tmp_path / f"again{suffix}", written)
+    assert (tmp_path / f"again{suffix}").read_bytes() == (tmp_path / f"some{suffix}").read_bytes()
+
+
 def test_spz_by_hand(converter, tmp_path):
     """Header, and positions in SPZ's axes: x right, y up, z back, where PLY has y down and z to the front."""
     one = some(1)
@@ -85,7 +98,7 @@ def test_spz_by_hand(converter, tmp_path):
     assert np.abs(np.array(steps) / 4096 * [1, -1, -1] - one.means[0]).max() <= 0.5 / 4096 + 1e-6
 
 
-def test_upright_is_one_rotation_of_means_and_shapes(converter):
+def test_upright_is_one_rotation_of_means_and_shapes():
     written = some(20)
     turned = upright(written)
     rotation = np.array([[1, 0, 0], [0, 0, -1], [0, 1, 0]])
@@ -118,7 +131,7 @@ def test_damaged_files_are_named_and_leave_nothing(converter, tmp_path, suffix, 
 def test_unknown_suffixes_and_absent_files(tmp_path):
     with pytest.raises(InputError, match=r"a\.obj: \.obj is none of \.ply"):
         read_gaussians(tmp_path / "a.obj")
-    with pytest.raises(InputError, match=r"b\.glb: \.glb is none of \.ply, \.spz, \.sog"):
+    with pytest.raises(InputError, match=r"b\.glb: \.glb is none of \.ply, \.splat, \.spz, \.sog"):
         convert(tmp_path / "a.ply", tmp_path / "b.glb")
     with pytest.raises(InputError, match=r"a\.sog: no such file"):
         convert(tmp_path / "a.sog", tmp_path / "b.ply")
