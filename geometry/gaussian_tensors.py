@@ -26,7 +26,9 @@ class GaussianTensors:
     opacities: Float[Tensor, " n"]
     """Peak opacities in [0, 1]."""
     colours: Float[Tensor, "n 3"]
-    """RGB, sRGB."""
+    """RGB, sRGB: the part that is the same from everywhere."""
+    harmonics: Float[Tensor, "n k 3"] | None = None
+    """Coefficients of the spherical harmonics of degree 1 and above, RGB; none where colours are the same from everywhere."""
 
     @classmethod
     def of(
@@ -36,7 +38,7 @@ class GaussianTensors:
         return cls(
             **{
                 field.name: torch.tensor(getattr(gaussians, field.name), device=device, dtype=dtype)
-                for field in fields(cls)
+                for field in fields(gaussians)
             }
         )
 
@@ -45,7 +47,7 @@ class GaussianTensors:
 
     def gaussians(self) -> Gaussians:
         """The checked numpy twin; colours and opacities are clipped to [0, 1]."""
-        values = {field.name: getattr(self, field.name).detach().cpu().numpy() for field in fields(self)}
+        values = {field.name: getattr(self, field.name).detach().cpu().numpy() for field in fields(Gaussians)}
         for name in ("opacities", "colours"):
             values[name] = values[name].clip(0.0, 1.0)
         return Gaussians(**values)
