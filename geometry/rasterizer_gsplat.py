@@ -5,6 +5,7 @@ for the installed PyTorch. Its constants are the defaults of `gsplat.rasterizati
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -77,8 +78,14 @@ def _require_gsplat(device: torch.device) -> None:
         raise InputError(f"rasteriser gsplat: the Gaussians are on {device.type}", "move them to CUDA, or take backend cpu")
     if not is_installed():
         raise InputError("rasteriser gsplat: it is not installed", "pip install 'viewforge[gpu]', or take backend cpu")
-    from gsplat.cuda import _backend
-
-    if _backend._C is None:
+    if not _has_kernels():
         remedy = "install the CUDA toolkit of PyTorch's version, or a gsplat wheel built for it, or take backend cpu"
-        raise InputError("rasteriser gsplat: its kernels are not compiled and there is no nvcc", remedy)
+        raise InputError("rasteriser gsplat: its CUDA kernels are not compiled and cannot be", remedy)
+
+
+def _has_kernels() -> bool:
+    """Whether gsplat's compiled module loads; where a compiler is, this compiles it."""
+    try:
+        return import_module("gsplat.cuda._backend")._C is not None
+    except (ImportError, OSError, RuntimeError):
+        return False
