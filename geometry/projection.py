@@ -61,7 +61,13 @@ def project(gaussians: GaussianTensors, world_to_camera: Float[Tensor, "4 4"], i
     flat = _jacobians(camera, intrinsics) @ (world_to_camera[:3, :3] @ roots)
     slopes, precisions, variances = _plane_gaussians(flat)
     splats = Splats(
-        indices, _centres(camera, intrinsics), slopes, precisions, opacities, camera[:, 2], _reach(variances, opacities)
+        indices,
+        _centres(camera, intrinsics),
+        slopes,
+        precisions,
+        opacities,
+        camera[:, 2],
+        _reach(variances, opacities),
     )
     return _meeting_picture(splats, intrinsics)
 

@@ -104,7 +104,9 @@ def _composite_view(
     splats = project(gaussians, world_to_camera, lens)
     seen = torch.cat([colours_seen(gaussians, eye), normals_seen(gaussians, eye)], dim=1)[splats.indices]
     depths = splats.depths[:, None]
-    return composite(splats, torch.cat([seen, depths, torch.ones_like(depths)], dim=1), TileGrid(lens.width, lens.height))
+    return composite(
+        splats, torch.cat([seen, depths, torch.ones_like(depths)], dim=1), TileGrid(lens.width, lens.height)
+    )
 
 
 def _rendering(

@@ -75,7 +75,9 @@ def _features(gaussians: GaussianTensors, eye: Float[Tensor, "3"]) -> Float[Tens
 
 def _require_gsplat(device: torch.device) -> None:
     if device.type != "cuda":
-        raise InputError(f"rasteriser gsplat: the Gaussians are on {device.type}", "move them to CUDA, or take backend cpu")
+        raise InputError(
+            f"rasteriser gsplat: the Gaussians are on {device.type}", "move them to CUDA, or take backend cpu"
+        )
     if not is_installed():
         raise InputError("rasteriser gsplat: it is not installed", "pip install 'viewforge[gpu]', or take backend cpu")
     if not _has_kernels():

@@ -67,7 +67,7 @@ class TileLists:
 
 
 def pixel_offsets(like: Tensor) -> Float[Tensor, "2 p"]:
-    """x and y of a tile's pixel centres from its middle, row-major, as a tensor like `like`."""
+    """X and y of a tile's pixel centres from its middle, row-major, as a tensor like `like`."""
     steps = torch.arange(SIDE, device=like.device, dtype=like.dtype) + 0.5 - 0.5 * SIDE
     y, x = torch.meshgrid(steps, steps, indexing="ij")
     return torch.stack([x.flatten(), y.flatten()])
@@ -95,7 +95,9 @@ def slabs_of_tile_lists(
     for length in torch.unique_consecutive(slab, return_counts=True)[1].tolist():
         if not is_open.any():
             return
-        yield _tile_lists(torch.arange(begin, begin + length, device=centres.device), first, size, grid.across, is_open)
+        yield _tile_lists(
+            torch.arange(begin, begin + length, device=centres.device), first, size, grid.across, is_open
+        )
         begin += length
 
 

@@ -28,7 +28,7 @@ BACKGROUND = (0.2, 0.5, 1.0)
 OUTPUTS = ("rgb", "alpha", "depth", "normals")
 
 
-def projection(means, covars, quats, scales, viewmats, Ks, width, height, **options):  # noqa: N803
+def projection(means, covars, quats, scales, viewmats, Ks, width, height, **options):
     assert covars is None
     assert not options["packed"]
     covariances = _torch_impl._quat_scale_to_covar_preci(quats, scales, compute_preci=False)[0]
@@ -73,7 +73,7 @@ def kernels_in_pytorch(monkeypatch):
     monkeypatch.setattr(gsplat.rendering, "isect_tiles", tile_intersections)
     monkeypatch.setattr(gsplat.rendering, "isect_offset_encode", _torch_impl._isect_offset_encode)
     monkeypatch.setattr(gsplat.rendering, "rasterize_to_pixels", pixels)
-    monkeypatch.setattr(rasterizer_gsplat, "_require_gsplat", lambda device: None)
+    monkeypatch.setattr(rasterizer_gsplat, "_require_gsplat", lambda _device: None)
 
 
 def leaves(cloud, device="cpu"):
@@ -104,7 +104,9 @@ def pictures_and_gradients(cloud, backend, device="cpu"):
 
 def assert_parity(ours, theirs):
     for name in OUTPUTS:
-        torch.testing.assert_close(ours[0][name], theirs[0][name], atol=1e-3, rtol=0, msg=lambda m, n=name: f"{n}: {m}")
+        torch.testing.assert_close(
+            ours[0][name], theirs[0][name], atol=1e-3, rtol=0, msg=lambda m, n=name: f"{n}: {m}"
+        )
     for name, gradient in ours[1].items():
         scale = float(gradient.abs().max())
         assert scale > 0, name
@@ -172,6 +174,6 @@ def test_missing_kernels_say_what_to_do(monkeypatch, backend):
 
 
 def test_a_missing_gsplat_says_what_to_do(monkeypatch):
-    monkeypatch.setattr(rasterizer_gsplat, "find_spec", lambda name: None)
+    monkeypatch.setattr(rasterizer_gsplat, "find_spec", lambda _name: None)
     with pytest.raises(InputError, match=r"not installed; pip install 'viewforge\[gpu\]'"):
         rasterizer_gsplat._require_gsplat(torch.device("cuda"))
