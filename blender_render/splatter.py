@@ -30,11 +30,17 @@ _HANDLER = "blender_render.splatter_worker:splatter_object"
 _CODE = (
     *RENDER_CODE,
     "blender_render.splatter_worker",
+    "geometry.compositing",
     "geometry.gaussian_tensors",
     "geometry.gaussians",
     "geometry.ply",
+    "geometry.projection",
     "geometry.rasterizer",
+    "geometry.rasterizer_cpu",
+    "geometry.spherical_harmonics",
     "geometry.splatter",
+    "geometry.tiles",
+    "geometry.view_features",
 )
 
 

@@ -6,18 +6,16 @@ transmittance of 1e-4 or less; that splat and all behind it do not count. These 
 among them: with 0.999 as the greatest α it may leave up to a tenth of the background visible.
 
 All open tiles of 8 × 8 pixels advance together, in rounds of some splats each. A tile closes when its list or all its pixels end.
-Only transmittances before each round are kept; the backward pass makes one round after another again, last first, and leaves
-its derivative to autograd.
+Only the transmittances before each round are kept; the backward pass makes one round after another again, last first, and
+leaves its derivative to autograd.
 """
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from geometry.projection import ALPHA_CUT, Splats
 from geometry.tiles import SIDE, TileGrid, TileLists, pixel_offsets, slabs_of_tile_lists
@@ -36,7 +34,7 @@ _SHAPE_COLUMNS = 6
 
 
 @dataclass(frozen=True, eq=False)
-class _Round:
+class Round:
     """What some tiles took at once, kept for the backward pass."""
 
     tiles: Int[Tensor, " g"]
@@ -47,44 +45,48 @@ class _Round:
     """Transmittance of the tiles' pixels before."""
 
 
-def composite(splats: Splats, features: Float[Tensor, "n c"], grid: TileGrid) -> Float[Tensor, "h w c"]:
-    """Σ wᵢ fᵢ for every pixel; of a feature that is 1 it is the coverage."""
+def front_to_back(
+    table: Float[Tensor, "n d"], reach: Float[Tensor, "n 2"], grid: TileGrid
+) -> tuple[Float[Tensor, "t p c"], list[Round]]:
+    """Σ wᵢ fᵢ for every pixel of every tile, and the rounds that `back_to_front` needs. Without gradient.
+
+    Args:
+        table: of `splat_table`, nearest first.
+        reach: of the splats.
+        grid: of the picture.
+    """
+    middles = grid.middles(table)
+    pixels = (len(middles), SIDE * SIDE)
+    picture, through = table.new_zeros(*pixels, table.shape[1] - _SHAPE_COLUMNS), table.new_ones(pixels)
+    is_open = torch.ones(len(middles), dtype=torch.bool, device=table.device)
+    rounds = []
+    for lists in slabs_of_tile_lists(table[:, :2], reach, grid, is_open):
+        for group in _groups(lists):
+            rounds += _take(lists, group, table, middles, picture, through)
+        is_open &= through.amax(dim=1) > _OPAQUE
+    return picture, rounds
+
+
+def back_to_front(
+    table: Float[Tensor, "n d"], rounds: list[Round], grid: TileGrid, gradient: Float[Tensor, "t p c"]
+) -> Float[Tensor, "n d"]:
+    """The gradient by the table of `front_to_back`, from that by its tiles."""
+    middles = grid.middles(table)
+    of_table, of_through = torch.zeros_like(table), gradient.new_zeros(gradient.shape[:2])
+    for taken in reversed(rounds):
+        rows, through = table[taken.splats].requires_grad_(), taken.through.detach().requires_grad_()
+        with torch.enable_grad():
+            made = _blend(rows, taken.present, middles[taken.tiles], through)
+        of_made = (gradient[taken.tiles], of_through[taken.tiles])
+        of_rows, of_through[taken.tiles] = torch.autograd.grad(made, (rows, through), of_made)
+        of_table.index_add_(0, taken.splats.flatten(), of_rows.flatten(0, 1))
+    return of_table
+
+
+def splat_table(splats: Splats, features: Float[Tensor, "n c"]) -> Float[Tensor, "n d"]:
+    """A row of each splat: its shape, and what is composited."""
     shapes = [splats.centres, splats.slopes[:, None], splats.precisions, torch.log(splats.opacities)[:, None]]
-    table = torch.cat([*shapes, features], dim=1)
-    tiles: Tensor = _Compositing.apply(table, splats.reach, grid)
-    return grid.picture(tiles)
-
-
-class _Compositing(torch.autograd.Function):
-    """Tiles of pixels (t p c) of a table of splats."""
-
-    @staticmethod
-    def forward(ctx: Any, table: Tensor, reach: Tensor, grid: TileGrid) -> Tensor:  # noqa: ANN401 - PyTorch's context
-        middles = grid.middles(table)
-        pixels = (len(middles), SIDE * SIDE)
-        picture, through = table.new_zeros(*pixels, table.shape[1] - _SHAPE_COLUMNS), table.new_ones(pixels)
-        is_open = torch.ones(len(middles), dtype=torch.bool, device=table.device)
-        ctx.rounds = []
-        for lists in slabs_of_tile_lists(table[:, :2], reach, grid, is_open):
-            for group in _groups(lists):
-                ctx.rounds += _take(lists, group, table, middles, picture, through)
-            is_open &= through.amax(dim=1) > _OPAQUE
-        ctx.save_for_backward(table, middles)
-        return picture
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # noqa: ANN401 - PyTorch's context
-        table, middles = ctx.saved_tensors
-        of_table, of_through = torch.zeros_like(table), gradient.new_zeros(gradient.shape[:2])
-        for taken in reversed(ctx.rounds):
-            rows, through = table[taken.splats].requires_grad_(), taken.through.detach().requires_grad_()
-            with torch.enable_grad():
-                made = _blend(rows, taken.present, middles[taken.tiles], through)
-            of_made = (gradient[taken.tiles], of_through[taken.tiles])
-            of_rows, of_through[taken.tiles] = torch.autograd.grad(made, (rows, through), of_made)
-            of_table.index_add_(0, taken.splats.flatten(), of_rows.flatten(0, 1))
-        return of_table, None, None
+    return torch.cat([*shapes, features], dim=1)
 
 
 def _groups(lists: TileLists) -> tuple[Int[Tensor, " g"], ...]:
@@ -101,12 +103,12 @@ def _take(
     middles: Float[Tensor, "t 2"],
     picture: Float[Tensor, "t p c"],
     through: Float[Tensor, "t p"],
-) -> list[_Round]:
+) -> list[Round]:
     """Add the lists of a group of tiles to `picture` and `through`, in place, until they or the pixels end; the rounds."""
     rounds, offset = [], 0
     while len(tiles):
         count = max(_LEAST_ROUND, _ENTRIES // len(tiles))
-        taken = _Round(tiles, *lists.window(tiles, offset, count), through[tiles])
+        taken = Round(tiles, *lists.window(tiles, offset, count), through[tiles])
         added, after = _blend(table[taken.splats], taken.present, middles[tiles], taken.through)
         picture[tiles] += added
         through[tiles] = after

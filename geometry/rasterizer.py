@@ -1,8 +1,7 @@
 """Pictures of Gaussians from a batch of cameras, differentiable: one interface to two rasterisers of the same equations.
 
-On CUDA it is gsplat (geometry.rasterizer_gsplat); elsewhere PyTorch alone (geometry.projection, geometry.tiles,
-geometry.compositing), which is the oracle of the other in tests. Either takes its colours and normals from
-geometry.view_features.
+On CUDA it is gsplat (geometry.rasterizer_gsplat); elsewhere PyTorch alone (geometry.rasterizer_cpu), which is the oracle of the
+other in tests. Either takes its colours and normals from geometry.view_features.
 
 World: right-handed, Z up; pixel centres lie at half-integers.
 """
@@ -16,13 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from geometry.cameras import Intrinsics, invert_rigid, opencv_from_opengl
-from geometry.compositing import composite
+from geometry.cameras import Intrinsics
 from geometry.gaussian_tensors import GaussianTensors
-from geometry.projection import project
+from geometry.rasterizer_cpu import composite_on_cpu
 from geometry.rasterizer_gsplat import composite_with_gsplat, is_installed
-from geometry.tiles import TileGrid
-from geometry.view_features import colours_seen, normals_seen
 from stage.errors import InputError
 
 Backend = Literal["auto", "cpu", "gsplat"]
@@ -71,7 +67,7 @@ def rasterize(
     if len(gaussians) and _takes_gsplat(backend, gaussians.means.device):
         sums, alpha = composite_with_gsplat(gaussians, c2w, lenses)
     else:
-        sums, alpha = _composite_views(gaussians, c2w, lenses)
+        sums, alpha = composite_on_cpu(gaussians, c2w, lenses)
     return _rendering(sums, alpha, background)
 
 
@@ -85,28 +81,6 @@ def _check_cameras(count: int, lenses: Sequence[Intrinsics]) -> None:
 
 def _takes_gsplat(backend: Backend, device: torch.device) -> bool:
     return backend == "gsplat" or (backend == "auto" and device.type == "cuda" and is_installed())
-
-
-def _composite_views(
-    gaussians: GaussianTensors, c2w: Float[np.ndarray, "v 4 4"], lenses: Sequence[Intrinsics]
-) -> tuple[Float[Tensor, "v h w 7"], Float[Tensor, "v h w"]]:
-    """RGB, normals and depth composited on zeros, and coverage, in PyTorch alone."""
-    pictures = torch.stack([_composite_view(gaussians, *camera) for camera in zip(c2w, lenses, strict=True)])
-    return pictures[..., :-1], pictures[..., -1]
-
-
-def _composite_view(
-    gaussians: GaussianTensors, c2w: Float[np.ndarray, "4 4"], lens: Intrinsics
-) -> Float[Tensor, "h w 8"]:
-    """RGB, normals, depth and coverage of one view."""
-    means = gaussians.means
-    eye, world_to_camera = means.new_tensor(c2w[:3, 3]), means.new_tensor(invert_rigid(opencv_from_opengl(c2w)))
-    splats = project(gaussians, world_to_camera, lens)
-    seen = torch.cat([colours_seen(gaussians, eye), normals_seen(gaussians, eye)], dim=1)[splats.indices]
-    depths = splats.depths[:, None]
-    return composite(
-        splats, torch.cat([seen, depths, torch.ones_like(depths)], dim=1), TileGrid(lens.width, lens.height)
-    )
 
 
 def _rendering(

@@ -221,6 +221,21 @@ def test_nothing_and_what_is_invisible_have_gradients_of_zero():
         assert (tensors.opacities.grad == 0).all()
 
 
+def test_the_caller_s_threads_are_left_alone(cloud):
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    tensors = GaussianTensors.of(cloud(20))
+    tensors.colours.requires_grad_()
+    try:
+        rasterize(tensors, SIDE[None], CAMERA).rgb.sum().backward()
+        assert torch.get_num_threads() == before + 1
+        with pytest.raises(RuntimeError):
+            rasterize(dataclasses.replace(tensors, scales=tensors.scales[:3]), SIDE[None], CAMERA)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
 @pytest.mark.parametrize(
     ("count", "lenses", "complaint"),
     [
