@@ -7,7 +7,7 @@ and backward (colour, coverage, depth and normals, by every field) in 6 s, the w
 a process of its own; times are the best of five.
 
 Expected: a surface splat reaches 3.4 pixels, so it meets three or four tiles of 64 pixels; half the tiles never come to the far
-side. That makes some 16 million pairs of pixel and splat, at 6 ns each forward, and four times as much with the backward
+side. That makes some 16 million pairs of pixel and splat, at 7 ns each forward, and three to four times as much with the backward
 pass, which makes each round again. A loop over all Gaussians, each on all pixels, has n × pixels pairs instead: the ratio is
 measured at 6 × 26² Gaussians and 64 × 64 pixels, which both can do, and either's pictures and gradients are compared.
 

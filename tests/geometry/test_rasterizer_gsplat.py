@@ -77,12 +77,19 @@ def kernels_in_pytorch(monkeypatch):
 
 
 def leaves(cloud, device="cpu"):
-    """Gaussians with harmonics, some of them beside, behind and very near to the cameras."""
+    """Gaussians with harmonics, some of them beside, behind and very near to the cameras, some large and opaque."""
     tensors = GaussianTensors.of(cloud(70, seed=3), device)
     generator = torch.Generator().manual_seed(0)
     harmonics = (0.2 * torch.randn(70, 8, 3, generator=generator)).to(device)
     spread = torch.linspace(1.0, 2.5, 70, device=device)[:, None]
-    tensors = dataclasses.replace(tensors, means=tensors.means * spread, harmonics=harmonics)
+    opaque = (torch.arange(70, device=device) % 3 == 0).float()
+    tensors = dataclasses.replace(
+        tensors,
+        means=tensors.means * spread,
+        scales=tensors.scales * (1.0 + opaque[:, None]),
+        opacities=torch.maximum(tensors.opacities, opaque),
+        harmonics=harmonics,
+    )
     for field in dataclasses.fields(tensors):
         getattr(tensors, field.name).requires_grad_()
     return tensors
