@@ -1,6 +1,6 @@
 """The differentiable rasteriser's time and memory: `python -m benchmarks.rasterize`.
 
-6 × 128² Gaussians (98,304), all of them in the picture, at 256 × 256 pixels; two kinds of them. `surface`: one flat Gaussian per
+6 × 128² Gaussians (98,304), nearly all in the picture, at 256 × 256 pixels; two kinds of them. `surface`: one flat Gaussian per
 cell of the six faces of a cube, as splatter images have them, half hidden by the other half. `volume`: a ball full of
 overlapping Gaussians of all shapes and opacities, 3 to 18 pixels wide. Goals for either, on two cores: forward in 2 s, forward
 and backward (colour, coverage, depth and normals, by every field) in 6 s, the whole process under 4 GiB. Each is measured in

@@ -37,6 +37,7 @@ _CODE = (
     "geometry.projection",
     "geometry.rasterizer",
     "geometry.rasterizer_cpu",
+    "geometry.rasterizer_gsplat",
     "geometry.spherical_harmonics",
     "geometry.splatter",
     "geometry.tiles",
