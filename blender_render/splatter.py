@@ -30,13 +30,19 @@ _HANDLER = "blender_render.splatter_worker:splatter_object"
 _CODE = (
     *RENDER_CODE,
     "blender_render.splatter_worker",
+    "geometry.compositing",
     "geometry.gaussian_tensors",
     "geometry.gaussians",
     "geometry.ply",
+    "geometry.projection",
     "geometry.rasterizer",
+    "geometry.rasterizer_cpu",
+    "geometry.rasterizer_gsplat",
     "geometry.spherical_harmonics",
     "geometry.splatter",
     "geometry.splatter_file",
+    "geometry.tiles",
+    "geometry.view_features",
 )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from geometry.cameras import Intrinsics, look_at_origin, opencv_from_opengl
+from geometry.gaussians import Gaussians
 
 RADIUS = 0.5
 
@@ -58,3 +59,20 @@ def sphere_passes() -> Callable[..., Passes]:
         return cast_sphere(look_at_origin(polar, azimuth, radius), Intrinsics.from_fov(np.radians(49.1), size))
 
     return passes
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Callable[..., Gaussians]:
+    """Makes random Gaussians of all shapes and opacities that overlap around the origin."""
+
+    def gaussians(count: int, seed: int = 0) -> Gaussians:
+        rng = np.random.default_rng(seed)
+        return Gaussians(
+            means=rng.uniform(-0.6, 0.6, (count, 3)),
+            quaternions=rng.normal(size=(count, 4)),
+            scales=np.exp(rng.uniform(np.log(0.005), np.log(0.3), (count, 3))),
+            opacities=rng.uniform(0.05, 1.0, count),
+            colours=rng.uniform(size=(count, 3)),
+        )
+
+    return gaussians

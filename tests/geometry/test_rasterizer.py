@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import torch
 from scipy.spatial.transform import Rotation
 
 from geometry import cameras
@@ -12,6 +13,7 @@ from geometry.gaussian_tensors import GaussianTensors
 from geometry.gaussians import Gaussians, concatenate
 from geometry.rasterizer import rasterize
 from geometry.splatter import fuse, splatter_from_passes
+from stage.errors import InputError
 
 # At (2, 0, 0) looking at the origin; with f = 33 a unit at the origin is 16.5 px wide.
 SIDE = cameras.look_at(np.array([2.0, 0.0, 0.0]))
@@ -29,24 +31,13 @@ def ball(mean=(0.0, 0.0, 0.0), scale=0.1, opacity=0.8, colour=RED) -> Gaussians:
     )
 
 
-def cloud(count: int, seed: int = 0) -> Gaussians:
-    rng = np.random.default_rng(seed)
-    return Gaussians(
-        means=rng.uniform(-0.6, 0.6, (count, 3)),
-        quaternions=rng.normal(size=(count, 4)),
-        scales=np.exp(rng.uniform(np.log(0.005), np.log(0.3), (count, 3))),
-        opacities=rng.uniform(0.05, 1.0, count),
-        colours=rng.uniform(size=(count, 3)),
-    )
-
-
 def picture(gaussians, c2w=SIDE, intrinsics=CAMERA, background=(1.0, 1.0, 1.0)):
     seen = rasterize(GaussianTensors.of(gaussians), c2w[None], intrinsics, background)
     return seen.rgb[0].numpy(), seen.alpha[0].numpy()
 
 
 def brute_force(gaussians, c2w, intrinsics, background):
-    """The same equations pixel by pixel in float64, J W by finite differences of `cameras.project`."""
+    """The same equations pixel by pixel in float64, J W by finite differences of `cameras.project`: RGB, α, depth, normals."""
     means = gaussians.means.astype(np.float64)
     centres, depth = cameras.project(means, c2w, intrinsics)
     step = 1e-6
@@ -58,16 +49,27 @@ def brute_force(gaussians, c2w, intrinsics, background):
     jacobians = np.stack(moved, axis=2) / (2 * step)
     axes = Rotation.from_quat(np.roll(gaussians.quaternions, -1, axis=1)).as_matrix()
     y, x = np.mgrid[: intrinsics.height, : intrinsics.width] + 0.5
-    through, colour = np.ones_like(x), np.zeros((*x.shape, 3))
+    through, ended, sums = np.ones_like(x), np.zeros(x.shape, dtype=bool), np.zeros((*x.shape, 7))
     for i in np.argsort(depth):
         flat = jacobians[i] @ axes[i] @ np.diag(gaussians.scales[i].astype(np.float64))
         conic = np.linalg.inv(flat @ flat.T + 0.3 * np.eye(2))
         offset = np.stack([x, y], axis=-1) - centres[i]
         alpha = gaussians.opacities[i] * np.exp(-0.5 * np.einsum("hwi,ij,hwj->hw", offset, conic, offset))
-        alpha = np.where(alpha < 1 / 255, 0.0, np.minimum(alpha, 0.99))
-        colour += (through * alpha)[..., None] * gaussians.colours[i]
+        alpha = np.where(alpha < 1 / 255, 0.0, np.minimum(alpha, 0.999))
+        ended |= through * (1 - alpha) <= 1e-4
+        alpha = np.where(ended, 0.0, alpha)
+        normal = axes[i][:, gaussians.scales[i].argmin()]
+        normal = normal * np.sign(normal @ (c2w[:3, 3] - means[i]))
+        sums += (through * alpha)[..., None] * [*gaussians.colours[i], depth[i], *normal]
         through *= 1 - alpha
-    return colour + through[..., None] * background, 1 - through
+    seen = through < 1
+    length = np.linalg.norm(sums[..., 4:], axis=-1, keepdims=True)
+    return (
+        sums[..., :3] + through[..., None] * background,
+        1 - through,
+        np.where(seen, sums[..., 3] / np.where(seen, 1 - through, 1.0), 0.0),
+        np.where(seen[..., None], sums[..., 4:] / np.where(seen[..., None], length, 1.0), 0.0),
+    )
 
 
 def test_profile_of_one_gaussian():
@@ -100,30 +102,83 @@ def test_an_elongated_gaussian_follows_its_rotation():
     assert alpha[16, 11] == 0.0
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-6), (torch.float32, 1 / 250)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_it_equals_brute_force(seed):
+def test_it_equals_brute_force(cloud, seed, dtype, tolerance):
     intrinsics = Intrinsics(fx=40.0, fy=36.0, cx=20.0, cy=13.0, width=43, height=27)
     c2w, background = cameras.look_at_origin(1.0, 0.6, 2.2), (0.2, 0.5, 1.0)
     gaussians = cloud(60, seed)
-    rgb, alpha = picture(gaussians, c2w, intrinsics, background)
-    expected_rgb, expected_alpha = brute_force(gaussians, c2w, intrinsics, background)
-    assert rgb.shape == (27, 43, 3)
-    # A Gaussian at the cut may fall on either side of it in float32, and there α jumps by 1/255.
-    assert np.mean(np.abs(alpha - expected_alpha) > 1e-4) < 0.005
-    np.testing.assert_allclose(alpha, expected_alpha, atol=1 / 250)
-    np.testing.assert_allclose(rgb, expected_rgb, atol=1 / 250)
+    seen = rasterize(GaussianTensors.of(gaussians, dtype=dtype), c2w[None], intrinsics, background)
+    rgb, alpha, depth, normals = brute_force(gaussians, c2w, intrinsics, background)
+    assert seen.rgb.shape == (1, 27, 43, 3)
+    assert seen.rgb.dtype == dtype
+    # In float32 a Gaussian may fall on the other side of the cut, where α jumps by 1/255.
+    np.testing.assert_allclose(seen.alpha[0], alpha, atol=tolerance)
+    np.testing.assert_allclose(seen.rgb[0], rgb, atol=tolerance)
+    clear = alpha > 0.1
+    np.testing.assert_allclose(seen.depth[0][clear], depth[clear], atol=10 * tolerance)
+    np.testing.assert_allclose(seen.normals[0][clear], normals[clear], atol=20 * tolerance)
+    assert np.mean(np.abs(seen.alpha[0].numpy() - alpha) > 1e-4) < 0.005
 
 
-def test_the_nearer_gaussian_covers_the_farther():
+def test_two_overlapping_gaussians():
     near, far = ball((0.5, 0.0, 0.0), colour=RED, opacity=0.6), ball((-0.5, 0.0, 0.0), colour=GREEN, opacity=0.9)
-    rgb, alpha = picture(concatenate([far, near]), background=(0.0, 0.0, 0.0))
-    np.testing.assert_allclose(rgb[16, 16], [0.6, 0.4 * 0.9, 0.0], atol=1e-6)
-    assert alpha[16, 16] == pytest.approx(1 - 0.4 * 0.1, abs=1e-6)
+    seen = rasterize(GaussianTensors.of(concatenate([far, near])), SIDE[None], CAMERA, (0.0, 0.0, 0.0))
+    # Scales of 0.1 at 1.5 and 2.5 from the camera, three pixels right of the middle.
+    near_alpha = 0.6 * np.exp(-0.5 * 9 / (2.2**2 + 0.3))
+    far_alpha = 0.9 * np.exp(-0.5 * 9 / (1.32**2 + 0.3))
+    weights = np.array([near_alpha, (1 - near_alpha) * far_alpha])
+    np.testing.assert_allclose(seen.rgb[0, 16, 19], [*weights, 0.0], atol=1e-6)
+    np.testing.assert_allclose(seen.alpha[0, 16, 19], weights.sum(), atol=1e-6)
+    np.testing.assert_allclose(seen.depth[0, 16, 19], weights @ [1.5, 2.5] / weights.sum(), atol=1e-5)
+    assert seen.depth[0, 0, 0] == 0.0
+
+
+def test_normals_are_the_shortest_axes_turned_to_the_camera():
+    half = np.sqrt(0.5)
+    # The shortest axis, local z, is turned by 90° about Y onto X, or by −90° onto −X.
+    for sign in (1.0, -1.0):
+        flat = dataclasses.replace(ball(), quaternions=[[half, 0.0, sign * half, 0.0]], scales=[[0.2, 0.1, 0.01]])
+        seen = rasterize(GaussianTensors.of(flat), SIDE[None], CAMERA)
+        np.testing.assert_allclose(seen.normals[0, 16, 16], [1.0, 0.0, 0.0], atol=1e-6)
+        assert (seen.normals[0, 0, 0] == 0).all()
 
 
 def test_alpha_is_capped():
     _, alpha = picture(ball(opacity=1.0))
-    assert alpha[16, 16] == pytest.approx(0.99, abs=1e-6)
+    assert alpha[16, 16] == pytest.approx(0.999, abs=1e-6)
+
+
+def test_a_batch_equals_single_pictures(cloud):
+    gaussians = GaussianTensors.of(cloud(200))
+    poses = np.stack([SIDE, cameras.look_at_origin(0.4, 2.0, 1.8), cameras.look_at_origin(2.0, -1.0, 2.5)])
+    lenses = [CAMERA, dataclasses.replace(CAMERA, fx=25.0), dataclasses.replace(CAMERA, cy=10.0)]
+    together = rasterize(gaussians, poses, lenses)
+    for number, (pose, lens) in enumerate(zip(poses, lenses, strict=True)):
+        alone = rasterize(gaussians, pose[None], lens)
+        for field in dataclasses.fields(alone):
+            assert torch.equal(getattr(together, field.name)[number], getattr(alone, field.name)[0])
+
+
+def test_a_point_of_view_may_be_anywhere_on_the_frustum_s_edge():
+    # Half of the splat is outside, and the affine approximation is taken where its centre is.
+    _, alpha = picture(ball((0.0, 1.0, 0.0)))
+    deviation = (33.0 * 0.1 / 2.0) ** 2 * (1 + 0.25) + 0.3
+    expected = 0.8 * np.exp(-0.5 * (33.0 - (np.arange(33) + 0.5)) ** 2 / deviation)
+    np.testing.assert_allclose(alpha[16], np.where(expected < 1 / 255, 0.0, expected), atol=1e-5)
+
+
+def test_beyond_the_margin_the_affine_approximation_is_that_of_the_margin():
+    # At a slope of 3 where the picture ends at 0.5 and its margin at 0.65: (33 · 0.3 / 0.5)² (1 + 0.65²) px² wide, 99 px away.
+    _, alpha = picture(ball((1.5, 1.5, 0.0), scale=0.3))
+    deviation = (33.0 * 0.3 / 0.5) ** 2 * (1 + 0.65**2) + 0.3
+    expected = 0.8 * np.exp(-0.5 * (16.5 + 99.0 - (np.arange(33) + 0.5)) ** 2 / deviation)
+    assert expected[-1] < 1 / 255
+    assert (alpha == 0).all()
+    _, alpha = picture(ball((1.5, 1.5, 0.0), scale=0.9))
+    deviation = (33.0 * 0.9 / 0.5) ** 2 * (1 + 0.65**2) + 0.3
+    expected = 0.8 * np.exp(-0.5 * (16.5 + 99.0 - (np.arange(33) + 0.5)) ** 2 / deviation)
+    np.testing.assert_allclose(alpha[16], expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("x", [2.0, 1.995, 2.5, 100.0])
@@ -155,7 +210,46 @@ def test_nothing_gives_the_background():
     np.testing.assert_allclose(rgb, np.broadcast_to([0.1, 0.2, 0.3], (33, 33, 3)), atol=1e-7)
 
 
-def test_order_of_the_gaussians_does_not_matter():
+def test_nothing_and_what_is_invisible_have_gradients_of_zero():
+    for gaussians in (concatenate([]), ball((5.0, 0.0, 0.0)), ball(opacity=0.0), ball((0.0, 50.0, 0.0), scale=0.01)):
+        tensors = GaussianTensors.of(gaussians)
+        tensors.means.requires_grad_()
+        tensors.opacities.requires_grad_()
+        seen = rasterize(tensors, SIDE[None], CAMERA)
+        (seen.rgb.sum() + seen.alpha.sum() + seen.depth.sum() + seen.normals.sum()).backward()
+        assert (tensors.means.grad == 0).all()
+        assert (tensors.opacities.grad == 0).all()
+
+
+def test_the_caller_s_threads_are_left_alone(cloud):
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    tensors = GaussianTensors.of(cloud(20))
+    tensors.colours.requires_grad_()
+    try:
+        rasterize(tensors, SIDE[None], CAMERA).rgb.sum().backward()
+        assert torch.get_num_threads() == before + 1
+        with pytest.raises(IndexError):
+            rasterize(dataclasses.replace(tensors, scales=tensors.scales[:3]), SIDE[None], CAMERA)
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    ("count", "lenses", "complaint"),
+    [
+        (0, CAMERA, "0 cameras"),
+        (2, [CAMERA], "2 cameras with 1 intrinsics"),
+        (2, [CAMERA, dataclasses.replace(CAMERA, width=40)], r"different sizes \[\(33, 33\), \(40, 33\)\]"),
+    ],
+)
+def test_cameras_that_do_not_fit_together(count, lenses, complaint):
+    with pytest.raises(InputError, match=complaint):
+        rasterize(GaussianTensors.of(ball()), np.tile(SIDE, (count, 1, 1)), lenses)
+
+
+def test_order_of_the_gaussians_does_not_matter(cloud):
     gaussians = cloud(500)
     shuffled = gaussians.select(np.random.default_rng(1).permutation(500))
     for one, other in zip(picture(gaussians), picture(shuffled), strict=True):
