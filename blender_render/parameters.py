@@ -99,6 +99,15 @@ class RenderParameters(Parameters):
     """Worker processes."""
 
 
+class RefinementParameters(Parameters):
+    """How Gaussians are optimised against pictures of their object, from the closed form on."""
+
+    steps: int = Field(default=0, ge=0)
+    """Most steps; 0 keeps the closed form."""
+    views: int = Field(default=24, ge=2)
+    """Pictures per object that the Gaussians are held against, those for early stopping among them."""
+
+
 class SplatterParameters(Parameters):
     """Parameters of the `splatter` stage."""
 
@@ -114,6 +123,8 @@ class SplatterParameters(Parameters):
     """Unseen views per object from which the re-render PSNR is measured."""
     quality: QualityParameters = QualityParameters()
     """Samples, denoising, device and light of the colours."""
+    refinement: RefinementParameters = RefinementParameters()
+    """Optimisation against further pictures; none by default."""
     assets: AssetParameters = AssetParameters()
     """Missing textures, and limits of size."""
     packs: int = Field(default=4, ge=1)

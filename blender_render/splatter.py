@@ -85,6 +85,7 @@ def _own(uid: str, parameters: SplatterParameters, seed: int) -> dict[str, Any]:
     """What a worker is told beside the render job."""
     return {
         "check_cameras": _check_cameras(uid, parameters, seed),
+        "supervision_cameras": _supervision_cameras(uid, parameters, seed),
         "footprint": parameters.footprint,
         "opacity": parameters.opacity,
     }
@@ -104,9 +105,16 @@ def _farm(parameters: SplatterParameters, seed: int, workspace: Workspace) -> Fa
 
 
 def _check_cameras(uid: str, parameters: SplatterParameters, seed: int) -> list[list[list[float]]]:
-    random = generator(seed, uid, "splatter check cameras")
-    views = cameras("zero123", random, parameters.check_views, parameters.resolution)
-    return [view.c2w.tolist() for view in views]
+    return _cameras(generator(seed, uid, "splatter check cameras"), parameters.check_views, parameters.resolution)
+
+
+def _supervision_cameras(uid: str, parameters: SplatterParameters, seed: int) -> list[list[list[float]]]:
+    count = parameters.refinement.views if parameters.refinement.steps else 0
+    return _cameras(generator(seed, uid, "splatter supervision cameras"), count, parameters.resolution)
+
+
+def _cameras(random: np.random.Generator, count: int, resolution: int) -> list[list[list[float]]]:
+    return [view.c2w.tolist() for view in cameras("zero123", random, count, resolution)] if count else []
 
 
 def _table(complete: list[str], failed: list[Outcome], workspace: Workspace) -> pd.DataFrame:

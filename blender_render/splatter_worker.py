@@ -10,10 +10,12 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
+from PIL import Image
 from safetensors.numpy import save_file
 
 from blender_render.opacity import hard_opacity
 from blender_render.parameters import QualityParameters
+from blender_render.camera_sets import View
 from blender_render.rendered_object import RenderJob, on_white, write_cameras
 from blender_render.studio import Studio, read_colour, read_geometry
 from blender_render.worker import prepare_scene
@@ -53,9 +55,13 @@ def splatter_object(payload: dict[str, Any]) -> dict[str, Any]:
         if not len(fused):
             raise ObjectFailedError(FailureClass.BLANK, "no view sees a surface")
         scores = [_rerender_psnr(fused, studio, matrix, lens) for matrix in payload["check_cameras"]]
+        supervision = payload["supervision_cameras"]
+        seen = [*supervision, *payload["check_cameras"]] if supervision else []
+        pictures = [_capture_colour(studio, matrix, lens) for matrix in seen]
+    record["supervision_views"] = len(supervision)
     record["rerender_psnr"] = [round(score, 3) for score in scores]
     record["gaussians"] = len(fused)
-    _write(Path(job.output), job, record, views, fused)
+    _write(Path(job.output), job, record, views, fused, [View(np.array(matrix), lens) for matrix in seen], pictures)
     return {"warnings": record["warnings"], "seconds": stopwatch.seconds()}
 
 
@@ -90,7 +96,15 @@ def _rerender_psnr(gaussians: Gaussians, studio: Studio, matrix: list[list[float
     return float(-10.0 * np.log10(error))
 
 
-def _write(output: Path, job: RenderJob, record: dict[str, Any], views: list[SplatterView], fused: Gaussians) -> None:
+def _write(
+    output: Path,
+    job: RenderJob,
+    record: dict[str, Any],
+    views: list[SplatterView],
+    fused: Gaussians,
+    seen: list[View],
+    pictures: list[UInt8[np.ndarray, "h w 4"]],
+) -> None:
     with replacing_folder(output) as folder:
         for number, view in enumerate(views):
             write_ply(folder / f"splatter_{number}.ply", view.gaussians)
@@ -101,6 +115,16 @@ def _write(output: Path, job: RenderJob, record: dict[str, Any], views: list[Spl
         save_file({"splatter": tensor}, folder / "splatter.safetensors")
         write_json(folder / "record.json", record)
         write_cameras(folder, job.views(), [])
+        if seen:
+            _write_supervision(folder / "views", seen, pictures)
+
+
+def _write_supervision(folder: Path, seen: list[View], pictures: list[UInt8[np.ndarray, "h w 4"]]) -> None:
+    """The pictures that refinement learns from and is judged by, laid out as a rendered object."""
+    folder.mkdir()
+    for number, picture in enumerate(pictures):
+        Image.fromarray(picture).save(folder / f"{number:03d}.png", format="PNG")
+    write_cameras(folder, seen, [])
 
 
 def _channels(view: SplatterView, side: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from markupsafe import Markup
 
 from evaluation.headline import BASELINES, sentences, verdict
 from evaluation.loss_curve import loss_svg, read_loss
-from evaluation.metrics import NOT_AVAILABLE
+from geometry.perceptual import NOT_AVAILABLE
 from evaluation.problems import earlier_problems
 from evaluation.scores import METHODS, METRICS
 from stage.errors import InputError

@@ -9,7 +9,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from evaluation.baselines import copy_input
-from evaluation.metrics import NOT_AVAILABLE, Lpips, Unavailable, score_views
+from evaluation.metrics import Lpips, score_views
+from geometry.perceptual import NOT_AVAILABLE, Unavailable
 from evaluation.protocol import ObjectViews, SubsetName
 
 METHODS = ("model", "copy_input", "mean_image")
