@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from geometry.refinement_settings import RefinementSettings
 from stage.executor import ExecutorParameters
 from stage.parameters import Parameters
 
@@ -99,13 +100,25 @@ class RenderParameters(Parameters):
     """Worker processes."""
 
 
-class RefinementParameters(Parameters):
-    """How Gaussians are optimised against pictures of their object, from the closed form on."""
+class RefinementParameters(RefinementSettings):
+    """Refinement of splatter images by optimisation; the sections of `RefinementSettings`, and who does it."""
 
-    steps: int = Field(default=0, ge=0)
-    """Most steps; 0 keeps the closed form."""
     views: int = Field(default=24, ge=2)
-    """Pictures per object that the Gaussians are held against, those for early stopping among them."""
+    """Pictures per object that its Gaussians are held against, those for validation among them."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs; `auto` takes a GPU when PyTorch finds one."""
+    objects_per_batch: int = Field(default=1, ge=1)
+    """Objects that a worker optimises at once, so that a GPU has enough to do; results do not depend on it."""
+    checkpoint_every: int = Field(default=50, ge=1)
+    """Steps between two saved states, from which a killed refinement goes on."""
+    timeout_seconds: float = Field(default=3600.0, gt=0)
+    """Wall-clock limit of one object in place of the executor's."""
+
+    @model_validator(mode="after")
+    def _leave_something_to_learn_from(self) -> "RefinementParameters":
+        if self.validation_views >= self.views:
+            raise ValueError("validation_views must be less than views")
+        return self
 
 
 class SplatterParameters(Parameters):

@@ -1,12 +1,14 @@
-"""The `splatter` stage: pixel-aligned Gaussians of six fixed views of every object, in closed form.
+"""The `splatter` stage: pixel-aligned Gaussians of six fixed views of every object, in closed form or refined from there.
 
-Reads `data/catalog/` and which objects could be rendered; works in `scratch/splatters/`; writes `data/splatters/` (packs
+Reads `data/catalog/` and which objects could be rendered; works in `scratch/splatters/` and, where `refinement.steps` is not 0,
+`scratch/splatters_refined/`; writes `data/splatters/` (packs
 of `splatter_{0..5}.ply`, `fused.ply` and `splatter.safetensors`, and `splatters.parquet`) and `data/splatter_metrics.json`.
 """
 
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,7 @@ from blender_render.parameters import RenderParameters, SplatterParameters
 from blender_render.protocols import SIX_VIEW_AZIMUTHS, cameras
 from blender_render.render import rendered_fingerprints
 from blender_render.rendered_object import read_record
+from blender_render.splatter_refinement import REFINED, refine_splatters
 from catalog.table import Asset, selected_rows, with_files
 from stage.errors import InputError
 from stage.failures import Outcome, check_failure_rate
@@ -29,6 +32,7 @@ from stage.workspace import Workspace
 _HANDLER = "blender_render.splatter_worker:splatter_object"
 _CODE = (
     *RENDER_CODE,
+    "blender_render.splatter_files",
     "blender_render.splatter_worker",
     "geometry.gaussian_tensors",
     "geometry.gaussians",
@@ -52,11 +56,17 @@ def make_splatters(parameters: SplatterParameters, seed: int, workspace: Workspa
     jobs = _jobs(assets, parameters, seed, workspace)
     failed = Batch(root, _HANDLER, parameters.executor).run(jobs, "splatter")
     check_failure_rate("splatter", failed, len(assets), parameters.max_failure_rate)
+    if parameters.refinement.steps:
+        lost = {outcome.uid for outcome in failed}
+        closed_forms = {job.uid: job.fingerprint for job in jobs if job.uid not in lost}
+        failed += refine_splatters(closed_forms, parameters, seed, workspace)
+        root = workspace.scratch / REFINED
+        check_failure_rate("splatter", failed, len(assets), parameters.max_failure_rate)
     complete = sorted({asset.uid for asset in assets} - {outcome.uid for outcome in failed})
     if not complete:
         raise InputError("no object gave Gaussians", f"see {root / 'ledger.jsonl'}")
     write_packs(root, complete, workspace.splatters, parameters.packs)
-    frame = _table(complete, failed, workspace)
+    frame = _table(complete, failed, root)
     with replacing(workspace.splatters / "splatters.parquet") as temporary:
         frame.to_parquet(temporary, index=False)
     summary = {"objects": len(complete), "psnr": round(float(frame["rerender_psnr"].mean()), 4)}
@@ -117,10 +127,10 @@ def _cameras(random: np.random.Generator, count: int, resolution: int) -> list[l
     return [view.c2w.tolist() for view in cameras("zero123", random, count, resolution)] if count else []
 
 
-def _table(complete: list[str], failed: list[Outcome], workspace: Workspace) -> pd.DataFrame:
+def _table(complete: list[str], failed: list[Outcome], root: Path) -> pd.DataFrame:
     rows = []
     for uid in complete:
-        record = read_record(object_folder(workspace.scratch / "splatters", uid))
+        record = read_record(object_folder(root, uid))
         psnr = float(np.mean(record["rerender_psnr"]))
         rows.append(
             {"uid": uid, "gaussians": record["gaussians"], "rerender_psnr": psnr, "failure": "", "message": ""}

@@ -11,18 +11,17 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
-from safetensors.numpy import save_file
 
+from blender_render.camera_sets import View
 from blender_render.opacity import hard_opacity
 from blender_render.parameters import QualityParameters
-from blender_render.camera_sets import View
 from blender_render.rendered_object import RenderJob, on_white, write_cameras
+from blender_render.splatter_files import write_splatter_files
 from blender_render.studio import Studio, read_colour, read_geometry
 from blender_render.worker import prepare_scene
 from geometry.cameras import Intrinsics
 from geometry.gaussian_tensors import GaussianTensors
 from geometry.gaussians import Gaussians
-from geometry.ply import write_ply
 from geometry.rasterizer import rasterize
 from geometry.splatter import SplatterView, fuse, splatter_from_passes
 from stage.failures import FailureClass, ObjectFailedError
@@ -106,13 +105,7 @@ def _write(
     pictures: list[UInt8[np.ndarray, "h w 4"]],
 ) -> None:
     with replacing_folder(output) as folder:
-        for number, view in enumerate(views):
-            write_ply(folder / f"splatter_{number}.ply", view.gaussians)
-        write_ply(folder / "fused.ply", fused)
-        side = Intrinsics(**job.intrinsics).width
-        # The file holds the memory as it lies, so it must lie in the order of the axes.
-        tensor = np.ascontiguousarray(np.stack([_channels(view, side) for view in views]))
-        save_file({"splatter": tensor}, folder / "splatter.safetensors")
+        write_splatter_files(folder, [view.gaussians for view in views], fused)
         write_json(folder / "record.json", record)
         write_cameras(folder, job.views(), [])
         if seen:
@@ -125,10 +118,3 @@ def _write_supervision(folder: Path, seen: list[View], pictures: list[UInt8[np.n
     for number, picture in enumerate(pictures):
         Image.fromarray(picture).save(folder / f"{number:03d}.png", format="PNG")
     write_cameras(folder, seen, [])
-
-
-def _channels(view: SplatterView, side: int) -> np.ndarray:
-    """A view's 14 channels as float16 (14, H, W): position 3, opacity 1, linear scale 3, rotation wxyz 4, RGB 3."""
-    splats = view.gaussians
-    columns = [splats.means, splats.opacities[:, None], splats.scales, splats.quaternions, splats.colours]
-    return np.concatenate(columns, axis=1).T.reshape(14, side, side).astype(np.float16)

@@ -10,8 +10,8 @@ from jaxtyping import Float
 
 from evaluation.baselines import copy_input
 from evaluation.metrics import Lpips, score_views
-from geometry.perceptual import NOT_AVAILABLE, Unavailable
 from evaluation.protocol import ObjectViews, SubsetName
+from geometry.perceptual import NOT_AVAILABLE, Unavailable
 
 METHODS = ("model", "copy_input", "mean_image")
 METRICS = ("psnr", "ssim", "lpips")

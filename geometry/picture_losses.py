@@ -16,9 +16,7 @@ SSIM_WINDOW = 11
 _LEAST_ERROR = 1e-10
 
 
-def on_background(
-    rgba: Float[Tensor, "v h w 4"], background: Float[Tensor, "v 3"]
-) -> Float[Tensor, "v h w 3"]:
+def on_background(rgba: Float[Tensor, "v h w 4"], background: Float[Tensor, "v 3"]) -> Float[Tensor, "v h w 3"]:
     """Pictures with straight alpha composited, each on its own colour."""
     alpha = rgba[..., 3:]
     return rgba[..., :3] * alpha + (1.0 - alpha) * background[:, None, None]
@@ -51,21 +49,22 @@ def picture_loss(
     return loss
 
 
-def mean_psnr(made: Float[Tensor, "v h w 3"], truth: Float[Tensor, "v h w 3"]) -> float:
-    """Mean over the views of 10·log10(1 / MSE), dB, data range 1; NaN where a picture has one."""
+def psnr(made: Float[Tensor, "v h w 3"], truth: Float[Tensor, "v h w 3"]) -> Float[Tensor, " v"]:
+    """10·log10(1 / MSE) of each view, dB, data range 1; NaN where a picture has one."""
     errors = (made - truth).square().mean(dim=(1, 2, 3)).clamp(min=_LEAST_ERROR)
-    return float((-10.0 * torch.log10(errors)).mean())
+    return -10.0 * torch.log10(errors)
 
 
-def mean_ssim(made: Float[Tensor, "v h w 3"], truth: Float[Tensor, "v h w 3"]) -> float:
-    """Mean structural similarity of the views: Gaussian window of 11 pixels, σ = 1.5, data range 1 (Wang et al. 2004)."""
-    return float(ssim(_channels_first(made), _channels_first(truth), data_range=1.0, win_size=SSIM_WINDOW))
+def structural_similarity(made: Float[Tensor, "v h w 3"], truth: Float[Tensor, "v h w 3"]) -> Float[Tensor, " v"]:
+    """SSIM of each view: Gaussian window of 11 pixels, σ = 1.5, data range 1 (Wang et al. 2004)."""
+    pair = _channels_first(made), _channels_first(truth)
+    return ssim(*pair, data_range=1.0, win_size=SSIM_WINDOW, size_average=False)
 
 
-def mean_alpha_iou(made: Float[Tensor, "v h w"], truth: Float[Tensor, "v h w"]) -> float:
-    """Mean over the views of Σ min / Σ max of two alphas; 1 for two empty ones."""
+def alpha_iou(made: Float[Tensor, "v h w"], truth: Float[Tensor, "v h w"]) -> Float[Tensor, " v"]:
+    """Σ min / Σ max of two alphas, of each view; 1 for two empty ones."""
     lesser, greater = torch.minimum(made, truth).sum(dim=(1, 2)), torch.maximum(made, truth).sum(dim=(1, 2))
-    return float(torch.where(greater > 0.0, lesser / greater.clamp(min=_LEAST_ERROR), 1.0).mean())
+    return torch.where(greater > 0.0, lesser / greater.clamp(min=_LEAST_ERROR), 1.0)
 
 
 def _channels_first(pictures: Float[Tensor, "v h w 3"]) -> Float[Tensor, "v 3 h w"]:

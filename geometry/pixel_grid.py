@@ -1,9 +1,9 @@
 """Gaussians that stay on the pixels they were made for: what an optimiser may move of a splatter image, and how far.
 
-A Gaussian of a splatter image belongs to one pixel of one view. Here its mean is its pixel's ray at a planar depth, shifted by less
-than half a pixel, m = o + z·(d + sₓ·r + s_y·u), with d the ray through the pixel's centre at planar depth 1, r and u the steps to
-the next pixel rightwards and downwards; z = z₀·exp(δ / f) is positive for any δ, and s = 0.499·tanh(t) stays within the pixel for
-any t. Scales are optimised as logarithms, opacities as logits. Background pixels take no part and keep opacity 0.
+A Gaussian of a splatter image belongs to one pixel of one view. Here its mean lies on its pixel's ray at a planar depth,
+shifted by less than half a pixel: m = o + z·(d + sₓ·r + s_y·u), with d the ray through the pixel's centre at planar depth 1, r and u
+the steps to the next pixel rightwards and downwards. z = z₀·exp(δ / f) is positive for any δ, and s = 0.499·tanh(t) stays within
+the pixel for any t. Scales are optimised as logarithms, opacities as logits. Background pixels take no part and keep opacity 0.
 
 World units and axes as in `geometry.cameras`. Constants are computed in float64 and kept in float32.
 """
@@ -78,8 +78,7 @@ class PixelGrid:
         if not any(mask.any() for mask in taking_part):
             raise InputError("no view has a Gaussian that shows")
         parts = [
-            _pixels(number, *rest)
-            for number, rest in enumerate(zip(views, taking_part, c2w, intrinsics, strict=True))
+            _pixels(number, *rest) for number, rest in enumerate(zip(views, taking_part, c2w, intrinsics, strict=True))
         ]
         arrays = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         tensors = {name: torch.tensor(array, dtype=torch.float32, device=device) for name, array in arrays.items()}

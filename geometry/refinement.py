@@ -24,7 +24,7 @@ from torch import Tensor
 from geometry.cameras import Intrinsics
 from geometry.gaussian_tensors import GaussianTensors
 from geometry.gaussians import Gaussians
-from geometry.picture_losses import mean_psnr, on_background, picture_loss
+from geometry.picture_losses import on_background, picture_loss, psnr
 from geometry.pixel_grid import PixelGrid, Values, confine
 from geometry.rasterizer import rasterize
 from geometry.refinement_settings import RefinementSettings
@@ -106,7 +106,10 @@ class Refinement:
         self._values: Values = {name: value.clone().requires_grad_() for name, value in grid.start.items()}
         self._best: Values = grid.start
         self._optimizer = torch.optim.Adam(
-            [{"params": [value], "lr": getattr(settings.learning_rates, name)} for name, value in self._values.items()],
+            [
+                {"params": [value], "lr": getattr(settings.learning_rates, name)}
+                for name, value in self._values.items()
+            ],
             eps=1e-15,
         )
         self.course = Course(stopped="" if settings.steps else "steps")
@@ -154,7 +157,9 @@ class Refinement:
         held_back = self._held_back
         with torch.no_grad():
             made = rasterize(gaussians, held_back.c2w, held_back.intrinsics).rgb
-            return mean_psnr(made, on_background(held_back.rgba, torch.ones_like(held_back.rgba[:, 0, 0, :3])))
+            return float(
+                psnr(made, on_background(held_back.rgba, torch.ones_like(held_back.rgba[:, 0, 0, :3]))).mean()
+            )
 
     def _judge(self, score: float) -> None:
         course = self.course
