@@ -124,7 +124,7 @@ def _join(
     pictures = _read_pictures(folder / "views", device)
     count = record["supervision_views"]
     refinement = Refinement(
-        PixelGrid.of(images, c2w, lenses, device),
+        PixelGrid.of(images, c2w, lenses, parameters.depth_reach, device),
         pictures.select(range(count)),
         parameters,
         seed,

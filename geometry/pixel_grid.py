@@ -2,8 +2,9 @@
 
 A Gaussian of a splatter image belongs to one pixel of one view. Here its mean lies on its pixel's ray at a planar depth,
 shifted by less than half a pixel: m = o + z·(d + sₓ·r + s_y·u), with d the ray through the pixel's centre at planar depth 1, r and u
-the steps to the next pixel rightwards and downwards. z = z₀·exp(δ / f) is positive for any δ, and s = 0.499·tanh(t) stays within
-the pixel for any t. Scales are optimised as logarithms, opacities as logits. Background pixels take no part and keep opacity 0.
+the steps to the next pixel rightwards and downwards. z = z₀·exp(D·tanh(δ / D) / f) stays within D pixels of the start, and s = 0.499·tanh(t) within
+the pixel, for any δ and t. Scales are optimised as logarithms, opacities as logits. Background pixels take no part and keep
+opacity 0.
 
 World units and axes as in `geometry.cameras`. Constants are computed in float64 and kept in float32.
 """
@@ -52,6 +53,8 @@ class PixelGrid:
     """Planar z of the start."""
     focal: Float[Tensor, " n"]
     """Pixels."""
+    depth_reach: float
+    """Farthest that a mean moves along its ray, in pixels at its depth."""
     start: Values
     """The values that give the start back."""
 
@@ -61,6 +64,7 @@ class PixelGrid:
         views: Sequence[Gaussians],
         c2w: Float[np.ndarray, "v 4 4"],
         intrinsics: Sequence[Intrinsics],
+        depth_reach: float = 3.0,
         device: torch.device | str = "cpu",
     ) -> "PixelGrid":
         """The grid of splatter images and the cameras that they were made for.
@@ -69,6 +73,7 @@ class PixelGrid:
             views: width · height Gaussians each, row-major.
             c2w: camera-to-world of each view, OpenGL axes.
             intrinsics: of each view.
+            depth_reach: farthest that a mean moves along its ray, in pixels at its depth; 0 leaves depths as they are.
             device: of the tensors.
 
         Raises:
@@ -84,7 +89,7 @@ class PixelGrid:
         tensors = {name: torch.tensor(array, dtype=torch.float32, device=device) for name, array in arrays.items()}
         chosen = concatenate([view.select(mask) for view, mask in zip(views, taking_part, strict=True)])
         start = _start_values(GaussianTensors.of(chosen, device), tensors.pop("offsets"))
-        return cls(tuple(views), taking_part, **tensors, start=start)
+        return cls(tuple(views), taking_part, **tensors, depth_reach=depth_reach, start=start)
 
     def __len__(self) -> int:
         return int(self.depths.shape[0])
@@ -93,7 +98,7 @@ class PixelGrid:
         """The Gaussians of all pixels that take part; gradients flow to `values`."""
         shifts = _REACH * torch.tanh(values["shifts"])
         rays = self.rays + shifts[:, :1] * self.right + shifts[:, 1:] * self.down
-        depths = self.depths * torch.exp(values["depths"] / self.focal)
+        depths = self.depths * torch.exp(self.depth_shifts(values) / self.focal)
         return GaussianTensors(
             means=self.eyes + depths[:, None] * rays,
             quaternions=values["quaternions"],
@@ -101,6 +106,12 @@ class PixelGrid:
             opacities=torch.sigmoid(values["opacities"]),
             colours=values["colours"],
         )
+
+    def depth_shifts(self, values: Values) -> Float[Tensor, " n"]:
+        """How far the means have moved along their rays, away from the camera, in pixels at their depths."""
+        if not self.depth_reach:
+            return torch.zeros_like(self.depths)
+        return self.depth_reach * torch.tanh(values["depths"] / self.depth_reach)
 
     def splatter_images(self, values: Values) -> list[Gaussians]:
         """One Gaussian per pixel and view, as the grid was made of; background pixels are those of the start."""
