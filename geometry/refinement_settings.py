@@ -8,17 +8,17 @@ from stage.parameters import Parameters
 class LearningRates(Parameters):
     """Adam's rate for each attribute at the first step."""
 
-    depths: float = Field(default=0.1, ge=0)
+    depths: float = Field(default=0.3, ge=0)
     """Along the pixel's ray, pixels at the Gaussian's depth."""
-    shifts: float = Field(default=0.05, ge=0)
+    shifts: float = Field(default=0.15, ge=0)
     """Across the ray, of the number whose hyperbolic tangent is the shift in half pixels."""
-    quaternions: float = Field(default=0.01, ge=0)
+    quaternions: float = Field(default=0.03, ge=0)
     """Of the four components, at unit length."""
-    scales: float = Field(default=0.02, ge=0)
+    scales: float = Field(default=0.06, ge=0)
     """Of the natural logarithms."""
-    opacities: float = Field(default=0.05, ge=0)
+    opacities: float = Field(default=0.15, ge=0)
     """Of the logits."""
-    colours: float = Field(default=0.01, ge=0)
+    colours: float = Field(default=0.03, ge=0)
     """Of RGB in [0, 1]."""
 
 
