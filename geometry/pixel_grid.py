@@ -1,10 +1,10 @@
 """Gaussians that stay on the pixels they were made for: what an optimiser may move of a splatter image, and how far.
 
 A Gaussian of a splatter image belongs to one pixel of one view. Here its mean lies on its pixel's ray at a planar depth,
-shifted by less than half a pixel: m = o + z·(d + sₓ·r + s_y·u), with d the ray through the pixel's centre at planar depth 1, r and u
-the steps to the next pixel rightwards and downwards. z = z₀·exp(D·tanh(δ / D) / f) stays within D pixels of the start, and s = 0.499·tanh(t) within
-the pixel, for any δ and t. Scales are optimised as logarithms, opacities as logits. Background pixels take no part and keep
-opacity 0.
+shifted by less than half a pixel: m = o + z·(d + sₓ·r + s_y·u), with d the ray through the pixel's centre at planar depth 1, r
+and u the steps to the next pixel rightwards and downwards. z = z₀·exp(D·tanh(δ / D) / f) stays within D pixels of the start, and
+s = 0.499·tanh(t) within the pixel, for any δ and t. Scales are optimised as logarithms, opacities as logits. Background pixels
+take no part and keep opacity 0.
 
 World units and axes as in `geometry.cameras`. Constants are computed in float64 and kept in float32.
 """
