@@ -1,12 +1,53 @@
-"""Views of an analytic sphere."""
+"""An analytic sphere with a colour pattern, ray-cast in numpy: the passes a perfect renderer would deliver."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from sphere_support import Passes, cast_sphere
 
-from geometry.cameras import Intrinsics, look_at_origin
+from geometry.cameras import Intrinsics, look_at_origin, opencv_from_opengl
+
+RADIUS = 0.5
+
+
+@dataclass(frozen=True)
+class Passes:
+    """The passes of one view, background 0, with the camera they were cast from."""
+
+    rgb: np.ndarray
+    position: np.ndarray
+    depth: np.ndarray
+    normal: np.ndarray
+    c2w: np.ndarray
+    intrinsics: Intrinsics
+
+    @property
+    def mask(self) -> np.ndarray:
+        """Pixels that see the sphere."""
+        return self.depth > 0
+
+
+def pattern(normals: np.ndarray) -> np.ndarray:
+    """A smooth colour of the place on the sphere, RGB in [0.1, 0.9]."""
+    return 0.5 + 0.4 * np.sin(normals * [7.0, 9.0, 11.0] + [0.3, 1.1, 2.0])
+
+
+def cast_sphere(c2w: np.ndarray, intrinsics: Intrinsics) -> Passes:
+    axes = opencv_from_opengl(c2w)
+    rows, columns = np.mgrid[: intrinsics.height, : intrinsics.width] + 0.5
+    x, y = (columns - intrinsics.cx) / intrinsics.fx, (rows - intrinsics.cy) / intrinsics.fy
+    # Of length 1 along the optical axis, so that the ray parameter is planar depth.
+    rays = np.stack([x, y, np.ones_like(x)], axis=-1) @ axes[:3, :3].T
+    origin = axes[:3, 3]
+    a, b, c = (rays**2).sum(-1), rays @ origin, origin @ origin - RADIUS**2
+    discriminant = b**2 - a * c
+    hit = discriminant > 0
+    depth = np.where(hit, (-b - np.sqrt(np.maximum(discriminant, 0))) / a, 0.0)
+    position = np.where(hit[..., None], origin + depth[..., None] * rays, 0.0)
+    normal = position / RADIUS
+    rgb = np.where(hit[..., None], pattern(normal), 0.0)
+    return Passes(rgb, position, depth, normal, c2w, intrinsics)
 
 
 @pytest.fixture(scope="session")

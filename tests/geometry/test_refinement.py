@@ -5,11 +5,11 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from sphere_support import cast_sphere
 
 from geometry.cameras import Intrinsics, look_at_origin, project
 from geometry.gaussian_tensors import GaussianTensors
@@ -29,40 +29,55 @@ WILD = LearningRates(depths=50, shifts=50, quaternions=50, scales=50, opacities=
 QUICK = RefinementSettings(steps=12, batch_views=2, validation_views=2, validate_every=4)
 
 
-def sphere_cameras(count: int, start: float) -> np.ndarray:
-    """Cameras spread around the sphere."""
-    return np.stack([look_at_origin(np.arccos(0.8 - 1.6 * n / count), start + 2.4 * n, 1.6) for n in range(count)])
+# What ray-casts the sphere from θ, φ and r at a size in pixels; conftest.py has it.
+Cast = Callable[..., Any]
 
 
-def sphere_pictures(count: int, start: float) -> Pictures:
+def angles(count: int, start: float) -> list[tuple[float, float]]:
+    """Directions spread around the sphere."""
+    return [(float(np.arccos(0.8 - 1.6 * n / count)), start + 2.4 * n) for n in range(count)]
+
+
+def sphere_pictures(cast: Cast, count: int, start: float) -> Pictures:
     """Antialiased pictures: four times the size, averaged."""
-    fine = Intrinsics.from_fov(np.radians(49.1), 4 * SIZE)
-    cameras = sphere_cameras(count, start)
-    rgba = []
-    for c2w in cameras:
-        passes = cast_sphere(c2w, fine)
+    rgba, cameras = [], []
+    for polar, azimuth in angles(count, start):
+        passes = cast(polar, azimuth, 1.6, 4 * SIZE)
         premultiplied = np.concatenate([passes.rgb, passes.mask[..., None]], axis=-1)
         small = premultiplied.reshape(SIZE, 4, SIZE, 4, 4).mean(axis=(1, 3))
         rgba.append(np.concatenate([small[..., :3] / np.maximum(small[..., 3:], 1e-6), small[..., 3:]], axis=-1))
-    return Pictures(torch.tensor(np.stack(rgba), dtype=torch.float32), cameras, (LENS,) * count)
+        cameras.append(passes.c2w)
+    return Pictures(torch.tensor(np.stack(rgba), dtype=torch.float32), np.stack(cameras), (LENS,) * count)
 
 
-def sphere_grid() -> PixelGrid:
+def sphere_grid(cast: Cast) -> PixelGrid:
     """The closed form of four views of the sphere."""
-    cameras = sphere_cameras(4, 0.3)
-    passes = [cast_sphere(c2w, LENS) for c2w in cameras]
+    passes = [cast(polar, azimuth, 1.6, SIZE) for polar, azimuth in angles(4, 0.3)]
     views = [splatter_from_passes(p.rgb, p.position, p.depth, p.normal, p.c2w, p.intrinsics).gaussians for p in passes]
-    return PixelGrid.of(views, cameras, [LENS] * 4)
+    return PixelGrid.of(views, np.stack([p.c2w for p in passes]), [LENS] * 4)
 
 
 @pytest.fixture(scope="module")
-def grid() -> PixelGrid:
-    return sphere_grid()
+def grid(sphere_passes) -> PixelGrid:
+    return sphere_grid(sphere_passes)
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Pictures:
-    return sphere_pictures(8, 1.0)
+def pictures(sphere_passes) -> Pictures:
+    return sphere_pictures(sphere_passes, 8, 1.0)
+
+
+@pytest.fixture(scope="module")
+def unseen_psnr(sphere_passes) -> Callable[[GaussianTensors], float]:
+    """PSNR from cameras of which no test learns."""
+    unseen = sphere_pictures(sphere_passes, 5, 2.2)
+
+    def score(gaussians: GaussianTensors) -> float:
+        with torch.no_grad():
+            made = rasterize(gaussians, unseen.c2w, unseen.intrinsics).rgb
+        return float(psnr(made, on_background(unseen.rgba, torch.ones(5, 3))).mean())
+
+    return score
 
 
 @pytest.fixture
@@ -80,13 +95,6 @@ def run(refinements: Sequence[Refinement], steps: int = 1000) -> None:
         advance(refinements)
 
 
-def unseen_psnr(gaussians: GaussianTensors) -> float:
-    unseen = sphere_pictures(5, 2.2)
-    with torch.no_grad():
-        made = rasterize(gaussians, unseen.c2w, unseen.intrinsics).rgb
-    return float(psnr(made, on_background(unseen.rgba, torch.ones(5, 3))).mean())
-
-
 def assert_equal(one: Sequence[Gaussians], other: Sequence[Gaussians]) -> None:
     for a, b in zip(one, other, strict=True):
         for name in ("means", "quaternions", "scales", "opacities", "colours"):
@@ -99,7 +107,7 @@ def refined(refinement: Refinement) -> list[Gaussians]:
     return images
 
 
-def test_the_loss_falls_and_unseen_views_gain(grid, sphere):
+def test_the_loss_falls_and_unseen_views_gain(grid, sphere, unseen_psnr):
     refinement = sphere(steps=60, validate_every=20)
     before = float(refinement.loss().detach())
     run([refinement])
@@ -115,8 +123,8 @@ def test_every_gaussian_stays_in_its_pixel(grid, sphere):
     run([refinement])
     rows, columns = np.mgrid[:SIZE, :SIZE].reshape(2, -1) + 0.5
     centres = np.stack([columns, rows], axis=1)
-    for image, c2w, shown in zip(refined(refinement), sphere_cameras(4, 0.3), grid.taking_part, strict=True):
-        seen, depth = project(image.means, c2w, LENS)
+    for image, (polar, azimuth), shown in zip(refined(refinement), angles(4, 0.3), grid.taking_part, strict=True):
+        seen, depth = project(image.means, look_at_origin(polar, azimuth, 1.6), LENS)
         assert np.abs(seen - centres).max() < 0.5
         assert (depth > 0).all()
         np.testing.assert_array_equal(image.opacities == 0, ~shown)
@@ -225,9 +233,15 @@ def test_pictures_to_learn_from_are_needed(grid, pictures):
 _PROGRAM = """
 import sys, time
 from pathlib import Path
+from typing import Any
+import numpy as np
 import test_refinement as t
+from conftest import cast_sphere
+from geometry.cameras import Intrinsics, look_at_origin
 state, pause = Path(sys.argv[1]), float(sys.argv[2])
-refinement = t.Refinement(t.sphere_grid(), t.sphere_pictures(8, 1.0), t.QUICK, 0, "sphere")
+def cast(polar, azimuth, radius, size):
+    return cast_sphere(look_at_origin(polar, azimuth, radius), Intrinsics.from_fov(np.radians(49.1), size))
+refinement = t.Refinement(t.sphere_grid(cast), t.sphere_pictures(cast, 8, 1.0), t.QUICK, 0, "sphere")
 refinement.resume(state, "fingerprint")
 print("from", refinement.course.step, flush=True)
 while not refinement.course.stopped:
@@ -235,7 +249,7 @@ while not refinement.course.stopped:
     if refinement.course.step % 3 == 0:
         refinement.save(state, "fingerprint")
         time.sleep(pause)
-t.np.save(sys.argv[3], t.concatenate(refinement.splatter_images()).means)
+np.save(sys.argv[3], t.concatenate(refinement.splatter_images()).means)
 """
 
 
