@@ -102,17 +102,18 @@ def refine_splatters(
     fingerprints = farm.fingerprints(closed_forms)
     todo = _unfinished(sorted(fingerprints), fingerprints, root)
     failed: dict[str, Outcome] = {}
-    with Progress("refine", len(fingerprints), "objects", len(fingerprints) - len(todo)) as progress:
+    done, cost = len(fingerprints) - len(todo), parameters.executor.cost()
+    with Progress("refine", len(fingerprints), "objects", done, cost) as progress:
         for size in sorted({parameters.refinement.objects_per_batch, 1}, reverse=True):
             for outcome in _refine_in_batches(farm, todo, fingerprints, size):
                 _note(outcome, fingerprints[outcome.uid], root)
-                failed.pop(outcome.uid, None)
                 if not outcome.ok:
                     failed[outcome.uid] = outcome
                 if outcome.ok or size == 1:
                     progress.advance(failed=len(failed))
             todo = _unfinished(todo, fingerprints, root)
-    return [failed[uid] for uid in sorted(failed)]
+    # A batch that broke off may have finished some of its objects before.
+    return [failed[uid] for uid in todo]
 
 
 def _unfinished(uids: Sequence[str], fingerprints: Mapping[str, str], root: Path) -> list[str]:

@@ -168,12 +168,18 @@ def _finish(subject: _Subject, payload: dict[str, Any]) -> dict[str, Any]:
     del record["supervision_views"]
     before, after = _quality(closed, subject.check), _quality(fused, subject.check)
     course = asdict(subject.refinement.course)
-    told = {"kept": "refined" if refined else "closed form", "before": _means(before), "after": _means(after)}
+    told = {
+        "kept": "refined" if refined else "closed form",
+        "before": _means(before),
+        "after": _means(after),
+        "depth_shift": round(subject.refinement.depth_shift(), 4),
+        "lpips": _lpips_note(payload),
+    }
     record |= {
         "fingerprint": subject.fingerprint,
         "gaussians": len(fused),
         "rerender_psnr": after["psnr"],
-        "refinement": {**{name: course[name] for name in _TOLD}, **told, "lpips": _lpips_note(payload)},
+        "refinement": {**{name: course[name] for name in _TOLD}, **told},
     }
     with replacing_folder(subject.output) as folder:
         write_splatter_files(folder, images, fused)

@@ -24,7 +24,7 @@ from torch import Tensor
 from geometry.cameras import Intrinsics
 from geometry.gaussian_tensors import GaussianTensors
 from geometry.gaussians import Gaussians
-from geometry.picture_losses import on_background, picture_loss, psnr
+from geometry.picture_losses import SSIM_WINDOW, on_background, picture_loss, psnr
 from geometry.pixel_grid import PixelGrid, Values, confine
 from geometry.rasterizer import rasterize
 from geometry.refinement_settings import RefinementSettings
@@ -81,7 +81,7 @@ class Refinement:
         lpips: see `picture_losses.picture_loss`.
 
     Raises:
-        InputError: when no picture is left to learn from.
+        InputError: when no picture is left to learn from, or pictures are smaller than SSIM's window.
     """
 
     def __init__(
@@ -99,6 +99,11 @@ class Refinement:
             raise InputError(
                 f"{uid}: of {len(pictures.c2w)} pictures {settings.validation_views} are for validation, none to learn from",
                 "raise refinement.views",
+            )
+        if min(pictures.rgba.shape[1:3]) < SSIM_WINDOW:
+            raise InputError(
+                f"{uid}: pictures of {min(pictures.rgba.shape[1:3])} pixels, where SSIM needs {SSIM_WINDOW} or more",
+                "raise splatter.resolution",
             )
         self.uid, self._grid, self._settings, self._seed, self._lpips = uid, grid, settings, seed, lpips
         self._learned = pictures.select(range(count))
@@ -177,6 +182,10 @@ class Refinement:
         """The best state, one Gaussian per pixel and view; None where nothing beat the closed form."""
         return self._grid.splatter_images(self._best) if self.course.best_step else None
 
+    def depth_shift(self) -> float:
+        """Median distance of the best state's means from the closed form's along their rays, pixels."""
+        return float(self._grid.depth_shifts(self._best).abs().median())
+
     def save(self, path: Path, fingerprint: str) -> None:
         """Write all that the rest of the course depends on, atomically: one safetensors file, the course in its header."""
         moments = [self._optimizer.state.get(value, {}) for value in self._values.values()]
@@ -194,7 +203,7 @@ class Refinement:
         """Go on from a saved state; False where there is none, or one of another input, settings or code."""
         if not path.is_file():
             return False
-        with safe_open(path, framework="pt", device=str(self._grid.depths.device)) as file:
+        with safe_open(path, framework="pt") as file:
             header = file.metadata() or {}
             if header.get("fingerprint") != fingerprint:
                 return False
@@ -203,7 +212,7 @@ class Refinement:
         with torch.no_grad():
             for name, value in self._values.items():
                 value.copy_(tensors[f"value.{name}"])
-        self._best = {name: tensors[f"best.{name}"] for name in self._values}
+        self._best = {name: tensors[f"best.{name}"].to(value.device) for name, value in self._values.items()}
         if self.course.step:
             states = [{moment: tensors[f"{moment}.{name}"] for moment in _MOMENTS} for name in self._values]
             state = {"state": dict(enumerate(states)), "param_groups": self._optimizer.state_dict()["param_groups"]}

@@ -1,6 +1,7 @@
 """Refinement as part of the splatter stage: real renders, batches of objects, what is published and what is done again."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 from render_support import QUALITY, Rendered, contents
 
-from blender_render import splatter_refinement_worker
+from blender_render import splatter_refinement, splatter_refinement_worker
 from blender_render.parameters import RefinementParameters, SplatterParameters
 from blender_render.rendered_object import read_record, read_views
 from blender_render.splatter import make_splatters
@@ -20,8 +21,8 @@ from geometry.cameras import project
 from geometry.gaussians import Gaussians
 from geometry.ply import read_ply
 from stage.errors import ParameterError
-from stage.executor import ExecutorParameters
-from stage.failures import FailureClass
+from stage.executor import ExecutorParameters, Job
+from stage.failures import FailureClass, Outcome
 from stage.packs import object_folder, unpack_missing
 from stage.parameters import validated
 from stage.workspace import Workspace
@@ -92,6 +93,7 @@ def test_the_record_tells_the_course_and_the_scores_before_and_after(workspace: 
     assert course["after"]["psnr"] > course["before"]["psnr"] + 0.3
     assert set(course["after"]) == {"psnr", "ssim", "alpha_iou"}
     assert course["lpips"] == "not used"
+    assert 0 < course["depth_shift"] < REFINEMENT.depth_reach
     assert len(record["rerender_psnr"]) == 3
     assert np.mean(record["rerender_psnr"]) == pytest.approx(course["after"]["psnr"], abs=1e-3)
     assert record["gaussians"] == len(read_ply(refined / "fused.ply"))
@@ -237,6 +239,29 @@ def test_one_that_cannot_be_refined_is_a_row_and_its_batch_goes_on(
     assert set(rows[1]["phases"]) == {"read", "optimise", "write"}
 
 
+class BrokenOff:
+    """An executor whose worker dies after the first object of a batch of several."""
+
+    def run(self, handler: str, jobs: Iterable[Job]) -> Iterator[Outcome]:
+        """Yield a crash for each batch of several, and what the worker makes of one alone."""
+        assert handler == "blender_render.splatter_refinement_worker:refine_objects"
+        for job in jobs:
+            told = job.message()
+            several = len(told["objects"]) > 1
+            answers = splatter_refinement_worker.refine_objects({**told, "objects": told["objects"][:1]})
+            yield Outcome(job.uid, FailureClass.CRASH if several else None, "died", "", 2, 1.0, 1, answers)
+
+
+def test_what_a_broken_batch_left_undone_is_done_alone(
+    workspace: Workspace, uids: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = closed_forms_alone(workspace, uids, tmp_path)
+    monkeypatch.setattr(splatter_refinement, "executor_for", lambda _: BrokenOff())
+    assert refine_splatters(dict.fromkeys(uids, "any"), changed(steps=2), 0, place) == []
+    for uid in uids:
+        assert read_record(object_folder(place.scratch / REFINED, uid))["refinement"]["step"] == 2
+
+
 def test_a_closed_form_that_is_not_beaten_is_published_as_it_is(
     workspace: Workspace, uids: list[str], tmp_path: Path
 ) -> None:
@@ -247,6 +272,7 @@ def test_a_closed_form_that_is_not_beaten_is_published_as_it_is(
     course = read_record(kept)["refinement"]
     assert (course["kept"], course["best_step"]) == ("closed form", 0)
     assert course["before"] == course["after"]
+    assert course["depth_shift"] == 0
     closed = object_folder(workspace.scratch / "splatters", uids[0])
     for image, start in zip(read_splatter_images(kept, 6), read_splatter_images(closed, 6), strict=True):
         _assert_same(image, start)

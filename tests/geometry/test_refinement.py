@@ -50,11 +50,16 @@ def sphere_pictures(cast: Cast, count: int, start: float) -> Pictures:
     return Pictures(torch.tensor(np.stack(rgba), dtype=torch.float32), np.stack(cameras), (LENS,) * count)
 
 
+def sphere_views(cast: Cast) -> tuple[np.ndarray, list[Intrinsics]]:
+    """The cameras of the grid."""
+    return np.stack([cast(polar, azimuth, 1.6, SIZE).c2w for polar, azimuth in angles(4, 0.3)]), [LENS] * 4
+
+
 def sphere_grid(cast: Cast) -> PixelGrid:
     """The closed form of four views of the sphere."""
     passes = [cast(polar, azimuth, 1.6, SIZE) for polar, azimuth in angles(4, 0.3)]
     views = [splatter_from_passes(p.rgb, p.position, p.depth, p.normal, p.c2w, p.intrinsics).gaussians for p in passes]
-    return PixelGrid.of(views, np.stack([p.c2w for p in passes]), [LENS] * 4)
+    return PixelGrid.of(views, *sphere_views(cast))
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +233,29 @@ def test_no_number_stops_it_and_the_best_state_is_kept(sphere, pictures):
 def test_pictures_to_learn_from_are_needed(grid, pictures):
     with pytest.raises(InputError, match="of 2 pictures 2 are for validation, none to learn from; raise"):
         Refinement(grid, pictures.select([0, 1]), QUICK, 0, "sphere")
+
+
+def test_pictures_hold_the_window_of_ssim(grid, pictures):
+    small = Pictures(pictures.rgba[:, :10, :10], pictures.c2w, pictures.intrinsics)
+    with pytest.raises(InputError, match="sphere: pictures of 10 pixels, where SSIM needs 11 or more; raise"):
+        Refinement(grid, small, QUICK, 0, "sphere")
+
+
+@pytest.mark.gpu
+def test_a_batch_is_refined_on_a_gpu(sphere_passes, unseen_psnr):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU")
+    pytest.importorskip("gsplat")
+    start = sphere_grid(sphere_passes)
+    grid = PixelGrid.of(start.views, *sphere_views(sphere_passes), device="cuda")
+    on_cpu = sphere_pictures(sphere_passes, 8, 1.0)
+    pictures = Pictures(on_cpu.rgba.cuda(), on_cpu.c2w, on_cpu.intrinsics)
+    settings = QUICK.model_copy(update={"steps": 60, "validate_every": 20})
+    batch = [Refinement(grid, pictures, settings, 0, uid) for uid in ("one", "two")]
+    run(batch)
+    for refinement in batch:
+        after = unseen_psnr(GaussianTensors.of(concatenate(refined(refinement))))
+        assert after - unseen_psnr(start.gaussians(start.start)) > 2.0
 
 
 _PROGRAM = """
