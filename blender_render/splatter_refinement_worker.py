@@ -46,6 +46,10 @@ class _Subject:
     output: Path
     fingerprint: str
     refinement: Refinement
+    images: list[Gaussians]
+    """The closed form of each view."""
+    fused: Gaussians
+    """The closed form that is published."""
     check: Pictures
     """What neither the Gaussians nor their refinement have seen."""
 
@@ -118,23 +122,15 @@ def _join(
 ) -> dict[str, Any]:
     """Read an object and put it among the others, where it was when it was last saved."""
     folder, device = Path(one["closed_form"]), _device(parameters)
-    record, cameras = read_record(folder), read_views(folder)
+    cameras, count = read_views(folder), read_record(folder)["supervision_views"]
     images, fused = read_splatter_images(folder, len(cameras)), read_ply(folder / FUSED)
     c2w, lenses = np.stack([camera.c2w for camera in cameras]), [camera.intrinsics for camera in cameras]
+    grid = PixelGrid.of(images, c2w, lenses, parameters.depth_reach, device)
     pictures = _read_pictures(folder / "views", device)
-    count = record["supervision_views"]
-    refinement = Refinement(
-        PixelGrid.of(images, c2w, lenses, parameters.depth_reach, device),
-        pictures.select(range(count)),
-        parameters,
-        seed,
-        one["uid"],
-        GaussianTensors.of(fused, device),
-        network,
-    )
-    places = {name: Path(one[name]) for name in ("closed_form", "output")}
-    check = pictures.select(range(count, len(pictures.c2w)))
-    subject = _Subject(one["uid"], **places, fingerprint=one["fingerprint"], refinement=refinement, check=check)
+    learned, check = pictures.select(range(count)), pictures.select(range(count, len(pictures.c2w)))
+    published = GaussianTensors.of(fused, device)
+    refinement = Refinement(grid, learned, parameters, seed, one["uid"], published, network)
+    subject = _Subject(one["uid"], folder, Path(one["output"]), one["fingerprint"], refinement, images, fused, check)
     refinement.resume(subject.state, subject.fingerprint)
     subjects.append(subject)
     return {}
@@ -159,34 +155,37 @@ def _advance(subjects: Sequence[_Subject], checkpoint_every: int) -> None:
 
 def _finish(subject: _Subject, payload: dict[str, Any]) -> dict[str, Any]:
     """Write the folder of an object whose refinement is over: the best state, or the closed form if nothing beat it."""
-    closed = read_ply(subject.closed_form / FUSED)
     refined = subject.refinement.splatter_images()
-    cameras = len(read_views(subject.closed_form))
-    images = refined or read_splatter_images(subject.closed_form, cameras)
-    fused = _union(refined) if refined else closed
-    record = read_record(subject.closed_form)
+    fused = _union(refined) if refined else subject.fused
+    record = _record(subject, fused, payload)
+    with replacing_folder(subject.output) as folder:
+        write_splatter_files(folder, refined or subject.images, fused)
+        write_json(folder / "record.json", record)
+        write_bytes(folder / TRANSFORMS, (subject.closed_form / TRANSFORMS).read_bytes())
+    subject.state.unlink(missing_ok=True)
+    return {}
+
+
+def _record(subject: _Subject, fused: Gaussians, payload: dict[str, Any]) -> dict[str, Any]:
+    """The closed form's record with what has become of it."""
+    record, refinement = read_record(subject.closed_form), subject.refinement
     del record["supervision_views"]
-    before, after = _quality(closed, subject.check), _quality(fused, subject.check)
-    course = asdict(subject.refinement.course)
+    before, after = _quality(subject.fused, subject.check), _quality(fused, subject.check)
+    course = asdict(refinement.course)
     told = {
-        "kept": "refined" if refined else "closed form",
+        "kept": "refined" if course["best_step"] else "closed form",
         "before": _means(before),
         "after": _means(after),
-        "depth_shift": round(subject.refinement.depth_shift(), 4),
+        "depth_shift": round(refinement.depth_shift(), 4),
         "lpips": _lpips_note(payload),
     }
-    record |= {
+    return {
+        **record,
         "fingerprint": subject.fingerprint,
         "gaussians": len(fused),
         "rerender_psnr": after["psnr"],
         "refinement": {**{name: course[name] for name in _TOLD}, **told},
     }
-    with replacing_folder(subject.output) as folder:
-        write_splatter_files(folder, images, fused)
-        write_json(folder / "record.json", record)
-        write_bytes(folder / TRANSFORMS, (subject.closed_form / TRANSFORMS).read_bytes())
-    subject.state.unlink(missing_ok=True)
-    return {}
 
 
 def _union(views: Sequence[Gaussians]) -> Gaussians:

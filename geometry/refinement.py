@@ -94,17 +94,8 @@ class Refinement:
         closed_form: GaussianTensors | None = None,
         lpips: Any | None = None,  # noqa: ANN401 - the network of a package that may be absent
     ) -> None:
+        _check_pictures(uid, pictures, settings)
         count = len(pictures.c2w) - settings.validation_views
-        if count < 1:
-            raise InputError(
-                f"{uid}: of {len(pictures.c2w)} pictures {settings.validation_views} are for validation, none to learn from",
-                "raise refinement.views",
-            )
-        if min(pictures.rgba.shape[1:3]) < SSIM_WINDOW:
-            raise InputError(
-                f"{uid}: pictures of {min(pictures.rgba.shape[1:3])} pixels, where SSIM needs {SSIM_WINDOW} or more",
-                "raise splatter.resolution",
-            )
         self.uid, self._grid, self._settings, self._seed, self._lpips = uid, grid, settings, seed, lpips
         self._learned = pictures.select(range(count))
         self._held_back = pictures.select(range(count, len(pictures.c2w)))
@@ -218,6 +209,19 @@ class Refinement:
             state = {"state": dict(enumerate(states)), "param_groups": self._optimizer.state_dict()["param_groups"]}
             self._optimizer.load_state_dict(state)
         return True
+
+
+def _check_pictures(uid: str, pictures: Pictures, settings: RefinementSettings) -> None:
+    count, side = len(pictures.c2w), min(pictures.rgba.shape[1:3])
+    if count <= settings.validation_views:
+        raise InputError(
+            f"{uid}: of {count} pictures {settings.validation_views} are for validation, none to learn from",
+            "raise refinement.views",
+        )
+    if side < SSIM_WINDOW:
+        raise InputError(
+            f"{uid}: pictures of {side} pixels, where SSIM needs {SSIM_WINDOW} or more", "raise splatter.resolution"
+        )
 
 
 def advance(refinements: Sequence[Refinement]) -> None:
