@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from geometry.cameras import Intrinsics, opencv_from_opengl, project
@@ -28,6 +28,8 @@ _LEAST_OPACITY = 1.0 / 255.0
 _REACH = 0.499
 # Where a start beyond the reach is put, so that tanh still has a slope there.
 _INSIDE = 0.45
+# Depths of adjacent pixels of one surface differ by less, in pixels: a slant of 79°.
+_SAME_SURFACE = 5.0
 # The ranges that attribute images hold: log scales in Zero-1-to-G, and opacities that are neither hidden nor past 0.99.
 _LOG_SCALES = (-10.0, -2.0)
 _LOGITS = (-6.0, 6.0)
@@ -57,6 +59,8 @@ class PixelGrid:
     """Farthest that a mean moves along its ray, in pixels at its depth."""
     start: Values
     """The values that give the start back."""
+    neighbours: Int[Tensor, "m 2"]
+    """Pairs of Gaussians of adjacent pixels that lie on one surface."""
 
     @classmethod
     def of(
@@ -89,7 +93,8 @@ class PixelGrid:
         tensors = {name: torch.tensor(array, dtype=torch.float32, device=device) for name, array in arrays.items()}
         chosen = concatenate([view.select(mask) for view, mask in zip(views, taking_part, strict=True)])
         start = _start_values(GaussianTensors.of(chosen, device), tensors.pop("offsets"))
-        return cls(tuple(views), taking_part, **tensors, depth_reach=depth_reach, start=start)
+        pairs = torch.tensor(_neighbours(taking_part, intrinsics, arrays), device=device)
+        return cls(tuple(views), taking_part, **tensors, depth_reach=depth_reach, start=start, neighbours=pairs)
 
     def __len__(self) -> int:
         return int(self.depths.shape[0])
@@ -112,6 +117,11 @@ class PixelGrid:
         if not self.depth_reach:
             return torch.zeros_like(self.depths)
         return self.depth_reach * torch.tanh(values["depths"] / self.depth_reach)
+
+    def roughness(self, values: Values) -> Float[Tensor, ""]:
+        """Mean difference of neighbours' depth shifts, pixels; 0 of a surface that moves as a whole."""
+        first, second = self.depth_shifts(values)[self.neighbours].unbind(1)
+        return (first - second).abs().sum() / max(len(self.neighbours), 1)
 
     def splatter_images(self, values: Values) -> list[Gaussians]:
         """One Gaussian per pixel and view, as the grid was made of; background pixels are those of the start."""
@@ -159,6 +169,25 @@ def _pixels(
         "focal": np.full(count, np.sqrt(lens.fx * lens.fy)),
         "offsets": offsets,
     }
+
+
+def _neighbours(
+    taking_part: Sequence[Bool[np.ndarray, " p"]], intrinsics: Sequence[Intrinsics], pixels: dict[str, np.ndarray]
+) -> Int[np.ndarray, "m 2"]:
+    """Pairs of rows whose pixels adjoin and whose depths differ by no more than a slant makes."""
+    pairs, first = [], 0
+    for mask, lens in zip(taking_part, intrinsics, strict=True):
+        rows = np.full(mask.shape, -1)
+        rows[mask] = np.arange(first, first := first + int(mask.sum()))
+        grid = rows.reshape(lens.height, lens.width)
+        across = np.stack([grid[:, :-1], grid[:, 1:]], axis=-1).reshape(-1, 2)
+        down = np.stack([grid[:-1], grid[1:]], axis=-1).reshape(-1, 2)
+        pairs.append(np.concatenate([across, down]))
+    candidates = np.concatenate(pairs)
+    candidates = candidates[(candidates >= 0).all(axis=1)]
+    depths, focal = pixels["depths"][candidates], pixels["focal"][candidates[:, 0]]
+    step = np.abs(depths[:, 0] - depths[:, 1]) * focal / depths.min(axis=1)
+    return candidates[step < _SAME_SURFACE]
 
 
 def _check_offsets(number: int, offsets: Float[np.ndarray, "n 2"], depths: Float[np.ndarray, " n"]) -> None:

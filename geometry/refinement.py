@@ -119,7 +119,9 @@ class Refinement:
         colours = np.where(random.random((count, 1)) < 0.5, 1.0, random.random((count, 3)))
         background = batch.rgba.new_tensor(colours)
         rendering = rasterize(self._grid.gaussians(self._values), batch.c2w, batch.intrinsics, _BLACK)
-        return picture_loss(rendering, batch.rgba, background, self._settings.weights, self._lpips)
+        weights = self._settings.weights
+        loss = picture_loss(rendering, batch.rgba, background, weights, self._lpips)
+        return loss + weights.roughness * self._grid.roughness(self._values)
 
     def update(self) -> None:
         """Step along the gradients that are there, and score the state when it is time to."""

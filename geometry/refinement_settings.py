@@ -23,7 +23,7 @@ class LearningRates(Parameters):
 
 
 class LossWeights(Parameters):
-    """What the loss is the sum of: (1 − ssim)·L1 + ssim·(1 − SSIM) of colours, alpha·L1 of coverage, lpips·LPIPS."""
+    """What the loss adds up: (1 − ssim)·L1 + ssim·(1 − SSIM) of colours, alpha·L1 of coverage, lpips·LPIPS and roughness."""
 
     ssim: float = Field(default=0.2, ge=0, le=1)
     """Share of 1 − SSIM in the loss of colours; 0.2 in Kerbl et al. 2023, eq. 7."""
@@ -31,6 +31,8 @@ class LossWeights(Parameters):
     """Weight of the mean absolute error of alpha."""
     lpips: float = Field(default=0.0, ge=0)
     """Weight of LPIPS with VGG-16, for which its package, torchvision and the trained weights must be installed."""
+    roughness: float = Field(default=0.01, ge=0)
+    """Weight of the mean difference of adjacent pixels' depth shifts, pixels: a surface moves as a whole or not at all."""
 
 
 class RefinementSettings(Parameters):

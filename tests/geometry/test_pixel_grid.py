@@ -1,5 +1,7 @@
 """Gaussians on their pixels: whatever an optimiser does to the values, each projects into its own pixel."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,42 @@ def test_depths_stay_within_their_reach(views, cameras, grid):
     np.testing.assert_allclose(depths, start * np.exp(3.0 / focal), rtol=1e-5)
     fixed = PixelGrid.of(views, *cameras, depth_reach=0.0)
     np.testing.assert_allclose(pixels_off_centre(fixed.splatter_images(values), cameras, 0)[1], start, rtol=1e-6)
+
+
+def test_neighbours_adjoin_on_one_surface(grid, cameras):
+    seen = [
+        project(image.means, *camera)[0] for image, camera in zip(grid.views, zip(*cameras, strict=True), strict=True)
+    ]
+    pixels = np.concatenate([view[mask] for view, mask in zip(seen, grid.taking_part, strict=True)])
+    owner = np.repeat(np.arange(len(seen)), [mask.sum() for mask in grid.taking_part])
+    first, second = grid.neighbours.numpy().T
+    np.testing.assert_allclose(np.abs(pixels[first] - pixels[second]).sum(axis=1), 1.0, atol=1e-3)
+    np.testing.assert_array_equal(owner[first], owner[second])
+    ratio = grid.depths.numpy()[first] / grid.depths.numpy()[second]
+    assert np.abs(ratio - 1).max() < 5 / cameras[1][0].fx + 1e-3
+    # Nearly all of the sphere's pixels have one to the right and one below.
+    assert len(first) > 1.5 * len(grid)
+
+
+def test_a_surface_that_moves_as_a_whole_is_not_rough(grid):
+    values = {name: value + 0.7 for name, value in grid.start.items()}
+    assert float(grid.roughness(values)) == 0.0
+    values["depths"] = torch.zeros(len(grid))
+    values["depths"][grid.neighbours[0, 0]] = 0.1
+    touching = int((grid.neighbours == grid.neighbours[0, 0]).sum())
+    assert float(grid.roughness(values)) == pytest.approx(0.1 * touching / len(grid.neighbours), rel=1e-2)
+
+
+def test_surfaces_behind_one_another_are_no_neighbours(views, cameras):
+    c2w, lens = cameras[0][0], cameras[1][0]
+    eye = c2w[:3, 3]
+    left = np.tile(np.arange(SIZE) < SIZE // 2, SIZE)[:, None]
+    split = dataclasses.replace(views[0], means=np.where(left, eye + 2.0 * (views[0].means - eye), views[0].means))
+    whole, parted = (PixelGrid.of([view], [c2w], [lens]) for view in (views[0], split))
+    columns = np.flatnonzero(parted.taking_part[0]) % SIZE
+    across = {tuple(pair) for pair in columns[parted.neighbours.numpy()]}
+    assert (SIZE // 2 - 1, SIZE // 2) not in across
+    assert (SIZE // 2 - 1, SIZE // 2) in {tuple(pair) for pair in columns[whole.neighbours.numpy()]}
 
 
 def test_a_pixel_of_depth_is_a_pixels_width_at_that_depth(grid):
