@@ -63,7 +63,7 @@ def parameters(quick: bool, steps: int | None, depth_reach: float | None) -> Spl
     """128² and the defaults of refinement but for its steps, or the small version."""
     chosen = {} if depth_reach is None else {"depth_reach": depth_reach}
     refinement = RefinementParameters(
-        steps=steps or (60 if quick else 200), views=12 if quick else 24, timeout_seconds=7200, **chosen
+        steps=steps or (60 if quick else 150), views=12 if quick else 24, timeout_seconds=7200, **chosen
     )
     return SplatterParameters(
         resolution=64 if quick else 128,

@@ -68,7 +68,7 @@ class PixelGrid:
         views: Sequence[Gaussians],
         c2w: Float[np.ndarray, "v 4 4"],
         intrinsics: Sequence[Intrinsics],
-        depth_reach: float = 3.0,
+        depth_reach: float = 2.0,
         device: torch.device | str = "cpu",
     ) -> "PixelGrid":
         """The grid of splatter images and the cameras that they were made for.

@@ -44,7 +44,7 @@ class RefinementSettings(Parameters):
     """Pictures per step."""
     validation_views: int = Field(default=4, ge=1)
     """Pictures that are not learned from and decide when to stop and which state is kept."""
-    depth_reach: float = Field(default=3.0, ge=0)
+    depth_reach: float = Field(default=2.0, ge=0)
     """Farthest that a Gaussian moves along its pixel's ray, pixels; 0 leaves the closed form's depths, which are exact."""
     learning_rates: LearningRates = LearningRates()
     """Of each attribute."""

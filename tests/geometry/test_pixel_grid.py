@@ -75,7 +75,7 @@ def test_depths_stay_within_their_reach(views, cameras, grid):
     focal = cameras[1][0].fx
     _, depths = pixels_off_centre(grid.splatter_images(values), cameras, 0)
     _, start = pixels_off_centre(views, cameras, 0)
-    np.testing.assert_allclose(depths, start * np.exp(3.0 / focal), rtol=1e-5)
+    np.testing.assert_allclose(depths, start * np.exp(2.0 / focal), rtol=1e-5)
     fixed = PixelGrid.of(views, *cameras, depth_reach=0.0)
     np.testing.assert_allclose(pixels_off_centre(fixed.splatter_images(values), cameras, 0)[1], start, rtol=1e-6)
 
