@@ -126,7 +126,7 @@ def six_views(generator: np.random.Generator, views: int, size: int) -> CameraSe
 def zero_1_to_g_lvis(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
     """The six views of Zero-1-to-G's second generation on LVIS: those of `six_views` through a lens of 60°.
 
-    (mengxuyiGit/LGM, branches `zero1toG_*`.) A whole cube is in the picture.
+    (mengxuyiGit/LGM, branches `zero1toG_*`.)
     """
     lens = float(ZERO_1_TO_G_LVIS_FOV)
     return CameraSet((), tuple(_orbit(SIX_VIEW_AZIMUTHS, SIX_VIEW_ELEVATIONS, SIX_VIEW_RADIUS, lens, size)))

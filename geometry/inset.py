@@ -19,7 +19,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float, Int
+from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from geometry.cameras import project
@@ -29,16 +30,20 @@ from geometry.splatter import SplatterView
 _ROUNDS = 2
 # How far beside its pixel's centre a Gaussian of a splatter image may lie, in pixels, so that a slant leaves no gaps.
 _BESIDE = 0.75
-# A sample that the ball reaches over by less is its own point of contact or a neighbour of it.
-_REACH = 0.9
+# In units of the inset. A sample's own neighbours, with its normal, are √5 away; beyond lies nothing that limits it.
+_FARTHEST = 2.2
 # Of a surface that bends less than this the curvature is none of an edge.
 _MOST_ALIKE = 0.7
 # What rises above the tangent plane by more, as a share of the ball's radius, lies outside the solid.
 _LEAST_BEHIND = 0.2
 # Below this cosine of the normals a sample is the far side of a sheet or rod, and no edge's other face.
 _OPPOSITE = -0.5
-# Sheets keep this share of their opacity, since nothing else shows in their place; an edge has its faces.
+# Of the radius, so that the two sides of a sheet do not meet, and the nearer one covers the other.
+_SHORT_OF = 0.9
+# Sheets and rods keep this share of their opacity beside their outline.
 _FAINTEST_SHEET = 0.3
+# A surface ends where the next pixel's depth differs by more, in pixels at that depth.
+_JUMP = 6.0
 
 
 @dataclass(frozen=True)
@@ -70,7 +75,10 @@ def inset_views(
     )
     wanted = depth * np.concatenate([view.pitch[view.valid] for view in views])
     room, sheet = _room(surface, wanted)
-    fade = np.where(sheet, np.maximum((room / wanted) ** 2, _FAINTEST_SHEET), (room / wanted) ** 2)
+    outline = np.concatenate([_near_outline(view, depth)[view.valid] for view in views])
+    # Away from an outline nothing shows in the place of a sheet, while an edge has its other face.
+    least = np.where(sheet, np.where(outline, _FAINTEST_SHEET, 1.0), 0.0)
+    fade = np.maximum((room / wanted) ** 2, least)
     ends = np.cumsum([view.valid.sum() for view in views])[:-1]
     parts = zip(views, np.split(room, ends), np.split(fade, ends), strict=True)
     moved = [_moved(view, inwards, share) for view, inwards, share in parts]
@@ -100,16 +108,20 @@ def sorted_by_pixel(view: SplatterView) -> Gaussians:
     return replace(taken, opacities=np.where(found, taken.opacities, 0.0))
 
 
-def _room(surface: _Surface, wanted: Float[np.ndarray, " n"]) -> tuple[Float[np.ndarray, " n"], np.ndarray]:
+def _room(
+    surface: _Surface, wanted: Float[np.ndarray, " n"]
+) -> tuple[Float[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """How far inside each sample may go, at most as far as wanted, and whether an opposite side limits it."""
-    tree = cKDTree(surface.points)
+    # Normals take part in what is near, so that of the two sides of a thin sheet the other one is found.
+    weight = float(np.median(wanted))
+    tree = cKDTree(np.hstack([surface.points, weight * surface.normals]))
     room, sheet = wanted.copy(), np.zeros(len(wanted), dtype=bool)
     active = np.arange(len(wanted))
     for _ in range(_ROUNDS):
-        centres = surface.points[active] - room[active, None] * surface.normals[active]
-        distance, nearest = tree.query(centres, distance_upper_bound=float(wanted.max()))
-        touched = distance < _REACH * room[active]
-        active, nearest = active[touched], nearest[touched]
+        normals = surface.normals[active]
+        centres = np.hstack([surface.points[active] - room[active, None] * normals, -weight * normals])
+        distance, nearest = tree.query(centres, distance_upper_bound=_FARTHEST * weight)
+        active, nearest = active[np.isfinite(distance)], nearest[np.isfinite(distance)]
         least, alike = _contact(surface, active, nearest, wanted[active])
         tighter = least < room[active]
         active = active[tighter]
@@ -118,7 +130,7 @@ def _room(surface: _Surface, wanted: Float[np.ndarray, " n"]) -> tuple[Float[np.
 
 
 def _contact(
-    surface: _Surface, here: np.ndarray, there: np.ndarray, wanted: Float[np.ndarray, " k"]
+    surface: _Surface, here: Int[np.ndarray, " k"], there: Int[np.ndarray, " k"], wanted: Float[np.ndarray, " k"]
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Radius of the ball that touches both samples' planes, infinite where the other bounds nothing; cosine of the normals."""
     normals, others = surface.normals[here], surface.normals[there]
@@ -126,7 +138,18 @@ def _contact(
     alike = np.sum(normals * others, axis=1)
     bounds = (alike < _MOST_ALIKE) & (np.sum(between * normals, axis=1) < _LEAST_BEHIND * wanted)
     radius = np.maximum(np.sum(between * others, axis=1), 0.0) / np.maximum(1.0 - alike, 1.0 - _MOST_ALIKE)
-    return np.where(bounds, radius, np.inf), alike
+    return np.where(bounds, _SHORT_OF * radius, np.inf), alike
+
+
+def _near_outline(view: SplatterView, depth: float) -> Bool[np.ndarray, "h w"]:
+    """Pixels that lie within `depth` pixels of where the surface ends for their camera, against the background or another one."""
+    distance = np.linalg.norm(view.points - view.c2w[:3, 3], axis=-1)
+    ends = ~view.valid
+    for axis in (0, 1):
+        jump = np.abs(np.diff(distance, axis=axis)) > _JUMP * np.delete(view.pitch, -1, axis=axis)
+        for side in (0, -1):
+            ends |= np.insert(jump, jump.shape[axis] * -side, False, axis=axis)
+    return np.asarray(distance_transform_edt(np.pad(~ends, 1, constant_values=True))[1:-1, 1:-1] <= depth)
 
 
 def _moved(view: SplatterView, inwards: Float[np.ndarray, " k"], fade: Float[np.ndarray, " k"]) -> SplatterView:
