@@ -58,7 +58,7 @@ def closed_form(shots: Sequence[Shot], parameters: SplatterParameters) -> Closed
     """
     on_surface = [_on_surface(shot, parameters) for shot in shots]
     inside, room = inset_views(on_surface, parameters.inset)
-    images = [sorted_by_pixel(view) for view in inside]
+    images = [sorted_by_pixel(view).gaussians for view in inside]
     return ClosedForm(images, fuse(inside), _shares(shots, on_surface, room))
 
 

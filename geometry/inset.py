@@ -42,6 +42,8 @@ _OPPOSITE = -0.5
 _SHORT_OF = 0.9
 # Sheets and rods keep this share of their opacity beside their outline.
 _FAINTEST_SHEET = 0.3
+# So many insets from the outline are beside it.
+_BAND = 2.0
 # A surface ends where the next pixel's depth differs by more, in pixels at that depth.
 _JUMP = 6.0
 
@@ -75,7 +77,7 @@ def inset_views(
     )
     wanted = depth * np.concatenate([view.pitch[view.valid] for view in views])
     room, sheet = _room(surface, wanted)
-    outline = np.concatenate([_near_outline(view, depth)[view.valid] for view in views])
+    outline = np.concatenate([_near_outline(view, _BAND * depth)[view.valid] for view in views])
     # Away from an outline nothing shows in the place of a sheet, while an edge has its other face.
     least = np.where(sheet, np.where(outline, _FAINTEST_SHEET, 1.0), 0.0)
     fade = np.maximum((room / wanted) ** 2, least)
@@ -86,8 +88,8 @@ def inset_views(
     return moved, shares
 
 
-def sorted_by_pixel(view: SplatterView) -> Gaussians:
-    """The view's Gaussians, each in the place of the pixel that its centre, moved inside, projects to: a splatter image.
+def sorted_by_pixel(view: SplatterView) -> SplatterView:
+    """The view with each Gaussian in the place of the pixel that its centre, moved inside, projects to: a splatter image.
 
     A pixel takes the Gaussian that lies nearest to its centre, at most 0.75 pixels from it in either direction, and one of
     opacity 0 where there is none: at a silhouette its ray misses what has gone inside.
@@ -104,8 +106,17 @@ def sorted_by_pixel(view: SplatterView) -> Gaussians:
     miss = here + 0.5 - landed[source[..., 1], source[..., 0]]
     found = (np.abs(miss) <= _BESIDE).all(axis=-1).ravel()
     order = np.where(found, (source[..., 1] * width + source[..., 0]).ravel(), np.arange(height * width))
-    taken = view.gaussians.select(order)
-    return replace(taken, opacities=np.where(found, taken.opacities, 0.0))
+    gaussians = view.gaussians.select(order)
+    return replace(
+        view,
+        gaussians=replace(gaussians, opacities=np.where(found, gaussians.opacities, 0.0)),
+        valid=found.reshape(height, width),
+        **{name: _reordered(getattr(view, name), order) for name in ("points", "normals", "facing", "pitch")},
+    )
+
+
+def _reordered(values: Float[np.ndarray, "h w ..."], order: Int[np.ndarray, " n"]) -> Float[np.ndarray, "h w ..."]:
+    return values.reshape(len(order), *values.shape[2:])[order].reshape(values.shape)
 
 
 def _room(
@@ -141,15 +152,15 @@ def _contact(
     return np.where(bounds, _SHORT_OF * radius, np.inf), alike
 
 
-def _near_outline(view: SplatterView, depth: float) -> Bool[np.ndarray, "h w"]:
-    """Pixels that lie within `depth` pixels of where the surface ends for their camera, against the background or another one."""
+def _near_outline(view: SplatterView, band: float) -> Bool[np.ndarray, "h w"]:
+    """Pixels within a band of pixels of where the surface ends for their camera, at the background or another surface."""
     distance = np.linalg.norm(view.points - view.c2w[:3, 3], axis=-1)
     ends = ~view.valid
     for axis in (0, 1):
         jump = np.abs(np.diff(distance, axis=axis)) > _JUMP * np.delete(view.pitch, -1, axis=axis)
         for side in (0, -1):
             ends |= np.insert(jump, jump.shape[axis] * -side, False, axis=axis)
-    return np.asarray(distance_transform_edt(np.pad(~ends, 1, constant_values=True))[1:-1, 1:-1] <= depth)
+    return np.asarray(distance_transform_edt(np.pad(~ends, 1, constant_values=True))[1:-1, 1:-1] <= band)
 
 
 def _moved(view: SplatterView, inwards: Float[np.ndarray, " k"], fade: Float[np.ndarray, " k"]) -> SplatterView:

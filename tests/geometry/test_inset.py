@@ -11,7 +11,7 @@ from rectangle_support import Rectangle, cast_rectangles
 from geometry import cameras
 from geometry.cameras import Intrinsics
 from geometry.gaussian_tensors import GaussianTensors
-from geometry.gaussians import Gaussians, concatenate
+from geometry.gaussians import Gaussians
 from geometry.inset import inset_views, sorted_by_pixel
 from geometry.rasterizer import rasterize
 from geometry.splatter import SplatterView, fuse, splatter_from_passes, union
@@ -31,8 +31,7 @@ def sphere(sphere_passes) -> list[SplatterView]:
 
 
 def images_of(views: list[SplatterView]) -> Gaussians:
-    images = [sorted_by_pixel(view) for view in views]
-    return concatenate([image.select(image.opacities > 0) for image in images])
+    return union([sorted_by_pixel(view) for view in views])
 
 
 def agreement(gaussians: Gaussians, truth) -> tuple[float, float]:
@@ -70,7 +69,7 @@ def test_depth_0_changes_nothing(sphere):
     assert all(a is b for a, b in zip(inside, sphere, strict=True))
     assert all((room == 1.0).all() for room in rooms)
     for view in sphere:
-        image = sorted_by_pixel(view)
+        image = sorted_by_pixel(view).gaussians
         for field in dataclasses.fields(image):
             np.testing.assert_array_equal(getattr(image, field.name), getattr(view.gaussians, field.name))
 
@@ -106,7 +105,7 @@ def test_a_sheet_shows_the_colour_of_the_side_that_is_seen():
         opacities = view.gaussians.opacities.reshape(view.valid.shape)
         assert opacities[24, 24] == pytest.approx(0.95)
         assert opacities[view.valid].min() == pytest.approx(0.3 * 0.95)
-        assert (opacities[view.valid] < 0.9).mean() < 0.3
+        assert (opacities[view.valid] < 0.9).mean() < 0.45
 
 
 def test_beside_an_edge_there_is_as_much_room_as_the_other_face_leaves():
@@ -141,8 +140,12 @@ def test_a_splatter_image_stays_on_its_pixels(sphere, depth):
     inside, _ = inset_views(sphere, depth)
     for view in inside:
         image = sorted_by_pixel(view)
-        shown = image.opacities.reshape(view.valid.shape) > 0
-        pixels, _ = cameras.project(image.means, view.c2w, view.intrinsics)
+        shown = image.valid
+        np.testing.assert_array_equal(image.gaussians.opacities.reshape(shown.shape) > 0, shown)
+        # The surface of each moves along: it is still so far above.
+        above = np.linalg.norm(image.points[shown] - image.gaussians.means[shown.ravel()], axis=1)
+        np.testing.assert_allclose(above, depth * image.pitch[shown], rtol=1e-3)
+        pixels, _ = cameras.project(image.gaussians.means, view.c2w, view.intrinsics)
         rows, columns = np.nonzero(shown)
         beside = pixels.reshape(*shown.shape, 2)[shown] - np.stack([columns, rows], axis=1) - 0.5
         assert np.abs(beside).max() <= 0.75 + 1e-4
@@ -155,5 +158,5 @@ def test_a_splatter_image_stays_on_its_pixels(sphere, depth):
 def test_no_surface_at_all_is_no_problem():
     empty = cast_rectangles([], cameras.look_at(np.array([1.5, 0, 0.0])), LENS)
     inside, rooms = inset_views([splatter(empty)])
-    assert (sorted_by_pixel(inside[0]).opacities == 0).all()
+    assert not sorted_by_pixel(inside[0]).valid.any()
     assert (rooms[0] == 1).all()
