@@ -124,16 +124,22 @@ class RefinementParameters(RefinementSettings):
 class SplatterParameters(Parameters):
     """Parameters of the `splatter` stage."""
 
-    resolution: int = Field(default=128, ge=8)
+    layout: Literal["six_views", "zero_1_to_g_lvis", "zero_1_to_g_lvis_early", "zero_1_to_g_lara"] = "six_views"
+    """The six cameras that the Gaussians are made from, a protocol in `blender_render.protocols`."""
+    resolution: int = Field(default=128, ge=16)
     """Gaussians per side of a view."""
     max_objects: int | None = Field(default=None, ge=1)
     """Only the first so many objects in order of uid; all when null."""
-    footprint: float = Field(default=0.6, gt=0)
+    colour: Literal["lit", "albedo"] = "lit"
+    """Colour of the Gaussians: as the light shows the object, or the surfaces' own, opaque and without light."""
+    footprint: float = Field(default=0.4, gt=0)
     """Standard deviation of a Gaussian in pixels of its own view."""
-    opacity: float = Field(default=0.97, gt=0, lt=1)
-    """Opacity of a Gaussian on the surface."""
-    check_views: int = Field(default=2, ge=1)
-    """Unseen views per object from which the re-render PSNR is measured."""
+    opacity: float = Field(default=0.95, gt=0, lt=1)
+    """Opacity of a Gaussian that covers its pixel."""
+    inset: float = Field(default=1.6, ge=0)
+    """How far inside the surface the centres lie, pixels of their own view, so that silhouettes are not fattened; 0 is on it."""
+    check_views: int = Field(default=4, ge=1)
+    """Unseen views per object from which the Gaussians' pictures are judged."""
     quality: QualityParameters = QualityParameters()
     """Samples, denoising, device and light of the colours."""
     refinement: RefinementParameters = RefinementParameters()

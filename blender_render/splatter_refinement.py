@@ -28,19 +28,23 @@ REFINED = "splatters_refined"
 _HANDLER = "blender_render.splatter_refinement_worker:refine_objects"
 _CODE = (
     "blender_render.camera_sets",
+    "blender_render.closed_form",
     "blender_render.passes",
     "blender_render.rendered_object",
     "blender_render.splatter_files",
+    "blender_render.splatter_quality",
     "blender_render.splatter_refinement_worker",
     "geometry.cameras",
     "geometry.gaussian_tensors",
     "geometry.gaussians",
+    "geometry.inset",
     "geometry.perceptual",
     "geometry.picture_losses",
     "geometry.pixel_grid",
     "geometry.ply",
     "geometry.rasterizer",
     "geometry.refinement",
+    "geometry.splatter",
 )
 # How the work is shared out and saved does not change a Gaussian.
 _INDIFFERENT = {"views", "objects_per_batch", "checkpoint_every", "timeout_seconds"}

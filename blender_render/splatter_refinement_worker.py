@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import torch
 
+from blender_render.closed_form import Shot
 from blender_render.parameters import RefinementParameters
 from blender_render.rendered_object import TRANSFORMS, is_complete, read_record, read_rgba, read_views
 from blender_render.splatter_files import FUSED, read_splatter_images, write_splatter_files
+from blender_render.splatter_quality import quality
 from geometry.gaussian_tensors import GaussianTensors
 from geometry.gaussians import Gaussians, concatenate
 from geometry.perceptual import Unavailable, find_lpips_network
-from geometry.picture_losses import alpha_iou, on_background, psnr, structural_similarity
 from geometry.pixel_grid import PixelGrid
 from geometry.ply import read_ply
-from geometry.rasterizer import rasterize
 from geometry.refinement import Pictures, Refinement, advance
 from stage.errors import InputError
 from stage.files import replacing_folder, write_bytes, write_json
@@ -50,7 +50,7 @@ class _Subject:
     """The closed form of each view."""
     fused: Gaussians
     """The closed form that is published."""
-    check: Pictures
+    check: list[Shot]
     """What neither the Gaussians nor their refinement have seen."""
 
     @property
@@ -126,22 +126,24 @@ def _join(
     images, fused = read_splatter_images(folder, len(cameras)), read_ply(folder / FUSED)
     c2w, lenses = np.stack([camera.c2w for camera in cameras]), [camera.intrinsics for camera in cameras]
     grid = PixelGrid.of(images, c2w, lenses, parameters.depth_reach, device)
-    pictures = _read_pictures(folder / "views", device)
-    learned, check = pictures.select(range(count)), pictures.select(range(count, len(pictures.c2w)))
-    published = GaussianTensors.of(fused, device)
+    shots = _read_shots(folder / "views")
+    learned, published = _pictures(shots[:count], device), GaussianTensors.of(fused, device)
     refinement = Refinement(grid, learned, parameters, seed, one["uid"], published, network)
-    subject = _Subject(one["uid"], folder, Path(one["output"]), one["fingerprint"], refinement, images, fused, check)
+    places = (folder, Path(one["output"]), one["fingerprint"])
+    subject = _Subject(one["uid"], *places, refinement, images, fused, shots[count:])
     refinement.resume(subject.state, subject.fingerprint)
     subjects.append(subject)
     return {}
 
 
-def _read_pictures(folder: Path, device: torch.device) -> Pictures:
-    views = read_views(folder)
-    rgba = np.stack([read_rgba(folder, number) for number in range(len(views))]).astype(np.float32) / 255.0
-    return Pictures(
-        torch.from_numpy(rgba).to(device), np.stack([v.c2w for v in views]), tuple(v.intrinsics for v in views)
-    )
+def _read_shots(folder: Path) -> list[Shot]:
+    return [Shot(view, read_rgba(folder, number)) for number, view in enumerate(read_views(folder))]
+
+
+def _pictures(shots: Sequence[Shot], device: torch.device) -> Pictures:
+    rgba = np.stack([shot.rgba for shot in shots]).astype(np.float32) / 255.0
+    lenses = tuple(shot.view.intrinsics for shot in shots)
+    return Pictures(torch.from_numpy(rgba).to(device), np.stack([shot.view.c2w for shot in shots]), lenses)
 
 
 def _advance(subjects: Sequence[_Subject], checkpoint_every: int) -> None:
@@ -170,8 +172,8 @@ def _record(subject: _Subject, fused: Gaussians, payload: dict[str, Any]) -> dic
     """The closed form's record with what has become of it."""
     record, refinement = read_record(subject.closed_form), subject.refinement
     del record["supervision_views"]
-    before, after = _quality(subject.fused, subject.check), _quality(fused, subject.check)
-    course = asdict(refinement.course)
+    before, course = record["quality"]["fused"], asdict(refinement.course)
+    after = quality(fused, subject.check) if course["best_step"] else before
     told = {
         "kept": "refined" if course["best_step"] else "closed form",
         "before": _means(before),
@@ -179,31 +181,16 @@ def _record(subject: _Subject, fused: Gaussians, payload: dict[str, Any]) -> dic
         "depth_shift": round(refinement.depth_shift(), 4),
         "lpips": _lpips_note(payload),
     }
-    return {
-        **record,
-        "fingerprint": subject.fingerprint,
-        "gaussians": len(fused),
-        "rerender_psnr": after["psnr"],
-        "refinement": {**{name: course[name] for name in _TOLD}, **told},
-    }
+    if course["best_step"]:
+        count = len(fused)
+        record |= {"quality": {"fused": after, "union": after}, "gaussians": count, "union_gaussians": count}
+    course_told = {name: course[name] for name in _TOLD}
+    return {**record, "fingerprint": subject.fingerprint, "refinement": {**course_told, **told}}
 
 
 def _union(views: Sequence[Gaussians]) -> Gaussians:
     """The Gaussians of all views that can be seen."""
     return concatenate([view.select(view.opacities >= _LEAST_OPACITY) for view in views])
-
-
-def _quality(gaussians: Gaussians, check: Pictures) -> dict[str, list[float]]:
-    """Scores of each check view, on white."""
-    with torch.no_grad():
-        made = rasterize(GaussianTensors.of(gaussians, check.rgba.device), check.c2w, check.intrinsics)
-    truth = on_background(check.rgba, torch.ones_like(check.rgba[:, 0, 0, :3]))
-    scores = {
-        "psnr": psnr(made.rgb, truth),
-        "ssim": structural_similarity(made.rgb, truth),
-        "alpha_iou": alpha_iou(made.alpha, check.rgba[..., 3]),
-    }
-    return {name: [round(value, 4) for value in values.tolist()] for name, values in scores.items()}
 
 
 def _means(scores: dict[str, list[float]]) -> dict[str, float]:

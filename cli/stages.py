@@ -16,7 +16,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def splatter(workspace: WorkspaceOption = HERE) -> None:
-    """Make pixel-aligned Gaussians of six fixed views, in closed form."""
+    """Make pixel-aligned Gaussians of six fixed views, in closed form.
+
+    splatter.layout is one of six_views, zero_1_to_g_lvis, zero_1_to_g_lvis_early, zero_1_to_g_lara.
+    splatter.colour is lit or albedo.
+    """
     from blender_render.parameters import SplatterParameters
     from blender_render.splatter import make_splatters
 
@@ -24,7 +28,8 @@ def splatter(workspace: WorkspaceOption = HERE) -> None:
     parameters = load_section(place.parameters, "splatter", SplatterParameters)
     with exclusive(place, "splatter"):
         summary = make_splatters(parameters, load_seed(place.parameters), place)
-    print(f"splatter: {summary['objects']} objects, re-render PSNR {summary['psnr']:.2f} dB")
+    quality = f"PSNR {summary['psnr']:.2f} dB, SSIM {summary['ssim']:.4f}, alpha-IoU {summary['alpha_iou']:.4f}"
+    print(f"splatter: {summary['objects']} objects, from unseen views {quality}")
 
 
 def shard(workspace: WorkspaceOption = HERE) -> None:

@@ -38,14 +38,16 @@ def picture_loss(
         weights: of the parts.
         lpips: takes two batches (v, 3, h, w) in [−1, 1] and gives v distances.
     """
-    made = _channels_first(rendering.rgb + (1.0 - rendering.alpha)[..., None] * background[:, None, None])
-    truth = _channels_first(on_background(rgba, background))
+    made = rendering.rgb + (1.0 - rendering.alpha)[..., None] * background[:, None, None]
+    truth = on_background(rgba, background)
     loss = (1.0 - weights.ssim) * (made - truth).abs().mean()
     loss = loss + weights.alpha * (rendering.alpha - rgba[..., 3]).abs().mean()
     if weights.ssim:
-        loss = loss + weights.ssim * (1.0 - ssim(made, truth, data_range=1.0, win_size=SSIM_WINDOW))
+        loss = loss + weights.ssim * (1.0 - structural_similarity(made, truth).mean())
     if lpips is not None and weights.lpips:
-        loss = loss + weights.lpips * lpips(made * 2.0 - 1.0, truth * 2.0 - 1.0).mean()
+        loss = (
+            loss + weights.lpips * lpips(_channels_first(made) * 2.0 - 1.0, _channels_first(truth) * 2.0 - 1.0).mean()
+        )
     return loss
 
 
@@ -59,12 +61,6 @@ def structural_similarity(made: Float[Tensor, "v h w 3"], truth: Float[Tensor, "
     """SSIM of each view: Gaussian window of 11 pixels, σ = 1.5, data range 1 (Wang et al. 2004)."""
     pair = _channels_first(made), _channels_first(truth)
     return ssim(*pair, data_range=1.0, win_size=SSIM_WINDOW, size_average=False)
-
-
-def alpha_iou(made: Float[Tensor, "v h w"], truth: Float[Tensor, "v h w"]) -> Float[Tensor, " v"]:
-    """Σ min / Σ max of two alphas, of each view; 1 for two empty ones."""
-    lesser, greater = torch.minimum(made, truth).sum(dim=(1, 2)), torch.maximum(made, truth).sum(dim=(1, 2))
-    return torch.where(greater > 0.0, lesser / greater.clamp(min=_LEAST_ERROR), 1.0)
 
 
 def _channels_first(pictures: Float[Tensor, "v h w 3"]) -> Float[Tensor, "v 3 h w"]:

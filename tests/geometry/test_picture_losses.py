@@ -6,7 +6,7 @@ import torch
 from skimage.metrics import peak_signal_noise_ratio
 from skimage.metrics import structural_similarity as reference_ssim
 
-from geometry.picture_losses import alpha_iou, on_background, picture_loss, psnr, structural_similarity
+from geometry.picture_losses import on_background, picture_loss, psnr, structural_similarity
 from geometry.rasterizer import Rendering
 from geometry.refinement_settings import LossWeights
 
@@ -33,12 +33,6 @@ def test_scores_are_those_of_scikit_image(pictures):
     options = {"data_range": 1.0, "gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False}
     expected = [reference_ssim(*pair, channel_axis=-1, **options) for pair in pairs]
     np.testing.assert_allclose(structural_similarity(made, truth), expected, atol=1e-5)
-
-
-def test_the_alpha_iou_of_two_halves_that_share_a_quarter():
-    made, truth = torch.zeros(2, 4, 4), torch.zeros(2, 4, 4)
-    made[0, :2], truth[0, 1:3] = 1.0, 1.0
-    torch.testing.assert_close(alpha_iou(made, truth), torch.tensor([1 / 3, 1.0]))
 
 
 def test_a_picture_is_composited_on_its_own_background():
