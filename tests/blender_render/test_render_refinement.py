@@ -301,12 +301,13 @@ def test_something_must_be_left_to_learn_from() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_refinement_gains_three_decibels_on_unseen_views(procedural: Rendered, tmp_path: Path) -> None:
     place = Workspace(tmp_path)
     _share_renderings(place, procedural.workspace)
-    refinement = RefinementParameters(steps=75, views=16, batch_views=2)
+    refinement = RefinementParameters(steps=150)
     parameters = PARAMETERS.model_copy(
-        update={"resolution": 96, "max_objects": 1, "check_views": 8, "refinement": refinement}
+        update={"resolution": 128, "max_objects": 1, "check_views": 8, "refinement": refinement}
     )
     make_splatters(parameters, 0, place)
     uid = pd.read_parquet(place.splatters / "splatters.parquet")["uid"][0]
