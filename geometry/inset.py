@@ -7,7 +7,7 @@ along the normal, by a number of pixels of their own view, and what is seen head
 
 How far there is room says the tangent plane of whatever surface lies within: a Gaussian at p with normal n goes no
 deeper than ρ = (q − p)·m / (1 − n·m), where the ball that touches the surface at p touches the plane through q with
-normal m as well. This is the medial ball (Ma et al. 2012, "3D medial axis point approximation using nearest neighbors and
+normal m as well, and stops a tenth short of it. This is the medial ball (Ma et al. 2012, "3D medial axis point approximation using nearest neighbors and
 the normal field") with planes in the place of points, so that a sheet thinner than the distance of samples has half its
 thickness as room, and a place next to an edge its distance from it. What finds less room than asked for stands out at
 silhouettes none the less, and is fainter for it.
@@ -92,7 +92,8 @@ def sorted_by_pixel(view: SplatterView) -> SplatterView:
     """The view with each Gaussian in the place of the pixel that its centre, moved inside, projects to: a splatter image.
 
     A pixel takes the Gaussian that lies nearest to its centre, at most 0.75 pixels from it in either direction, and one of
-    opacity 0 where there is none: at a silhouette its ray misses what has gone inside.
+    opacity 0 where there is none: at a silhouette its ray misses what has gone inside. Where a slant stretches the grid one
+    Gaussian may stand in two pixels.
     """
     height, width = view.valid.shape
     pixels, _ = project(view.gaussians.means.astype(np.float64), view.c2w, view.intrinsics)
@@ -111,7 +112,10 @@ def sorted_by_pixel(view: SplatterView) -> SplatterView:
         view,
         gaussians=replace(gaussians, opacities=np.where(found, gaussians.opacities, 0.0)),
         valid=found.reshape(height, width),
-        **{name: _reordered(getattr(view, name), order) for name in ("points", "normals", "facing", "pitch")},
+        points=_reordered(view.points, order),
+        normals=_reordered(view.normals, order),
+        facing=_reordered(view.facing, order),
+        pitch=_reordered(view.pitch, order),
     )
 
 

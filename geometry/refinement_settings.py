@@ -45,7 +45,7 @@ class RefinementSettings(Parameters):
     validation_views: int = Field(default=4, ge=1)
     """Pictures that are not learned from and decide when to stop and which state is kept."""
     depth_reach: float = Field(default=2.0, ge=0)
-    """Farthest that a Gaussian moves along its pixel's ray, pixels; 0 leaves the closed form's depths, which are exact."""
+    """Farthest that a Gaussian moves along its pixel's ray, pixels; 0 leaves the closed form's depths as they are."""
     learning_rates: LearningRates = LearningRates()
     """Of each attribute."""
     final_learning_rate: float = Field(default=0.1, gt=0, le=1)
