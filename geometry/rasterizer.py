@@ -121,10 +121,7 @@ def _rasterize_view(
 
 
 def _facing_normals(
-    quaternions: Float[Tensor, "n 4"],
-    scales: Float[Tensor, "n 3"],
-    means: Float[Tensor, "n 3"],
-    eye: Float[Tensor, "3"],
+    quaternions: Float[Tensor, "n 4"], scales: Float[Tensor, "n 3"], means: Float[Tensor, "n 3"], eye: Float[Tensor, "3"]
 ) -> Float[Tensor, "n 3"]:
     """The shortest axis of each Gaussian, of its two directions that towards the eye."""
     shortest = scales.argmin(dim=1)
