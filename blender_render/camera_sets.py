@@ -25,6 +25,9 @@ ZERO123PLUS_RADIUS = 2.0
 VIEWFUSION_ELEVATION = np.deg2rad(30.0)
 LGM_RADIUS, LGM_TURNS, LGM_INPUTS = 1.5, 5, 4
 ZERO_1_TO_G_RADIUS, ZERO_1_TO_G_FOV = 1.3, np.deg2rad(39.6)
+ZERO_1_TO_G_LVIS_FOV, ZERO_1_TO_G_EARLY_FOV = np.deg2rad([60.0, 47.1])
+LARA_AZIMUTHS = np.deg2rad([0.0, 90.0, 180.0, 270.0, 30.0, 330.0])
+LARA_ELEVATION = np.deg2rad(20.0)
 # At 20° the far side of an object is 5.9 away, just within the 6 that stored depth reaches.
 HAMMERSLEY_FOV = np.deg2rad([20.0, 70.0])
 _BOUNDING_RADIUS = 0.5 * np.sqrt(3.0)
@@ -118,6 +121,32 @@ def syncdreamer_training(generator: np.random.Generator, views: int, size: int) 
 def six_views(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
     """The six fixed views of Zero123++ v1.1 at distance 1.5, from which splatter images are made."""
     return CameraSet((), tuple(_orbit(SIX_VIEW_AZIMUTHS, SIX_VIEW_ELEVATIONS, SIX_VIEW_RADIUS, FOV, size)))
+
+
+def zero_1_to_g_lvis(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
+    """The six views of Zero-1-to-G's second generation on LVIS: those of `six_views` through a lens of 60°.
+
+    (mengxuyiGit/LGM, branches `zero1toG_*`.)
+    """
+    lens = float(ZERO_1_TO_G_LVIS_FOV)
+    return CameraSet((), tuple(_orbit(SIX_VIEW_AZIMUTHS, SIX_VIEW_ELEVATIONS, SIX_VIEW_RADIUS, lens, size)))
+
+
+def zero_1_to_g_lvis_early(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
+    """As `zero_1_to_g_lvis`, through the 47.1° of its first runs."""
+    lens = float(ZERO_1_TO_G_EARLY_FOV)
+    return CameraSet((), tuple(_orbit(SIX_VIEW_AZIMUTHS, SIX_VIEW_ELEVATIONS, SIX_VIEW_RADIUS, lens, size)))
+
+
+def zero_1_to_g_lara(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
+    """The six views of Zero-1-to-G's variant on LaRa's data: four sides and two beside the first, at one elevation, FOV 39.6°.
+
+    (mengxuyiGit/LGM, final configurations.) The elevation, 20°, within the 5° to 30° of G-Objaverse's ring, and the distance,
+    2.56, at which the unit cube's bounding sphere fits, are our choice: none is published.
+    """
+    lens = float(ZERO_1_TO_G_FOV)
+    radius = float(_distance(np.array([lens]))[0])
+    return CameraSet((), tuple(_orbit(LARA_AZIMUTHS, np.full(6, LARA_ELEVATION), radius, lens, size)))
 
 
 def zero123plus(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views

@@ -13,9 +13,9 @@ _THRESHOLD = 0.5
 
 
 @contextmanager
-def hard_opacity() -> Iterator[None]:
-    """Materials whose opacity is 0 or 1 within the block, and as they were after it."""
-    undo = [_harden(material.node_tree, socket) for material, socket in _opacities()]
+def hard_opacity(threshold: float = _THRESHOLD) -> Iterator[None]:
+    """Materials whose opacity is 0 or 1, cut at the threshold, within the block, and as they were after it."""
+    undo = [_harden(material.node_tree, socket, threshold) for material, socket in _opacities()]
     try:
         yield
     finally:
@@ -33,15 +33,15 @@ def _opacities() -> Iterator[tuple["bpy.types.Material", "bpy.types.NodeSocket"]
                     yield material, socket
 
 
-def _harden(tree: "bpy.types.NodeTree", socket: "bpy.types.NodeSocket") -> Callable[[], None]:
+def _harden(tree: "bpy.types.NodeTree", socket: "bpy.types.NodeSocket", threshold: float) -> Callable[[], None]:
     """Cut an opacity at the threshold; what undoes it."""
     if not socket.is_linked:
         value = socket.default_value
-        socket.default_value = float(value >= _THRESHOLD)
+        socket.default_value = float(value >= threshold)
         return lambda: setattr(socket, "default_value", value)
     source = socket.links[0].from_socket
     step = tree.nodes.new("ShaderNodeMath")
-    step.operation, step.inputs[1].default_value = "GREATER_THAN", _THRESHOLD
+    step.operation, step.inputs[1].default_value = "GREATER_THAN", threshold
     tree.links.new(source, step.inputs[0])
     tree.links.new(step.outputs[0], socket)
 

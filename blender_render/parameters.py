@@ -4,6 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
+from geometry.refinement_settings import RefinementSettings
 from stage.executor import ExecutorParameters
 from stage.parameters import Parameters
 
@@ -99,21 +100,50 @@ class RenderParameters(Parameters):
     """Worker processes."""
 
 
+class RefinementParameters(RefinementSettings):
+    """Refinement of splatter images by optimisation; the sections of `RefinementSettings`, and who does it."""
+
+    views: int = Field(default=24, ge=2)
+    """Pictures per object that its Gaussians are held against, those for validation among them."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs; `auto` takes a GPU when PyTorch finds one."""
+    objects_per_batch: int = Field(default=1, ge=1)
+    """Objects that a worker optimises at once, so that a GPU has enough to do; results do not depend on it."""
+    checkpoint_every: int = Field(default=50, ge=1)
+    """Steps between two saved states, from which a killed refinement goes on."""
+    timeout_seconds: float = Field(default=3600.0, gt=0)
+    """Wall-clock limit of one object in place of the executor's."""
+
+    @model_validator(mode="after")
+    def _leave_something_to_learn_from(self) -> "RefinementParameters":
+        if self.validation_views >= self.views:
+            raise ValueError("validation_views must be less than views")
+        return self
+
+
 class SplatterParameters(Parameters):
     """Parameters of the `splatter` stage."""
 
-    resolution: int = Field(default=128, ge=8)
+    layout: Literal["six_views", "zero_1_to_g_lvis", "zero_1_to_g_lvis_early", "zero_1_to_g_lara"] = "six_views"
+    """The six cameras that the Gaussians are made from, a protocol in `blender_render.protocols`."""
+    resolution: int = Field(default=128, ge=16)
     """Gaussians per side of a view."""
     max_objects: int | None = Field(default=None, ge=1)
     """Only the first so many objects in order of uid; all when null."""
-    footprint: float = Field(default=0.6, gt=0)
+    colour: Literal["lit", "albedo"] = "lit"
+    """Colour of the Gaussians: as the light shows the object, or the surfaces' own, opaque and without light."""
+    footprint: float = Field(default=0.4, gt=0)
     """Standard deviation of a Gaussian in pixels of its own view."""
-    opacity: float = Field(default=0.97, gt=0, lt=1)
-    """Opacity of a Gaussian on the surface."""
-    check_views: int = Field(default=2, ge=1)
-    """Unseen views per object from which the re-render PSNR is measured."""
+    opacity: float = Field(default=0.95, gt=0, lt=1)
+    """Opacity of a Gaussian that covers its pixel."""
+    inset: float = Field(default=1.6, ge=0)
+    """How far inside the surface the centres lie, pixels of their own view, so that silhouettes are not fattened; 0 is on it."""
+    check_views: int = Field(default=4, ge=1)
+    """Unseen views per object from which the Gaussians' pictures are judged."""
     quality: QualityParameters = QualityParameters()
     """Samples, denoising, device and light of the colours."""
+    refinement: RefinementParameters = RefinementParameters()
+    """Optimisation against further pictures; none by default."""
     assets: AssetParameters = AssetParameters()
     """Missing textures, and limits of size."""
     packs: int = Field(default=4, ge=1)

@@ -114,8 +114,12 @@ def load_position(path: Path) -> Float[np.ndarray, "h w 3"]:
 
 def save_albedo(path: Path, albedo: Float[np.ndarray, "h w 3"]) -> None:
     """Write linear albedo in [0, 1] as an 8-bit sRGB PNG; the background is black, as black surfaces are."""
-    curved = np.where(albedo <= _LINEAR_PART, 12.92 * albedo, 1.055 * np.maximum(albedo, 0) ** (1 / 2.4) - 0.055)
-    Image.fromarray(np.rint(curved * 255.0).astype(np.uint8)).save(path, format="PNG")
+    Image.fromarray(np.rint(srgb_from_linear(albedo) * 255.0).astype(np.uint8)).save(path, format="PNG")
+
+
+def srgb_from_linear(linear: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n 3"]:
+    """The sRGB curve (IEC 61966-2-1) of linear light in [0, 1]."""
+    return np.where(linear <= _LINEAR_PART, 12.92 * linear, 1.055 * np.maximum(linear, 0) ** (1 / 2.4) - 0.055)
 
 
 def load_albedo(path: Path) -> Float[np.ndarray, "h w 3"]:

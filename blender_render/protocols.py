@@ -59,6 +59,9 @@ PROTOCOLS: dict[str, Protocol] = {
     "viewfusion360": Protocol(camera_sets.viewfusion360, views=36),
     "lgm": Protocol(camera_sets.lgm, least=camera_sets.LGM_INPUTS + 1),
     "zero_1_to_g": Protocol(camera_sets.zero_1_to_g),
+    "zero_1_to_g_lvis": Protocol(camera_sets.zero_1_to_g_lvis, views=6),
+    "zero_1_to_g_lvis_early": Protocol(camera_sets.zero_1_to_g_lvis_early, views=6),
+    "zero_1_to_g_lara": Protocol(camera_sets.zero_1_to_g_lara, views=6),
     "hammersley": Protocol(camera_sets.hammersley),
     "gso_free": Protocol(camera_sets.gso_free),
 }

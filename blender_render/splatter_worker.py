@@ -1,101 +1,119 @@
 """What a worker does to make one object's splatter images: six views with their passes, closed-form Gaussians, and a check.
 
-The check renders views that were not used, re-renders the fused Gaussians from there and records the PSNR. `splatter_object` is
-called by `stage.worker_host` in a process of its own.
+The check renders views that were not used, re-renders the Gaussians from there and records how near they are. `splatter_object`
+is called by `stage.worker_host` in a process of its own.
 """
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from PIL import Image
 
+from blender_render.camera_sets import View
+from blender_render.closed_form import ClosedForm, Shot, albedo_picture, closed_form
 from blender_render.opacity import hard_opacity
-from blender_render.parameters import QualityParameters
-from blender_render.rendered_object import RenderJob, on_white, write_cameras
+from blender_render.parameters import QualityParameters, SplatterParameters
+from blender_render.rendered_object import RenderJob, write_cameras
+from blender_render.splatter_files import write_splatter_files
+from blender_render.splatter_quality import quality
 from blender_render.studio import Studio, read_colour, read_geometry
 from blender_render.worker import prepare_scene
 from geometry.cameras import Intrinsics
-from geometry.gaussian_tensors import GaussianTensors
-from geometry.gaussians import Gaussians
-from geometry.ply import write_ply
-from geometry.rasterizer import rasterize
-from geometry.splatter import SplatterView, fuse, splatter_from_passes
-from geometry.splatter_file import write_splatter
+from geometry.gaussians import Gaussians, concatenate
 from stage.failures import FailureClass, ObjectFailedError
 from stage.files import replacing_folder, write_json
 from stage.stopwatch import Stopwatch
 
-# Equal pictures have no finite PSNR; 100 dB is more than 8 bits can tell.
-_LEAST_ERROR = 1e-10
+# A surface of this opacity or more gets Gaussians, as opaque as the picture is; fainter ones are not there.
+_FAINTEST_SURFACE = 0.1
 
 
 def splatter_object(payload: dict[str, Any]) -> dict[str, Any]:
     """Make the splatter folder of one object, which appears whole or not at all.
 
     Args:
-        payload: "job", a `RenderJob` whose cameras are the six views; "check_cameras", c2w matrices; "footprint"
-            and "opacity" as in `SplatterParameters`.
+        payload: "job", a `RenderJob` whose cameras are the six views; "check_cameras" and "supervision_cameras", c2w
+            matrices; "lens", the intrinsics of both; "parameters", those of `SplatterParameters` that decide the Gaussians.
 
     Raises:
         ObjectFailedError: with the class of what is wrong with the object.
     """
     job, stopwatch = RenderJob(**payload["job"]), Stopwatch()
+    parameters = SplatterParameters.model_validate(payload["parameters"])
     with stopwatch.phase("import"):
         record = prepare_scene(job)
-    lens = Intrinsics(**job.intrinsics)
-    quality = QualityParameters.model_validate(job.quality)
+    checks, supervision = (_views(payload[name], payload["lens"]) for name in ("check_cameras", "supervision_cameras"))
     with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch:
-        studio = Studio(lens, quality, Path(scratch), stopwatch)
-        views = _splatter_views(studio, job.cameras, lens, payload["footprint"], payload["opacity"])
-        fused = fuse(views)
-        if not len(fused):
+        studio = Studio(job.lenses()[0], QualityParameters.model_validate(job.quality), Path(scratch), stopwatch)
+        shots = capture(studio, job.views(), parameters.colour, passes=True)
+        with stopwatch.phase("closed_form"):
+            form = closed_form(shots, parameters)
+        if not len(form.fused):
             raise ObjectFailedError(FailureClass.BLANK, "no view sees a surface")
-        scores = [_rerender_psnr(fused, studio, matrix, lens) for matrix in payload["check_cameras"]]
-    record["rerender_psnr"] = [round(score, 3) for score in scores]
-    record["gaussians"] = len(fused)
-    _write(Path(job.output), job, record, views, fused)
+        seen = capture(studio, [*supervision, *checks], parameters.colour)
+    with stopwatch.phase("check"):
+        record |= _judged(form, seen[len(supervision) :])
+    record["supervision_views"] = len(supervision)
+    _write(Path(job.output), job.views(), record, form, seen if supervision else [])
     return {"warnings": record["warnings"], "seconds": stopwatch.seconds()}
 
 
-def _splatter_views(
-    studio: Studio, cameras: list[list[list[float]]], lens: Intrinsics, footprint: float, opacity: float
-) -> list[SplatterView]:
-    """The Gaussians of each view; all colour is rendered first, then all geometry."""
-    colours = [_capture_colour(studio, matrix, lens) for matrix in cameras]
+def _views(cameras: list[list[list[float]]], lens: dict[str, Any]) -> list[View]:
+    return [View(np.array(matrix), Intrinsics(**lens)) for matrix in cameras]
+
+
+def capture(studio: Studio, views: Sequence[View], colour: str, *, passes: bool = False) -> list[Shot]:
+    """What the views show, lit or of albedo, and with `passes` their geometry; all colour is rendered first."""
+    lit = colour == "lit"
+    pictures = []
+    for view in views if lit else []:
+        studio.look(view.c2w.tolist(), view.intrinsics)
+        pictures.append(read_colour(studio.colour()))
     geometries = []
-    with hard_opacity():
-        for matrix in cameras:
-            studio.look(matrix, lens)
-            geometries.append(read_geometry(studio.geometry()))
-    views = []
-    for matrix, rgba, geometry in zip(cameras, colours, geometries, strict=True):
-        rgb = rgba[..., :3].astype(np.float32) / 255.0
-        seen = (rgb, geometry.position, geometry.depth, geometry.normal, np.array(matrix), lens)
-        views.append(splatter_from_passes(*seen, footprint=footprint, opacity=opacity))
-    return views
+    with hard_opacity(_FAINTEST_SURFACE):
+        for view in views if passes or not lit else []:
+            studio.look(view.c2w.tolist(), view.intrinsics)
+            geometries.append(read_geometry(studio.geometry(albedo=not lit)))
+    if not lit:
+        pictures = [albedo_picture(geometry) for geometry in geometries]
+    stored = geometries if passes else [None] * len(views)
+    return [Shot(*parts) for parts in zip(views, pictures, stored, strict=True)]
 
 
-def _capture_colour(studio: Studio, matrix: list[list[float]], lens: Intrinsics) -> UInt8[np.ndarray, "h w 4"]:
-    studio.look(matrix, lens)
-    return read_colour(studio.colour())
+def _judged(form: ClosedForm, checks: Sequence[Shot]) -> dict[str, Any]:
+    """The record's entries about the Gaussians: their number, how near each set is to unseen views, and what it suffers from."""
+    union = _union(form.images)
+    return {
+        "gaussians": len(form.fused),
+        "union_gaussians": len(union),
+        "quality": {"fused": quality(form.fused, checks), "union": quality(union, checks)},
+        "shares": form.shares,
+        "falls_short": form.falls_short,
+    }
 
 
-def _rerender_psnr(gaussians: Gaussians, studio: Studio, matrix: list[list[float]], lens: Intrinsics) -> float:
-    """PSNR of the Gaussians' picture against Blender's, on white, data range 1."""
-    truth = on_white(_capture_colour(studio, matrix, lens))
-    picture = rasterize(GaussianTensors.of(gaussians), np.array([matrix]), lens).rgb[0].numpy()
-    error = max(float(np.mean((picture - truth) ** 2)), _LEAST_ERROR)
-    return float(-10.0 * np.log10(error))
+def _union(images: Sequence[Gaussians]) -> Gaussians:
+    """The Gaussians of all splatter images that show."""
+    return concatenate([image.select(image.opacities > 0.0) for image in images])
 
 
-def _write(output: Path, job: RenderJob, record: dict[str, Any], views: list[SplatterView], fused: Gaussians) -> None:
+def _write(
+    output: Path, views: Sequence[View], record: dict[str, Any], form: ClosedForm, seen: Sequence[Shot]
+) -> None:
     with replacing_folder(output) as folder:
-        for number, view in enumerate(views):
-            write_ply(folder / f"splatter_{number}.ply", view.gaussians)
-        write_ply(folder / "fused.ply", fused)
-        lens = Intrinsics(**job.intrinsics)
-        write_splatter(folder / "splatter.safetensors", [view.gaussians for view in views], lens.height, lens.width)
+        write_splatter_files(folder, form.images, form.fused)
+        if seen:
+            _write_shots(folder / "views", seen)
         write_json(folder / "record.json", record)
-        write_cameras(folder, job.views(), [])
+        write_cameras(folder, views, [])
+
+
+def _write_shots(folder: Path, shots: Sequence[Shot]) -> None:
+    """Pictures and cameras in the layout of a rendered object, for refinement: those to learn from, then the check's."""
+    folder.mkdir()
+    for number, shot in enumerate(shots):
+        Image.fromarray(shot.rgba).save(folder / f"{number:03d}.png", format="PNG")
+    write_cameras(folder, [shot.view for shot in shots], [])

@@ -22,7 +22,11 @@ def add_to(app: typer.Typer) -> None:
 
 
 def splatter(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
-    """Make pixel-aligned Gaussians of six fixed views, in closed form."""
+    """Make pixel-aligned Gaussians of six fixed views, in closed form, and refine them where splatter.refinement.steps says so.
+
+    splatter.layout is one of six_views, zero_1_to_g_lvis, zero_1_to_g_lvis_early, zero_1_to_g_lara.
+    splatter.colour is lit or albedo.
+    """
     if context.invoked_subcommand:
         # For `viewforge splatter --workspace DIR view`.
         os.environ[WORKSPACE_VARIABLE] = str(workspace)
@@ -34,7 +38,8 @@ def splatter(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
     parameters = load_section(place.parameters, "splatter", SplatterParameters)
     with exclusive(place, "splatter"):
         summary = make_splatters(parameters, load_seed(place.parameters), place)
-    print(f"splatter: {summary['objects']} objects, re-render PSNR {summary['psnr']:.2f} dB")
+    quality = f"PSNR {summary['psnr']:.2f} dB, SSIM {summary['ssim']:.4f}, alpha-IoU {summary['alpha_iou']:.4f}"
+    print(f"splatter: {summary['objects']} objects, from unseen views {quality}")
 
 
 def view(

@@ -5,9 +5,7 @@ target views, a subset's the mean over its objects.
 """
 
 import importlib.metadata
-import importlib.util
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,15 +13,12 @@ import torch
 from jaxtyping import Float
 from skimage.metrics import mean_squared_error, structural_similarity
 
+from geometry.perceptual import Unavailable, find_lpips_network
 from stage.errors import InputError
 
-NOT_AVAILABLE = "not available"
 # Equal pictures have an infinite PSNR, which no JSON number and no mean can hold.
 MAX_PSNR = 100.0
 SSIM_WINDOW = 11
-# What torchvision downloads for the VGG-16 that LPIPS measures with.
-_BACKBONE = "vgg16-397923af.pth"
-_LINEAR_WEIGHTS = "weights/v0.1/vgg.pth"
 
 
 def psnr(prediction: Float[np.ndarray, "h w 3"], target: Float[np.ndarray, "h w 3"]) -> float:
@@ -64,16 +59,6 @@ def ssim(prediction: Float[np.ndarray, "h w 3"], target: Float[np.ndarray, "h w 
 
 
 @dataclass(frozen=True)
-class Unavailable:
-    """A metric that cannot be computed here. It has a reason and never a number."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{NOT_AVAILABLE}: {self.reason}"
-
-
-@dataclass(frozen=True)
 class Lpips:
     """Learned perceptual similarity (Zhang et al. 2018) with VGG-16, as the published evaluations take it."""
 
@@ -91,34 +76,11 @@ class Lpips:
 
 
 def find_lpips() -> Lpips | Unavailable:
-    """LPIPS if its package, torchvision and the trained backbone are all here; nothing is downloaded or drawn at random.
-
-    The files are looked for before anything is imported: a torchvision that does not fit torch breaks other libraries.
-    """
-    missing = _missing_part()
-    if missing:
-        return Unavailable(missing)
-    try:
-        import lpips
-
-        network = lpips.LPIPS(net="vgg", verbose=False).eval()
-    except (ImportError, RuntimeError, OSError, AttributeError) as error:
-        return Unavailable(f"it does not load ({str(error).splitlines()[0]})")
+    """LPIPS if its package, torchvision and the trained backbone are all here; nothing is downloaded or drawn at random."""
+    network = find_lpips_network()
+    if isinstance(network, Unavailable):
+        return network
     return Lpips(network, importlib.metadata.version("lpips"))
-
-
-def _missing_part() -> str:
-    """What LPIPS lacks on this machine; empty when everything is there."""
-    for package in ("lpips", "torchvision"):
-        if importlib.util.find_spec(package) is None:
-            return f"the package {package} is not installed"
-    backbone = Path(torch.hub.get_dir()) / "checkpoints" / _BACKBONE
-    if not backbone.is_file():
-        return f"the weights of its backbone are not installed ({_BACKBONE} in torch.hub's checkpoints)"
-    origin = importlib.util.find_spec("lpips").origin  # type: ignore[union-attr]
-    if origin is None or not (Path(origin).parent / _LINEAR_WEIGHTS).is_file():
-        return f"the package lpips lacks its own {_LINEAR_WEIGHTS}"
-    return ""
 
 
 def score_views(

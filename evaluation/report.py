@@ -14,9 +14,9 @@ from markupsafe import Markup
 
 from evaluation.headline import BASELINES, sentences, verdict
 from evaluation.loss_curve import loss_svg, read_loss
-from evaluation.metrics import NOT_AVAILABLE
 from evaluation.problems import earlier_problems
 from evaluation.scores import METHODS, METRICS
+from geometry.perceptual import NOT_AVAILABLE
 from stage.errors import InputError
 from stage.files import write_text
 from stage.pages import page_environment

@@ -9,8 +9,9 @@ import pandas as pd
 from jaxtyping import Float
 
 from evaluation.baselines import copy_input
-from evaluation.metrics import NOT_AVAILABLE, Lpips, Unavailable, score_views
+from evaluation.metrics import Lpips, score_views
 from evaluation.protocol import ObjectViews, SubsetName
+from geometry.perceptual import NOT_AVAILABLE, Unavailable
 
 METHODS = ("model", "copy_input", "mean_image")
 METRICS = ("psnr", "ssim", "lpips")

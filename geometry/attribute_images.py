@@ -16,7 +16,7 @@ from scipy.spatial.transform import Rotation
 from scipy.special import expit, logit
 
 from geometry.gaussians import Gaussians
-from geometry.splatter_file import check_view
+from geometry.splatter_tensor import check_view
 from stage.errors import InputError
 
 ATTRIBUTES = ("position", "opacity", "scale", "rotation", "colour")

@@ -111,6 +111,17 @@ def opencv_from_opengl(c2w: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"
     return c2w @ np.diag([1.0, -1.0, -1.0, 1.0])
 
 
+def first_camera_frame(c2w: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
+    """The rigid transform from the world to the frame that LGM's and Zero-1-to-G's files are in.
+
+    There the first camera, whose c2w is given, has the identity for its rotation and stands at (0, 0, r), r its distance from the
+    world's origin (3DTopia/LGM `core/provider_objaverse.py`); another camera is `first_camera_frame(c2w) @ other`.
+    """
+    placed = np.eye(4)
+    placed[2, 3] = np.linalg.norm(c2w[:3, 3])
+    return placed @ invert_rigid(c2w)
+
+
 def zero123_from_c2w(c2w: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 4"]:
     """Zero-1-to-3's published `.npy`: 3×4 world-to-camera [R | t] in OpenGL camera axes; centre = −Rᵀt."""
     return invert_rigid(c2w)[:3]

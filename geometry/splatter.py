@@ -2,8 +2,9 @@
 
 Each pixel that sees a surface becomes one flat Gaussian on it: centred where the pixel's ray meets the surface, local
 z along the normal, as large as the pixel's footprint, z / f, which a slanted surface stretches by 1 / |n·v| along its
-slope. There is no optimisation, so this is closed-form ground truth from a G-buffer and not a fit: what no view sees
-is absent, shading is baked in, and thin or transparent parts are as the passes show them.
+slope, and as opaque as the pixel is covered. There is no optimisation, so this is closed-form ground truth from a
+G-buffer and not a fit: what no view sees is absent, shading is baked in, and thin or transparent parts are as the
+passes show them. `geometry.inset` then moves the Gaussians inside, so that silhouettes stay where they are.
 
 World: right-handed, Z up, the passes' units. Passes are numpy arrays, height × width, row 0 at the top, sampled at
 pixel centres without antialiasing.
@@ -13,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from scipy.spatial.transform import Rotation
 
-from geometry.cameras import Intrinsics, opencv_from_opengl
+from geometry.cameras import Intrinsics, opencv_from_opengl, project
 from geometry.gaussians import Gaussians, concatenate
 from stage.errors import InputError
 
@@ -27,6 +28,9 @@ _THICKNESS = 0.1
 _LEAST_NORMAL = 0.1
 # Nearer than this to a frontal view the slope has no direction.
 _FRONTAL = 1e-4
+# Two pixels see the same surface when one lies this near to the other's tangent plane, in pixels.
+_SAME_SURFACE = 1.0
+_LEAST_DEPTH = 1e-6
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,10 +41,17 @@ class SplatterView:
     """Exactly H·W; those of background pixels have opacity 0."""
     valid: Bool[np.ndarray, "h w"]
     """Pixels that see a surface."""
+    points: Float[np.ndarray, "h w 3"]
+    """The surface itself, wherever the Gaussians' centres are moved."""
+    normals: Float[np.ndarray, "h w 3"]
+    """Unit normals of the side that the camera sees, world axes."""
     facing: Float[np.ndarray, "h w"]
     """|n·v|, the cosine between normal and viewing direction; 1 where the surface faces the camera."""
     pitch: Float[np.ndarray, "h w"]
     """Width of one pixel at the Gaussian's depth, z / f, world units."""
+    c2w: Float[np.ndarray, "4 4"]
+    """Camera-to-world, OpenGL axes."""
+    intrinsics: Intrinsics
 
 
 def splatter_from_passes(
@@ -50,8 +61,9 @@ def splatter_from_passes(
     normal: Float[np.ndarray, "h w 3"],
     c2w: Float[np.ndarray, "4 4"],
     intrinsics: Intrinsics,
-    footprint: float = 0.6,
-    opacity: float = 0.97,
+    footprint: float = 0.4,
+    opacity: float = 0.95,
+    coverage: Float[np.ndarray, "h w"] | None = None,
 ) -> SplatterView:
     """One Gaussian per pixel, row-major.
 
@@ -66,14 +78,16 @@ def splatter_from_passes(
         normal: unit normals in the world; a pixel without one gets a Gaussian that faces the camera.
         c2w: camera-to-world, OpenGL axes.
         intrinsics: of the passes.
-        footprint: standard deviation in pixels; 0.5 to 0.7 closes the surface without fattening the silhouette.
-        opacity: peak opacity of the valid Gaussians.
+        footprint: standard deviation in pixels; less is sharper, more stays closed when one zooms in.
+        opacity: peak opacity of a Gaussian that covers its pixel.
+        coverage: the picture's alpha in [0, 1], which the opacity is multiplied with; whole pixels when absent.
 
     Raises:
         InputError: when a pass has another shape than the intrinsics, or a valid pixel a colour outside [0, 1] or a
             position that is not finite.
     """
-    _check_shapes(intrinsics, rgb=rgb, position=position, depth=depth, normal=normal)
+    coverage = np.ones_like(depth) if coverage is None else coverage
+    _check_shapes(intrinsics, rgb=rgb, position=position, depth=depth, normal=normal, coverage=coverage)
     valid = (np.isfinite(depth) & (depth > 0.0)).ravel()
     _check_positions(position.reshape(-1, 3), valid)
     z = np.where(valid, depth.ravel(), _placeholder_depth(c2w)).astype(np.float64)
@@ -86,49 +100,91 @@ def splatter_from_passes(
         means=points,
         quaternions=_quaternions(_surface_frames(normals, towards_camera, c2w)),
         scales=_scales(footprint * pitch, facing),
-        opacities=np.where(valid, opacity, 0.0),
+        opacities=np.where(valid, opacity * coverage.ravel(), 0.0),
         colours=np.where(valid[:, None], rgb.reshape(-1, 3), np.nan_to_num(rgb.reshape(-1, 3)).clip(0.0, 1.0)),
     )
-    shape = depth.shape
-    return SplatterView(gaussians, valid.reshape(shape), facing.reshape(shape), pitch.reshape(shape))
+    seen_side = np.where(np.sum(normals * towards_camera, axis=1, keepdims=True) < 0.0, -normals, normals)
+    size = depth.shape
+    return SplatterView(
+        gaussians,
+        valid.reshape(size),
+        points.reshape(*size, 3),
+        seen_side.reshape(*size, 3),
+        facing.reshape(size),
+        pitch.reshape(size),
+        np.asarray(c2w, dtype=np.float64),
+        intrinsics,
+    )
 
 
-def fuse(views: Sequence[SplatterView], voxel: float = 1.0) -> Gaussians:
-    """The valid Gaussians of all views, one per voxel: the one whose view is the most frontal.
+def union(views: Sequence[SplatterView]) -> Gaussians:
+    """The valid Gaussians of all views in the order of the views, row-major within each."""
+    return concatenate([view.gaussians.select(view.valid.ravel()) for view in views])
 
-    They come in the order of the views, row-major within each; of equally frontal ones the first is kept.
 
-    Args:
-        views: at least one valid pixel among them, or the result is empty.
-        voxel: edge of a voxel in pixels, at the median pixel pitch of all valid pixels.
+def fuse(views: Sequence[SplatterView]) -> Gaussians:
+    """The union without what another view sees better, in the same order.
+
+    A view samples a surface with |n·v| / z² pixels per area. A Gaussian is left out when a view that samples its place more
+    densely, or as densely and comes earlier, sees it: when the four pixels of that view around it all lie on its surface.
+    An occluded place has pixels of another surface around it, and a place at the edge of what the better view sees
+    has background there, so neither is lost.
     """
-    masks = [view.valid.ravel() for view in views]
-    everything = concatenate([view.gaussians.select(mask) for view, mask in zip(views, masks, strict=True)])
-    if len(everything) == 0:
-        return everything
-    facing = np.concatenate([view.facing.ravel()[mask] for view, mask in zip(views, masks, strict=True)])
-    pitch = np.concatenate([view.pitch.ravel()[mask] for view, mask in zip(views, masks, strict=True)])
-    edge = voxel * float(np.median(pitch))
-    return everything.select(_best_of_each_voxel(everything.means, facing, edge))
+    return concatenate([view.gaussians.select(_unsurpassed(number, views)) for number, view in enumerate(views)])
 
 
-def _best_of_each_voxel(
-    points: Float[np.ndarray, "n 3"], score: Float[np.ndarray, " n"], edge: float
-) -> Int[np.ndarray, " k"]:
-    """Ascending indices of the highest-scored point of each cubic voxel; the first of equals."""
-    cells = np.floor(points.astype(np.float64) / edge).astype(np.int64)
-    # lexsort is stable and sorts by its last key first: by cell, within it by falling score.
-    order = np.lexsort((-score, cells[:, 2], cells[:, 1], cells[:, 0]))
-    ordered = cells[order]
-    first = np.ones(len(order), dtype=bool)
-    first[1:] = np.any(ordered[1:] != ordered[:-1], axis=1)
-    return np.sort(order[first])
+def _unsurpassed(number: int, views: Sequence[SplatterView]) -> Bool[np.ndarray, " n"]:
+    """The valid pixels of one view, row-major, whose place no other view samples better."""
+    view = views[number]
+    best = view.valid.ravel().copy()
+    own = _density(view, view.points.reshape(-1, 3), view.normals.reshape(-1, 3))
+    for rival_number, rival in enumerate(views):
+        if rival_number == number:
+            continue
+        kept = np.flatnonzero(best)
+        points, normals = view.points.reshape(-1, 3)[kept], view.normals.reshape(-1, 3)[kept]
+        density = _density(rival, points, normals)
+        better = density > own[kept] if rival_number > number else density >= own[kept]
+        kept, points, normals = kept[better], points[better], normals[better]
+        best[kept[_surrounds(rival, points, normals, view.pitch.ravel()[kept])]] = False
+    return best
+
+
+def _density(
+    view: SplatterView, points: Float[np.ndarray, "n 3"], normals: Float[np.ndarray, "n 3"]
+) -> Float[np.ndarray, " n"]:
+    """Pixels per area, up to the focal length squared, with which a view samples places; below 0 from behind."""
+    to_camera = view.c2w[:3, 3] - points
+    depth = to_camera @ view.c2w[:3, 2]
+    cosine = np.sum(to_camera * normals, axis=1) / np.linalg.norm(to_camera, axis=1)
+    focal = view.intrinsics.fx * view.intrinsics.fy
+    return np.asarray(np.where(depth > 0.0, cosine * focal / np.maximum(depth, _LEAST_DEPTH) ** 2, -1.0))
+
+
+def _surrounds(
+    view: SplatterView,
+    points: Float[np.ndarray, "n 3"],
+    normals: Float[np.ndarray, "n 3"],
+    pitch: Float[np.ndarray, " n"],
+) -> Bool[np.ndarray, " n"]:
+    """Whether all four pixels of a view around each place see the surface that the place lies on."""
+    height, width = view.valid.shape
+    pixels, _ = project(points, view.c2w, view.intrinsics)
+    # Clamped before they become integers, because a place beside the camera may project anywhere.
+    corner = np.floor(np.clip(np.nan_to_num(pixels), -2.0, max(height, width) + 2.0) - 0.5).astype(np.int64)
+    within = np.all((corner >= 0) & (corner < [width - 1, height - 1]), axis=1)
+    corner = np.clip(corner, 0, [width - 2, height - 2])
+    for right, down in ((0, 0), (1, 0), (0, 1), (1, 1)):
+        column, row = corner[:, 0] + right, corner[:, 1] + down
+        off_plane = np.abs(np.sum((view.points[row, column] - points) * normals, axis=1))
+        within &= view.valid[row, column] & (off_plane < _SAME_SURFACE * pitch)
+    return within
 
 
 def _check_shapes(intrinsics: Intrinsics, **passes: np.ndarray) -> None:
     for name, values in passes.items():
         size = (intrinsics.height, intrinsics.width)
-        expected = size if name == "depth" else (*size, 3)
+        expected = size if name in {"depth", "coverage"} else (*size, 3)
         if values.shape != expected:
             raise InputError(f"pass {name} has shape {values.shape} where the camera's size gives {expected}")
 

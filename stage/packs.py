@@ -27,7 +27,7 @@ def pack_of(uid: str, count: int) -> int:
     return int.from_bytes(hashlib.sha256(uid.encode()).digest()[:4], "big") % count
 
 
-def write_packs(root: Path, uids: Iterable[str], target: Path, count: int) -> list[Path]:
+def write_packs(root: Path, uids: Iterable[str], target: Path, count: int, without: str = "") -> list[Path]:
     """Write the folders of the given objects as `pack-00000.tar` … in `target`; the same files give the same bytes.
 
     Packs from before that none of the objects belongs to are removed.
@@ -37,6 +37,7 @@ def write_packs(root: Path, uids: Iterable[str], target: Path, count: int) -> li
         uids: objects to pack.
         target: folder that receives the packs.
         count: number of packs; empty ones are not written.
+        without: name of a folder within an object's that stays out.
     """
     members: dict[int, list[str]] = {}
     for uid in sorted(uids):
@@ -45,28 +46,29 @@ def write_packs(root: Path, uids: Iterable[str], target: Path, count: int) -> li
     for number, group in sorted(members.items()):
         path = target / f"pack-{number:05d}.tar"
         with replacing(path) as temporary:
-            write_tar(temporary, root, group)
+            write_tar(temporary, root, group, without)
         written.append(path)
     for path in set(target.glob("pack-*.tar")) - set(written):
         path.unlink()
     return written
 
 
-def write_tar(path: Path, root: Path, uids: Iterable[str]) -> None:
+def write_tar(path: Path, root: Path, uids: Iterable[str], without: str = "") -> None:
     """Write the folders of the given objects, in this order, as one tar; the same files give the same bytes.
 
     Args:
         path: the tar; it is not written atomically.
         root: folder of loose object folders, where the names in the tar start.
         uids: the objects.
+        without: name of a folder within an object's that stays out.
     """
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
         for uid in uids:
-            _add_folder(archive, root, object_folder(root, uid))
+            _add_folder(archive, root, object_folder(root, uid), without)
 
 
-def _add_folder(archive: tarfile.TarFile, root: Path, folder: Path) -> None:
-    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+def _add_folder(archive: tarfile.TarFile, root: Path, folder: Path, without: str) -> None:
+    for path in sorted(p for p in folder.rglob("*") if p.is_file() and p.relative_to(folder).parts[0] != without):
         data = path.read_bytes()
         entry = tarfile.TarInfo(path.relative_to(root).as_posix())
         entry.size, entry.mode = len(data), 0o644

@@ -35,6 +35,9 @@ COUNTS = {
     "viewfusion360": (36, 1),
     "lgm": (104, 4),
     "zero_1_to_g": (16, 1),
+    "zero_1_to_g_lvis": (6, 0),
+    "zero_1_to_g_lvis_early": (6, 0),
+    "zero_1_to_g_lara": (6, 0),
     "hammersley": (24, 0),
     "gso_free": (17, 1),
 }
@@ -117,6 +120,29 @@ def test_zero123plus_version_1_1_looks_from_higher_and_lower() -> None:
     np.testing.assert_allclose(azimuth, [30, 90, 150, 210, 270, 330])
     np.testing.assert_allclose(radius, 1.5)
     np.testing.assert_allclose(fov(found.views), 49.1343, atol=1e-4)
+
+
+@pytest.mark.parametrize(("protocol", "degrees"), [("zero_1_to_g_lvis", 60.0), ("zero_1_to_g_lvis_early", 47.1)])
+def test_zero_1_to_g_looks_at_lvis_from_the_six_views_through_another_lens(protocol: str, degrees: float) -> None:
+    found = made(protocol)
+    np.testing.assert_allclose(spherical(found.targets), spherical(made("six_views").targets))
+    np.testing.assert_allclose(fov(found.views), degrees)
+
+
+def test_the_layout_on_laras_data_has_four_sides_and_two_beside_the_first() -> None:
+    elevation, azimuth, radius = spherical(made("zero_1_to_g_lara").targets).T
+    assert np.ptp(elevation) == pytest.approx(0, abs=1e-9)
+    np.testing.assert_allclose(azimuth, [0, 90, 180, 270, 30, 330], atol=1e-9)
+    np.testing.assert_allclose(fov(made("zero_1_to_g_lara").views), 39.6)
+    np.testing.assert_allclose(radius * np.sin(np.deg2rad(19.8)), 0.5 * np.sqrt(3))
+
+
+def test_a_cube_is_whole_in_every_picture_of_the_layout_on_laras_data() -> None:
+    corners = np.array(np.meshgrid(*[(-0.5, 0.5)] * 3)).reshape(3, -1).T
+    for view in made("zero_1_to_g_lara").views:
+        pixels, _ = project(corners, view.c2w, view.intrinsics)
+        assert pixels.min() > 0
+        assert pixels.max() < 64
 
 
 def test_syncdreamer_targets_are_a_ring_and_its_inputs_stand_above_or_below_them() -> None:

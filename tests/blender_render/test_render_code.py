@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from blender_render import splatter
+from blender_render import splatter, splatter_refinement
 from blender_render.farm import RENDER_CODE
 
 # Parameters are in the fingerprint by value; files, failures and errors decide nothing that is seen.
-_BY_VALUE = {"blender_render.parameters"}
+_BY_VALUE = {"blender_render.parameters", "geometry.refinement_settings"}
 
 
 def imported(module: str, known: set[str]) -> set[str]:
@@ -40,7 +40,11 @@ def _is_module(name: str) -> bool:
 
 @pytest.mark.parametrize(
     ("worker", "counted"),
-    [("blender_render.worker", RENDER_CODE), ("blender_render.splatter_worker", splatter._CODE)],
+    [
+        ("blender_render.worker", RENDER_CODE),
+        ("blender_render.splatter_worker", splatter._CODE),
+        ("blender_render.splatter_refinement_worker", splatter_refinement._CODE),
+    ],
 )
 def test_every_module_that_a_worker_runs_is_in_its_fingerprint(worker: str, counted: tuple[str, ...]) -> None:
     assert imported(worker, {worker}) - _BY_VALUE - set(counted) == set()

@@ -124,3 +124,15 @@ def test_projection_of_known_points(point, pixel, depth):
 def test_points_behind_the_camera_have_negative_depth():
     _, depths = cameras.project(np.array([[3.0, 0.0, 0.0]]), SIDE, Intrinsics.from_fov(1.0, 8))
     assert depths[0] == pytest.approx(-1.0)
+
+
+@given(POLAR, AZIMUTH, RADIUS)
+def test_in_the_published_frame_the_first_camera_stands_on_z_without_rotation(polar, azimuth, radius):
+    first = cameras.look_at_origin(polar, azimuth, radius)
+    frame = cameras.first_camera_frame(first)
+    placed = np.eye(4)
+    placed[2, 3] = radius
+    np.testing.assert_allclose(frame @ first, placed, atol=1e-9)
+    np.testing.assert_allclose(frame[:3, :3] @ frame[:3, :3].T, np.eye(3), atol=1e-12)
+    # The object stays where the camera looks.
+    np.testing.assert_allclose(frame[:3, 3], 0.0, atol=1e-9)

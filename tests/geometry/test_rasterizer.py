@@ -302,8 +302,8 @@ def test_fused_splats_give_an_unseen_view(sphere_passes):
     poses = [(1.2, azimuth) for azimuth in np.arange(4) * np.pi / 2] + [(0.1, 0.0), (3.0, 0.0)]
     fused = fuse([splats(sphere_passes(*pose, size=128)) for pose in poses])
     iou, inside, least = compare(fused, sphere_passes(0.7, 0.8, size=128))
-    # Measured 0.939, 22.7 dB, 1.000: where views overlap the silhouette grows to 1.5 px, and splats that one view saw
-    # at a grazing angle streak over the frontal ones of another.
-    assert iou > 0.93
-    assert inside > 22.0
-    assert least > 0.99
+    # Measured 0.947, 27.2 dB, 0.987: splats on the surface make the silhouette fatter by more than a pixel
+    # (geometry.inset puts them inside); one layer of the default's narrow footprint lets a hundredth through.
+    assert iou > 0.94
+    assert inside > 26.5
+    assert least > 0.98

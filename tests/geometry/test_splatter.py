@@ -4,12 +4,14 @@ import dataclasses
 
 import numpy as np
 import pytest
+from rectangle_support import Rectangle, cast_rectangles
+from scipy.ndimage import binary_erosion
 from scipy.spatial.transform import Rotation
 
 from geometry import cameras
 from geometry.cameras import Intrinsics
 from geometry.gaussians import Gaussians
-from geometry.splatter import SplatterView, fuse, splatter_from_passes
+from geometry.splatter import SplatterView, fuse, splatter_from_passes, union
 from stage.errors import InputError
 
 # One pixel, f = 10, at (2, 0, 0) looking at the origin: right is +Y, up is +Z.
@@ -61,10 +63,10 @@ def test_local_z_is_the_normal_and_x_points_up_the_slope(sphere_passes):
 
 
 def test_scales_of_a_slanted_pixel_by_hand():
-    # |n·v| = cos 60° = 0.5; s = 0.6 · 2 / 10 = 0.12, twice that along the slope.
+    # |n·v| = cos 60° = 0.5; s = 0.4 · 2 / 10 = 0.08, twice that along the slope.
     view = one_pixel((0.5, 0.0, np.sqrt(0.75)))
-    np.testing.assert_allclose(view.gaussians.scales, [[0.24, 0.12, 0.012]], rtol=1e-6)
-    np.testing.assert_allclose(view.gaussians.opacities, [0.97])
+    np.testing.assert_allclose(view.gaussians.scales, [[0.16, 0.08, 0.008]], rtol=1e-6)
+    np.testing.assert_allclose(view.gaussians.opacities, [0.95])
     assert view.facing[0, 0] == pytest.approx(0.5)
     assert view.pitch[0, 0] == pytest.approx(0.2)
     # The slope runs towards the camera and down.
@@ -73,13 +75,13 @@ def test_scales_of_a_slanted_pixel_by_hand():
 
 @pytest.mark.parametrize("normal", [(0.0, 0.0, 1.0), (0.1, 0.0, np.sqrt(0.99))])
 def test_the_stretch_of_a_grazing_pixel_is_bounded(normal):
-    np.testing.assert_allclose(one_pixel(normal).gaussians.scales, [[0.6, 0.12, 0.012]], rtol=1e-6)
+    np.testing.assert_allclose(one_pixel(normal).gaussians.scales, [[0.4, 0.08, 0.008]], rtol=1e-6)
 
 
 def test_a_frontal_pixel_takes_the_cameras_right_as_x():
     view = one_pixel((1.0, 0.0, 0.0))
     np.testing.assert_allclose(axes_of(view.gaussians)[0], [[0, 0, 1], [1, 0, 0], [0, 1, 0]], atol=1e-6)
-    np.testing.assert_allclose(view.gaussians.scales, [[0.12, 0.12, 0.012]], rtol=1e-6)
+    np.testing.assert_allclose(view.gaussians.scales, [[0.08, 0.08, 0.008]], rtol=1e-6)
 
 
 @pytest.mark.parametrize("normal", [(0.0, 0.0, 0.0), (np.nan, 0.0, 0.0), (np.inf, 1.0, 0.0)])
@@ -96,7 +98,7 @@ def test_background_keeps_its_place_with_opacity_0(sphere_passes, background):
     depth = np.where(empty, background, passes.depth)
     view = splatter(passes, depth=depth, position=np.where(empty[..., None], np.nan, passes.position))
     np.testing.assert_array_equal(view.valid, passes.mask)
-    np.testing.assert_allclose(view.gaussians.opacities, np.where(passes.mask, 0.97, 0.0).ravel(), rtol=1e-6)
+    np.testing.assert_allclose(view.gaussians.opacities, np.where(passes.mask, 0.95, 0.0).ravel(), rtol=1e-6)
     _, placed = cameras.project(view.gaussians.means[empty.ravel()], passes.c2w, passes.intrinsics)
     np.testing.assert_allclose(placed, 1.6, atol=1e-5)
 
@@ -123,40 +125,79 @@ def test_a_position_that_is_no_number_is_refused(sphere_passes):
         splatter(passes, position=position)
 
 
-def points_view(x: list[float], facing: list[float]) -> SplatterView:
-    """A view of one row of points on the x axis, pixel pitch 1; the second is background."""
-    count = len(x)
-    valid = np.arange(count)[None] != 1
-    gaussians = Gaussians(
-        means=np.stack([x, np.full(count, 0.1), np.full(count, 0.1)], axis=1),
-        quaternions=np.tile([1.0, 0.0, 0.0, 0.0], (count, 1)),
-        scales=np.ones((count, 3)),
-        opacities=valid[0].astype(float),
-        colours=np.zeros((count, 3)),
-    )
-    return SplatterView(gaussians, valid, np.array([facing]), np.ones((1, count)))
+def test_opacity_is_that_of_the_covered_share_of_the_pixel(sphere_passes):
+    passes = sphere_passes(1.1, 0.7)
+    coverage = np.linspace(0.0, 1.0, passes.depth.size).reshape(passes.depth.shape)
+    opacities = splatter(passes, coverage=coverage).gaussians.opacities
+    np.testing.assert_allclose(opacities, np.where(passes.mask, 0.95 * coverage, 0.0).ravel(), atol=1e-6)
 
 
-def test_fuse_keeps_the_most_frontal_of_each_voxel_in_order():
-    # Voxels of half a unit: 0.1, 0.2 and 0.3 share one, −0.1 has its own across the border; 9 is background.
-    first = points_view([0.1, 9.0, 3.0, -0.1], [0.5, 1.0, 0.9, 0.2])
-    second = points_view([0.2, 9.0, 3.1, 0.3], [0.8, 1.0, 0.9, 0.8])
-    np.testing.assert_allclose(fuse([first, second]).means[:, 0], [3.0, -0.1, 0.2])
-    np.testing.assert_allclose(fuse([second, first]).means[:, 0], [0.2, 3.1, -0.1])
+def test_normals_are_those_of_the_side_that_is_seen(sphere_passes):
+    passes = sphere_passes(1.1, 0.7)
+    inwards = splatter(passes, normal=-passes.normal)
+    np.testing.assert_allclose(inwards.normals[passes.mask], passes.normal[passes.mask], atol=1e-6)
 
 
-def test_fuse_takes_the_edge_in_pixels():
-    view = points_view([0.1, 9.0, 0.3, 0.9, 1.1], [0.1, 1.0, 0.2, 0.3, 0.1])
-    np.testing.assert_allclose(fuse([view], voxel=0.2).means[:, 0], [0.1, 0.3, 0.9, 1.1])
-    np.testing.assert_allclose(fuse([view], voxel=1.0).means[:, 0], [0.9, 1.1])
+def of_colour(gaussians: Gaussians, colour: tuple[float, float, float]) -> Gaussians:
+    return gaussians.select(np.all(np.isclose(gaussians.colours, colour, atol=1e-6), axis=1))
 
 
-def test_fusing_a_view_with_itself_gives_the_view(sphere_passes):
+def wall_and_plate(position: tuple[float, float, float], seen_as: tuple[float, float, float], *, plate: bool = True):
+    """A wall at x = 0, in the colour of the view, and a green plate of half its size at x = 0.3."""
+    rectangles = [Rectangle(0.0, 0.4, seen_as)] + ([Rectangle(0.3, 0.2, GREEN)] if plate else [])
+    return splatter(cast_rectangles(rectangles, cameras.look_at(np.array(position)), LENS))
+
+
+RED, GREEN, BLUE = (0.9, 0.1, 0.1), (0.1, 0.9, 0.1), (0.1, 0.1, 0.9)
+LENS = Intrinsics.from_fov(np.radians(49.1), 48)
+
+
+def test_no_gaussian_bridges_two_surfaces_at_different_depths():
+    fused = fuse([wall_and_plate((1.5, 0.7, 0.2), RED), wall_and_plate((1.5, -0.7, 0.2), RED)])
+    on_wall, on_plate = of_colour(fused, RED), of_colour(fused, GREEN)
+    assert len(on_wall) + len(on_plate) == len(fused)
+    np.testing.assert_allclose(on_wall.means[:, 0], 0.0, atol=1e-6)
+    np.testing.assert_allclose(on_plate.means[:, 0], 0.3, atol=1e-6)
+
+
+def test_a_place_is_left_to_the_view_that_sees_it_most_densely():
+    slanted, frontal = (wall_and_plate(at, c, plate=False) for at, c in [((1.6, 2.0, 0.0), RED), ((1.5, 0, 0), BLUE)])
+    for views in ([slanted, frontal], [frontal, slanted]):
+        fused = fuse(views)
+        assert len(of_colour(fused, BLUE)) == frontal.valid.sum()
+        # Of the slanted view only what lies within a pixel of the wall's border is left, where the other has background.
+        rest = np.abs(of_colour(fused, RED).means[:, 1:]).max(axis=1)
+        assert len(rest) < 0.2 * slanted.valid.sum()
+        assert (rest > 0.4 - 2 * frontal.pitch.max()).all()
+
+
+def test_what_the_better_view_does_not_see_is_kept():
+    # Head-on the plate hides the middle of the wall, which the slanted view sees behind it.
+    slanted, frontal = wall_and_plate((1.0, 1.2, 0.0), RED), wall_and_plate((1.5, 0.0, 0.0), BLUE)
+    fused = fuse([slanted, frontal])
+    kept = of_colour(fused, RED).means
+    shadow = 0.2 * 1.5 / 1.2
+    hidden = slanted.valid & (slanted.points[..., 0] < 0.1)
+    hidden &= np.abs(slanted.points[..., 1:]).max(axis=-1) < shadow - 1e-3
+    assert hidden.sum() > 20
+    for point in slanted.points[hidden]:
+        assert np.linalg.norm(kept - point, axis=1).min() < 1e-6
+
+
+def test_a_surface_seen_from_both_sides_keeps_both():
+    front, back = wall_and_plate((1.5, 0, 0), RED, plate=False), wall_and_plate((-1.5, 0, 0), BLUE, plate=False)
+    fused = fuse([front, back])
+    assert len(of_colour(fused, RED)) == front.valid.sum()
+    assert len(of_colour(fused, BLUE)) == back.valid.sum()
+
+
+def test_fusing_a_view_with_itself_adds_nothing_but_at_its_border(sphere_passes):
     view = splatter(sphere_passes(1.1, 0.7))
-    once, twice = fuse([view], voxel=0.5), fuse([view, view], voxel=0.5)
-    assert len(once) > 0.95 * view.valid.sum()
-    np.testing.assert_array_equal(once.means, twice.means)
-    assert (once.opacities > 0).all()
+    once, twice = fuse([view]), fuse([view, view])
+    assert len(once) == len(union([view])) == view.valid.sum()
+    np.testing.assert_array_equal(twice.means[: len(once)], once.means)
+    border = view.valid & ~binary_erosion(view.valid, np.ones((3, 3)))
+    assert len(twice) - len(once) <= border.sum()
 
 
 def test_fusing_only_background_gives_no_gaussians():

@@ -53,6 +53,13 @@ def test_an_added_object_changes_one_pack(packed: Path, tmp_path: Path) -> None:
     assert [name for name in after if after[name] != before.get(name)] == [f"pack-{pack_of(new, 3):05d}.tar"]
 
 
+def test_a_folder_within_objects_may_stay_out(packed: Path, tmp_path: Path) -> None:
+    write_packs(tmp_path / "loose", UIDS, tmp_path / "lean", 3, without="views")
+    unpack_missing(tmp_path / "lean", tmp_path / "back", UIDS)
+    files = {path.name for path in object_folder(tmp_path / "back", UIDS[0]).rglob("*")}
+    assert files == {"record.json"}
+
+
 @settings(deadline=None)
 @given(uid=st.text(min_size=1), count=st.integers(1, 1000))
 def test_an_objects_pack_follows_from_its_uid(uid: str, count: int) -> None:

@@ -11,7 +11,7 @@ from safetensors.numpy import save_file
 
 from geometry.gaussians import Gaussians
 from geometry.ply import write_ply
-from geometry.splatter_file import (
+from geometry.splatter_tensor import (
     CHANNELS,
     channels_from_gaussians,
     gaussians_from_channels,
