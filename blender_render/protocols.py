@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from blender_render import camera_sets
-from blender_render.camera_sets import FOV, SIX_VIEW_AZIMUTHS, CameraSet, View
+from blender_render.camera_sets import FOV, CameraSet, View
 from stage.errors import ParameterError
 from stage.parameters import nearest_remedy
 
-__all__ = ["FOV", "PROTOCOLS", "SIX_VIEW_AZIMUTHS", "CameraSet", "Protocol", "View", "camera_set", "cameras"]
+__all__ = ["FOV", "PROTOCOLS", "CameraSet", "Protocol", "View", "camera_set", "cameras"]
 
 
 @dataclass(frozen=True)

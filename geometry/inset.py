@@ -7,10 +7,10 @@ along the normal, by a number of pixels of their own view, and what is seen head
 
 How far there is room says the tangent plane of whatever surface lies within: a Gaussian at p with normal n goes no
 deeper than ρ = (q − p)·m / (1 − n·m), where the ball that touches the surface at p touches the plane through q with
-normal m as well, and stops a tenth short of it. This is the medial ball (Ma et al. 2012, "3D medial axis point approximation using nearest neighbors and
-the normal field") with planes in the place of points, so that a sheet thinner than the distance of samples has half its
-thickness as room, and a place next to an edge its distance from it. What finds less room than asked for stands out at
-silhouettes none the less, and is fainter for it.
+normal m as well, and stops a tenth short of it. This is the medial ball (Ma et al. 2012, "3D medial axis point
+approximation using nearest neighbors and the normal field") with planes in the place of points, so that a sheet thinner
+than the distance of samples has half its thickness as room, and a place next to an edge its distance from it. What
+finds less room than asked for stands out at silhouettes none the less, and is fainter for it.
 
 World units; all arrays are those of `geometry.splatter.SplatterView`.
 """
