@@ -41,7 +41,7 @@ _OPPOSITE = -0.5
 # Of the radius, so that the two sides of a sheet do not meet, and the nearer one covers the other.
 _SHORT_OF = 0.9
 # Sheets and rods keep this share of their opacity beside their outline.
-_FAINTEST_SHEET = 0.3
+_FAINTEST_SHEET = 0.15
 # So many insets from the outline are beside it.
 _BAND = 2.0
 # A surface ends where the next pixel's depth differs by more, in pixels at that depth.

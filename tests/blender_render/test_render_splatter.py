@@ -170,7 +170,7 @@ def first(neighbours: Rendered) -> Asset:
 
 
 def test_refinement_finds_views_to_learn_from_beside_those_of_the_check(first: Asset, tmp_path: Path) -> None:
-    folder, workspace = made_with(first, tmp_path, refinement={"steps": 5, "views": 3})
+    folder, workspace = made_with(first, tmp_path, refinement={"steps": 5, "views": 3, "validation_views": 1})
     assert read_record(folder)["supervision_views"] == 3
     views = read_views(folder / "views")
     assert len(views) == 5

@@ -104,7 +104,7 @@ def test_a_sheet_shows_the_colour_of_the_side_that_is_seen():
         # Opaque but for its border, where it would be fatter otherwise.
         opacities = view.gaussians.opacities.reshape(view.valid.shape)
         assert opacities[24, 24] == pytest.approx(0.95)
-        assert opacities[view.valid].min() == pytest.approx(0.3 * 0.95)
+        assert opacities[view.valid].min() == pytest.approx(0.15 * 0.95)
         assert (opacities[view.valid] < 0.9).mean() < 0.45
 
 
