@@ -16,6 +16,7 @@ from blender_render.splatter import _jobs, make_splatters
 from catalog.folder import folder_assets
 from catalog.parameters import CatalogParameters
 from catalog.table import Asset, write_table
+from geometry.attribute_images import encode
 from geometry.cameras import project, spherical_from_position
 from geometry.ply import read_ply
 from stage.executor import ExecutorParameters
@@ -56,6 +57,18 @@ def test_the_tensor_has_fourteen_channels_a_pixel_and_view(splatter: Path) -> No
     np.testing.assert_allclose(np.linalg.norm(rotation.astype(float), axis=1), 1, atol=2e-3)
     assert colour.min() >= 0
     assert colour.max() <= 1
+
+
+def test_what_shows_lies_in_the_ranges_of_both_generations_of_zero_1_to_g(splatter: Path) -> None:
+    for view in range(6):
+        gaussians = read_ply(splatter / f"splatter_{view}.ply")
+        shown = gaussians.opacities > 1e-3
+        # The first: positions in ±1, scales in [e⁻¹⁰, e⁻²], which its network's activations clamp to.
+        assert np.abs(gaussians.means[shown]).max() <= 1.0
+        assert gaussians.scales[shown].min() >= np.exp(-10.0)
+        assert gaussians.scales[shown].max() <= np.exp(-2.0)
+        # The second: what its attribute images hold.
+        assert not encode(gaussians, 64, 64).clipped.reshape(15, -1)[:, shown].any()
 
 
 def test_each_view_is_a_ply_of_one_gaussian_a_pixel_row_major(splatter: Path) -> None:
