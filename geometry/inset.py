@@ -172,7 +172,7 @@ def _moved(view: SplatterView, inwards: Float[np.ndarray, " k"], fade: Float[np.
     means, opacities = old.means.copy(), old.opacities.copy()
     means[valid] -= (inwards[:, None] * view.normals[view.valid]).astype(np.float32)
     opacities[valid] *= fade.astype(np.float32)
-    return replace(view, gaussians=Gaussians(means, old.quaternions, old.scales, opacities, old.colours))
+    return replace(view, gaussians=replace(old, means=means, opacities=opacities))
 
 
 def _on_grid(view: SplatterView, values: Float[np.ndarray, " k"]) -> Float[np.ndarray, "h w"]:

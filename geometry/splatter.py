@@ -83,8 +83,8 @@ def splatter_from_passes(
         coverage: the picture's alpha in [0, 1], which the opacity is multiplied with; whole pixels when absent.
 
     Raises:
-        InputError: when a pass has another shape than the intrinsics, or a valid pixel a colour outside [0, 1] or a
-            position that is not finite.
+        InputError: when a pass has another shape than the intrinsics, or a valid pixel a position or colour that is not
+            finite.
     """
     coverage = np.ones_like(depth) if coverage is None else coverage
     _check_shapes(intrinsics, rgb=rgb, position=position, depth=depth, normal=normal, coverage=coverage)

@@ -1,5 +1,6 @@
 """Gaussians to look at: a file, or the fused ones of an object that the `splatter` stage made."""
 
+import tempfile
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -26,23 +27,22 @@ def find_gaussians(target: str, workspace: Workspace) -> tuple[str, Gaussians]:
     """
     path = Path(target)
     if path.suffix.lower() in SUFFIXES or path.is_file():
-        name = path.stem
+        name, gaussians = path.stem, read_gaussians(path)
     else:
-        name, path = target, _file_of_object(target, workspace)
-    gaussians = read_gaussians(path)
+        name, gaussians = target, _published(target, workspace)
     if not len(gaussians):
-        raise InputError(f"{path} holds no Gaussians")
+        raise InputError(f"{target} holds no Gaussians")
     return name, gaussians
 
 
-def _file_of_object(uid: str, workspace: Workspace) -> Path:
-    """The fused Gaussians of an object, out of its pack if need be."""
+def _published(uid: str, workspace: Workspace) -> Gaussians:
+    """The fused Gaussians of an object as its pack holds them; scratch space may have those of other parameters."""
     known = _known_objects(workspace)
     if uid not in known:
         raise InputError(f"{uid} is no file and no object of {workspace.splatters}", _advice(uid, known))
-    root = workspace.scratch / "splatters"
-    unpack_missing(workspace.splatters, root, [uid])
-    return object_folder(root, uid) / _FUSED
+    with tempfile.TemporaryDirectory(prefix="viewforge-") as folder:
+        unpack_missing(workspace.splatters, Path(folder), [uid])
+        return read_gaussians(object_folder(Path(folder), uid) / _FUSED)
 
 
 def _known_objects(workspace: Workspace) -> list[str]:

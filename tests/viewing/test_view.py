@@ -65,6 +65,12 @@ def test_objects_are_found_in_the_packs(workspace):
         assert (name, len(gaussians)) == (uid, len(coloured_box(0.2 + 0.1 * number)))
 
 
+def test_an_object_is_what_was_published_whatever_scratch_space_holds(workspace):
+    write_ply(object_folder(workspace.scratch / "splatters", UIDS[0]) / "fused.ply", coloured_box(0.9))
+    _, gaussians = find_gaussians(UIDS[0], workspace)
+    np.testing.assert_array_equal(gaussians.means, coloured_box(0.2).means)
+
+
 def test_unknown_and_failed_objects_name_the_nearest(workspace):
     with pytest.raises(InputError, match=r"ab is no file and no object of .*; of 2 objects the nearest are ab22$"):
         find_gaussians("ab", workspace)
