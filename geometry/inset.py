@@ -24,7 +24,6 @@ from scipy.ndimage import distance_transform_edt
 from scipy.spatial import cKDTree
 
 from geometry.cameras import project
-from geometry.gaussians import Gaussians
 from geometry.splatter import SplatterView
 
 _ROUNDS = 2
