@@ -132,8 +132,8 @@ class SplatterParameters(Parameters):
     """Only the first so many objects in order of uid; all when null."""
     colour: Literal["lit", "albedo"] = "lit"
     """Colour of the Gaussians: as the light shows the object, or the surfaces' own, opaque and without light."""
-    footprint: float = Field(default=0.4, gt=0)
-    """Standard deviation of a Gaussian in pixels of its own view."""
+    footprint: float = Field(default=0.5, gt=0)
+    """Standard deviation of a Gaussian in pixels of its own view; with less the surface opens when one zooms in."""
     opacity: float = Field(default=0.95, gt=0, lt=1)
     """Opacity of a Gaussian that covers its pixel."""
     inset: float = Field(default=1.6, ge=0)

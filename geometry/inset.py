@@ -62,7 +62,7 @@ def inset_views(
 
     Args:
         views: all views of an object, as `splatter_from_passes` makes them.
-        depth: how far the centres go in, pixels of their own view; 0 changes nothing. At 1.6 and a footprint of 0.4 the
+        depth: how far the centres go in, pixels of their own view; 0 changes nothing. At 1.6 and a footprint of 0.5 the
             picture of a sphere has the sphere's silhouette at the views' own resolution.
 
     Returns:

@@ -61,7 +61,7 @@ def splatter_from_passes(
     normal: Float[np.ndarray, "h w 3"],
     c2w: Float[np.ndarray, "4 4"],
     intrinsics: Intrinsics,
-    footprint: float = 0.4,
+    footprint: float = 0.5,
     opacity: float = 0.95,
     coverage: Float[np.ndarray, "h w"] | None = None,
 ) -> SplatterView:

@@ -25,9 +25,8 @@ def splatter(passes, **changes) -> SplatterView:
 
 def one_pixel(normal: tuple[float, float, float], depth: float = 2.0) -> SplatterView:
     colour, position = np.full((1, 1, 3), 0.25), np.zeros((1, 1, 3))
-    return splatter_from_passes(
-        colour, position, np.full((1, 1), depth), np.array(normal).reshape(1, 1, 3), SIDE, PIXEL
-    )
+    normals = np.array(normal).reshape(1, 1, 3)
+    return splatter_from_passes(colour, position, np.full((1, 1), depth), normals, SIDE, PIXEL, footprint=0.4)
 
 
 def axes_of(gaussians: Gaussians) -> np.ndarray:
