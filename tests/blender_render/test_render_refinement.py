@@ -35,6 +35,8 @@ PARAMETERS = SplatterParameters(
     resolution=SIZE,
     max_objects=2,
     check_views=3,
+    # So few pixels of an object leave little to gain with wider Gaussians in so few steps.
+    footprint=0.4,
     quality=QUALITY,
     refinement=REFINEMENT,
     executor=ExecutorParameters(workers=1, threads=1),
