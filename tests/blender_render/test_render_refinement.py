@@ -29,14 +29,12 @@ from stage.workspace import Workspace
 
 SIZE = 32
 REFINEMENT = RefinementParameters(
-    steps=16, views=6, batch_views=2, validation_views=2, validate_every=4, objects_per_batch=2
+    steps=16, views=14, batch_views=3, validation_views=2, validate_every=4, objects_per_batch=2
 )
 PARAMETERS = SplatterParameters(
     resolution=SIZE,
     max_objects=2,
     check_views=3,
-    # So few pixels of an object leave little to gain with wider Gaussians in so few steps.
-    footprint=0.4,
     quality=QUALITY,
     refinement=REFINEMENT,
     executor=ExecutorParameters(workers=1, threads=1),
@@ -290,7 +288,7 @@ def _assert_same(one: Gaussians, other: Gaussians) -> None:
 def test_the_pictures_are_other_than_the_check_views(workspace: Workspace, refined: Path) -> None:
     folder = object_folder(workspace.scratch / "splatters", refined.name) / "views"
     places = np.stack([view.c2w[:3, 3] for view in read_views(folder)])
-    assert len(places) == 6 + 3
+    assert len(places) == REFINEMENT.views + 3
     apart = np.linalg.norm(places[:, None] - places[None], axis=-1) + 9 * np.eye(9)
     assert apart.min() > 1e-3
     with Image.open(folder / "008.png") as picture:
