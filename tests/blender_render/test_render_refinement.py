@@ -289,7 +289,7 @@ def test_the_pictures_are_other_than_the_check_views(workspace: Workspace, refin
     folder = object_folder(workspace.scratch / "splatters", refined.name) / "views"
     places = np.stack([view.c2w[:3, 3] for view in read_views(folder)])
     assert len(places) == REFINEMENT.views + 3
-    apart = np.linalg.norm(places[:, None] - places[None], axis=-1) + 9 * np.eye(9)
+    apart = np.linalg.norm(places[:, None] - places[None], axis=-1) + 9 * np.eye(len(places))
     assert apart.min() > 1e-3
     with Image.open(folder / "008.png") as picture:
         assert (picture.mode, picture.size) == ("RGBA", (SIZE, SIZE))
