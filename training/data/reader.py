@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -55,12 +56,33 @@ class ShardReader:
         """
         return self._read(number)
 
-    def _decode(self, number: int) -> ObjectViews:
+    def view_count(self, number: int) -> int:
+        """How many views the object of one row has."""
+        return self.rows[number].views
+
+    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
+        """Some views of the object of one row, in the order asked for; no other picture is decoded, and nothing is kept.
+
+        Raises:
+            InputError: naming shard, key and offset, when the bytes are not what was written.
+        """
+        return self._decode(number, chosen)
+
+    def _decode(self, number: int, chosen: Sequence[int] | None = None) -> ObjectViews:
         row = self.rows[number]
-        members = _members(self._bytes(row))
-        cameras = json.loads(members.pop("cameras.json"))
-        pictures = [np.asarray(Image.open(io.BytesIO(members[name])).convert("RGBA")) for name in sorted(members)]
-        return ObjectViews(row.key, np.stack(pictures), np.array(cameras["c2w"]))
+        data = self._bytes(row)
+        try:
+            members = _members(data)
+            cameras = json.loads(members.pop("cameras.json"))
+            names = sorted(members)
+            views = range(len(names)) if chosen is None else chosen
+            pictures = [np.asarray(Image.open(io.BytesIO(members[names[view]])).convert("RGBA")) for view in views]
+            return ObjectViews(row.key, np.stack(pictures), np.array(cameras["c2w"])[list(views)])
+        except (OSError, ValueError, LookupError, tarfile.TarError) as error:
+            # As it was written, its hash says; so it was written wrong.
+            place = f"{self.folder / row.shard} at byte {row.offset}, object {row.key}"
+            reason = " ".join(str(error).split())
+            raise InputError(f"{place}: cannot be decoded: {reason}", "render the object and write the shards again") from None
 
     def _bytes(self, row: IndexRow) -> bytes:
         with (self.folder / row.shard).open("rb") as stream:
