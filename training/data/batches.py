@@ -16,7 +16,8 @@ from torch.utils.data import Dataset
 
 from stage.errors import InputError, ParameterError, ViewforgeError
 from stage.seeds import generator
-from training.data.plan import Draws, Mixed
+from training.data.mixture import Mixed
+from training.data.plan import Draws
 from training.data.reader import ObjectViews
 
 # Damaged samples in a row before a batch gives up; by then the share of them is past any limit.
@@ -45,22 +46,28 @@ class ViewSource(Protocol):
 
 
 class WholeObjects:
-    """Objects that only come whole, as a source of single views."""
+    """Objects that only come whole, as a source of single views; the one read last is kept."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
+        self._last: tuple[int, ObjectViews] | None = None
 
     def __len__(self) -> int:
         return len(self._objects)
 
     def view_count(self, number: int) -> int:
         """How many views an object has."""
-        return len(self._objects[number].rgba)
+        return len(self._whole(number).rgba)
 
     def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
         """Some views of an object, in the order asked for."""
-        whole, views = self._objects[number], list(chosen)
+        whole, views = self._whole(number), list(chosen)
         return ObjectViews(whole.uid, whole.rgba[views], whole.c2w[views])
+
+    def _whole(self, number: int) -> ObjectViews:
+        if self._last is None or self._last[0] != number:
+            self._last = number, self._objects[number]
+        return self._last[1]
 
 
 def as_view_source(objects: Objects | ViewSource) -> ViewSource:
@@ -83,7 +90,7 @@ class ViewChoice:
     drawn: int = 2
 
     def __post_init__(self) -> None:
-        if len(self) < 1 or self.drawn < 0 or len(set(self.fixed)) < len(self.fixed) or min(self.fixed, default=0) < 0:
+        if self.drawn < 0 or len(self) < 1 or len(set(self.fixed)) < len(self.fixed) or min(self.fixed, default=0) < 0:
             raise ParameterError(f"views {self.fixed} and {self.drawn} others", "choose at least one, and none twice")
 
     def __len__(self) -> int:
@@ -128,12 +135,12 @@ class Damage:
 
 @dataclass(frozen=True)
 class MadeBatch:
-    """What a worker sends back; errors as values, because the loader of PyTorch would turn them into tracebacks."""
+    """What a worker sends back."""
 
     draws: Draws
-    batch: ViewBatch | None
+    result: ViewBatch | ViewforgeError
+    """The batch, or why there is none: a value, because PyTorch's loader would make a traceback of what is raised."""
     damaged: tuple[Damage, ...]
-    error: ViewforgeError | None = None
 
 
 @dataclass
@@ -173,15 +180,14 @@ class BatchMaker(Dataset[MadeBatch]):
     def __getitem__(self, draws: Draws) -> MadeBatch:
         """The batch of these draws, or why there is none."""
         unfilled = _Unfilled(draws, samples=dict(enumerate(draws.sample.tolist())))
-        error: ViewforgeError | None = None
-        batch = None
+        result: ViewBatch | ViewforgeError
         try:
             self._fill(unfilled)
-            batch = self._stacked(unfilled)
-        except ViewforgeError as reason:
-            error = reason
+            result = self._stacked(unfilled)
+        except ViewforgeError as error:
+            result = error
         damaged = [Damage(self.datasets[d].name, s, text) for (d, s), text in unfilled.damaged.items()]
-        return MadeBatch(draws, batch, tuple(damaged), error)
+        return MadeBatch(draws, result, tuple(damaged))
 
     def _fill(self, unfilled: _Unfilled) -> None:
         for attempt in range(_ATTEMPTS):

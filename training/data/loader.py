@@ -15,10 +15,10 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from stage.errors import InputError
+from stage.errors import InputError, StageKilledError, ViewforgeError
 from training.data.batches import BatchMaker, Damage, MadeBatch, Objects, ViewBatch, ViewChoice, ViewSource, as_view_source
 from training.data.damage import DamageRecord
-from training.data.plan import Draws, Plan
+from training.data.plan import Draws, Plan, slots_of_rank
 
 
 class PlannedLoader:
@@ -56,7 +56,7 @@ class PlannedLoader:
         start_method: str | None = None,
     ) -> None:
         _check_sources(plan, sources)
-        plan.epoch(0).batch(0).share(rank, ranks)
+        slots_of_rank(plan.batch_size, rank, ranks)
         self.plan, self.choice, self.rank, self.ranks = plan, choice, rank, ranks
         self.workers, self.prefetch, self.start_method = workers, prefetch, start_method
         views = {name: as_view_source(source) for name, source in sources.items()}
@@ -79,6 +79,7 @@ class PlannedLoader:
 
         Raises:
             StageFailedError: when more than `max_failure_rate` of the samples are damaged.
+            StageKilledError: when a worker was killed; `place` still is the one after the last batch.
             InputError: when pictures of one batch differ in size.
         """
         return self._batches(endless=True)
@@ -111,19 +112,19 @@ class PlannedLoader:
         self._place = (state["epoch"], state["batch"])
 
     def _batches(self, *, endless: bool) -> Iterator[ViewBatch]:
-        for made in self._data_loader(endless=endless):
+        for made in _unless_killed(iter(self._data_loader(endless=endless))):
             self._damage.add(made.damaged)
-            if made.error:
-                raise made.error
+            if isinstance(made.result, ViewforgeError):
+                raise made.result
             ahead = made.draws.batch + 1
             self._place = (made.draws.epoch, ahead) if ahead < self.plan.batches else (made.draws.epoch + 1, 0)
-            yield made.batch
+            yield made.result
 
     def _data_loader(self, *, endless: bool) -> "DataLoader[MadeBatch]":
         return DataLoader(
             self._maker,
             batch_size=None,
-            sampler=_Ahead(self, endless=endless),  # type: ignore[arg-type]
+            sampler=_Ahead(self, endless=endless),
             num_workers=self.workers,
             prefetch_factor=self.prefetch if self.workers else None,
             collate_fn=_unchanged,
@@ -151,7 +152,23 @@ class _Ahead:
             epoch, batch = epoch + 1, 0
 
 
-def _unchanged(made: MadeBatch) -> MadeBatch:
+def _unless_killed(batches: Iterator[MadeBatch]) -> Iterator[MadeBatch]:
+    """The same batches; a worker that was killed is said as the project says it."""
+    while True:
+        try:
+            made = next(batches)
+        except StopIteration:
+            return
+        except RuntimeError as error:
+            # What a worker raised itself starts with "Caught".
+            if not str(error).startswith("DataLoader worker"):
+                raise
+            reason = str(error).partition(".")[0]
+            raise StageKilledError(reason, "start again from the last checkpoint; give more memory if it ran out") from None
+        yield made
+
+
+def _unchanged(made: Any) -> Any:  # noqa: ANN401 - PyTorch types it for lists of samples
     return made
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -43,7 +44,16 @@ class ShardReader:
         self.rows = [row for row in read_index(folder) if row.split == split]
         if not self.rows:
             raise InputError(f"{folder} holds no object of the split {split}", "add objects, or change catalog.split")
+        self.cached = cached
         self._read = lru_cache(maxsize=cached)(self._decode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process is sent: all but the decoded objects."""
+        return {name: value for name, value in vars(self).items() if name != "_read"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._read = lru_cache(maxsize=self.cached)(self._decode)
 
     def __len__(self) -> int:
         return len(self.rows)
