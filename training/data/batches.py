@@ -103,8 +103,8 @@ class ViewChoice:
 
     def choose(self, count: int, chance: np.random.Generator) -> tuple[int, ...]:
         """The views of one draw from an object that has `count` of them."""
-        others = np.setdiff1d(np.arange(count), self.fixed)
-        return (*self.fixed, *chance.choice(others, self.drawn, replace=False).tolist())
+        others = [view for view in range(count) if view not in self.fixed]
+        return (*self.fixed, *(others[i] for i in chance.choice(len(others), self.drawn, replace=False)))
 
 
 @dataclass(frozen=True)
@@ -218,14 +218,9 @@ class BatchMaker(Dataset[MadeBatch]):
             place: self.choice.choose(count, generator(self.seed, f"{name} draw {draws.draw[place]}", "views"))
             for place in places
         }
-        union = sorted({view for views in chosen.values() for view in views})
+        union = list(dict.fromkeys(view for views in chosen.values() for view in views))
         decoded = source.views(sample, union)
-        where = {view: number for number, view in enumerate(union)}
-        taken: dict[int, tuple[ObjectViews, tuple[int, ...]]] = {}
-        for place, views in chosen.items():
-            numbers = [where[view] for view in views]
-            taken[place] = ObjectViews(decoded.uid, decoded.rgba[numbers], decoded.c2w[numbers]), views
-        return taken
+        return {place: (_picked(decoded, union, views), views) for place, views in chosen.items()}
 
     def _stacked(self, unfilled: _Unfilled) -> ViewBatch:
         draws = unfilled.draws
@@ -247,3 +242,11 @@ class BatchMaker(Dataset[MadeBatch]):
             torch.from_numpy(np.stack([one.rgba for one in objects])),
             torch.from_numpy(np.stack([one.c2w for one in objects])),
         )
+
+
+def _picked(decoded: ObjectViews, union: list[int], views: tuple[int, ...]) -> ObjectViews:
+    """Some of the decoded views; without a copy where they are all of them, as those of a lone draw are."""
+    if list(views) == union:
+        return decoded
+    numbers = [union.index(view) for view in views]
+    return ObjectViews(decoded.uid, decoded.rgba[numbers], decoded.c2w[numbers])

@@ -16,6 +16,7 @@ from PIL import Image
 
 from stage.errors import InputError
 from training.data.index import IndexRow, read_index
+from training.data.members import tar_members
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,11 @@ class ShardReader:
         row = self.rows[number]
         data = self._bytes(row)
         try:
-            members = _members(data)
-            cameras = json.loads(members.pop("cameras.json"))
+            members = tar_members(data)
+            cameras = json.loads(bytes(members.pop("cameras.json")))
             names = sorted(members)
             views = range(len(names)) if chosen is None else chosen
-            pictures = [np.asarray(Image.open(io.BytesIO(members[names[view]])).convert("RGBA")) for view in views]
+            pictures = [_picture(members[names[view]]) for view in views]
             return ObjectViews(row.key, np.stack(pictures), np.array(cameras["c2w"])[list(views)])
         except (OSError, ValueError, LookupError, tarfile.TarError) as error:
             # As it was written, its hash says; so it was written wrong.
@@ -106,12 +107,7 @@ class ShardReader:
         return data
 
 
-def _members(data: bytes) -> dict[str, bytes]:
-    """Members of a piece of a tar by their extension, the part after the key."""
-    members = {}
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        for member in archive:
-            stream = archive.extractfile(member)
-            if stream:
-                members[member.name.partition(".")[2]] = stream.read()
-    return members
+
+def _picture(data: memoryview) -> UInt8[np.ndarray, "h w 4"]:
+    picture = Image.open(io.BytesIO(data))
+    return np.asarray(picture if picture.mode == "RGBA" else picture.convert("RGBA"))
