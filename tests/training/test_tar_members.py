@@ -21,12 +21,14 @@ def tar(names: list[str], form: int = tarfile.PAX_FORMAT) -> bytes:
 
 def by_tarfile(data: bytes) -> dict[str, bytes]:
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        return {member.name.partition(".")[2]: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+        return {
+            member.name.rpartition("/")[2].partition(".")[2]: archive.extractfile(member).read() for member in archive
+        }  # type: ignore[union-attr]
 
 
 SHORT = ["key.000.png", "key.001.png", "key.cameras.json", "key.empty.txt"]
 LONG = [f"{'k' * 120}.{number:03d}.png" for number in range(3)]
-FOLDER = [f"{'f' * 90}/{'k' * 20}.{number:03d}.png" for number in range(3)]
+FOLDER = [f"{'f' * 90}.2/{'k' * 20}.{number:03d}.png" for number in range(3)]
 
 
 @pytest.mark.parametrize("names", [SHORT, LONG, FOLDER, ["ключ.000.png", "ключ.cameras.json"]])

@@ -27,14 +27,19 @@ def tar_members(data: bytes) -> dict[str, memoryview]:
         size = int(header[124:136].rstrip(b" \0") or b"0", 8)
         if start + size > len(data):
             raise tarfile.ReadError("unexpected end of data")
-        members[header[:100].rstrip(b"\0").decode().partition(".")[2]] = memoryview(data)[start : start + size]
+        members[_extension(header[:100].rstrip(b"\0").decode())] = memoryview(data)[start : start + size]
         position = start + -(-size // _BLOCK) * _BLOCK
     return members
 
 
 def _plain(header: bytes) -> bool:
     """Whether a header is one of a regular file whose name and size stand where they always do."""
-    return header[156:157] in (b"0", b"\0") and not header[345] and header[124] < 0x80
+    return header[156:157] in (b"0", b"\0") and header[124] < 0x80
+
+
+def _extension(name: str) -> str:
+    """What follows the first dot of a name; as for webdataset, dots of folders do not count."""
+    return name.rpartition("/")[2].partition(".")[2]
 
 
 def _by_tarfile(data: bytes) -> dict[str, memoryview]:
@@ -43,5 +48,5 @@ def _by_tarfile(data: bytes) -> dict[str, memoryview]:
         for member in archive:
             stream = archive.extractfile(member)
             if stream:
-                members[member.name.partition(".")[2]] = memoryview(stream.read())
+                members[_extension(member.name)] = memoryview(stream.read())
     return members
