@@ -4,9 +4,11 @@ import hashlib
 import io
 import json
 import tarfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -14,6 +16,7 @@ from PIL import Image
 
 from stage.errors import InputError
 from training.data.index import IndexRow, read_index
+from training.data.members import tar_members
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,16 @@ class ShardReader:
         self.rows = [row for row in read_index(folder) if row.split == split]
         if not self.rows:
             raise InputError(f"{folder} holds no object of the split {split}", "add objects, or change catalog.split")
+        self.cached = cached
         self._read = lru_cache(maxsize=cached)(self._decode)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a worker process is sent: all but the decoded objects."""
+        return {name: value for name, value in vars(self).items() if name != "_read"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._read = lru_cache(maxsize=self.cached)(self._decode)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -55,12 +67,33 @@ class ShardReader:
         """
         return self._read(number)
 
-    def _decode(self, number: int) -> ObjectViews:
+    def view_count(self, number: int) -> int:
+        """How many views the object of one row has."""
+        return self.rows[number].views
+
+    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
+        """Some views of the object of one row, in the order asked for; no other picture is decoded, and nothing is kept.
+
+        Raises:
+            InputError: naming shard, key and offset, when the bytes are not what was written.
+        """
+        return self._decode(number, chosen)
+
+    def _decode(self, number: int, chosen: Sequence[int] | None = None) -> ObjectViews:
         row = self.rows[number]
-        members = _members(self._bytes(row))
-        cameras = json.loads(members.pop("cameras.json"))
-        pictures = [np.asarray(Image.open(io.BytesIO(members[name])).convert("RGBA")) for name in sorted(members)]
-        return ObjectViews(row.key, np.stack(pictures), np.array(cameras["c2w"]))
+        data = self._bytes(row)
+        try:
+            members = tar_members(data)
+            cameras = json.loads(bytes(members.pop("cameras.json")))
+            names = sorted(members)
+            views = range(len(names)) if chosen is None else chosen
+            pictures = [_picture(members[names[view]]) for view in views]
+            return ObjectViews(row.key, np.stack(pictures), np.array(cameras["c2w"])[list(views)])
+        except (OSError, ValueError, LookupError, tarfile.TarError) as error:
+            # As it was written, its hash says; so it was written wrong.
+            place = f"{self.folder}/{row.shard} at byte {row.offset}, object {row.key}"
+            reason = " ".join(str(error).split())
+            raise InputError(f"{place}: cannot be decoded: {reason}", "render the object and write the shards again") from None
 
     def _bytes(self, row: IndexRow) -> bytes:
         with (self.folder / row.shard).open("rb") as stream:
@@ -74,12 +107,7 @@ class ShardReader:
         return data
 
 
-def _members(data: bytes) -> dict[str, bytes]:
-    """Members of a piece of a tar by their extension, the part after the key."""
-    members = {}
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        for member in archive:
-            stream = archive.extractfile(member)
-            if stream:
-                members[member.name.partition(".")[2]] = stream.read()
-    return members
+
+def _picture(data: memoryview) -> UInt8[np.ndarray, "h w 4"]:
+    picture = Image.open(io.BytesIO(data))
+    return np.asarray(picture if picture.mode == "RGBA" else picture.convert("RGBA"))
