@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
+from blender_render.view_codecs import decode_view, view_numbers
 from stage.errors import InputError
 from training.data.index import IndexRow, read_index
 
@@ -59,7 +59,7 @@ class ShardReader:
         row = self.rows[number]
         members = _members(self._bytes(row))
         cameras = json.loads(members.pop("cameras.json"))
-        pictures = [np.asarray(Image.open(io.BytesIO(members[name])).convert("RGBA")) for name in sorted(members)]
+        pictures = [decode_view(members, view) for view in view_numbers(members)]
         return ObjectViews(row.key, np.stack(pictures), np.array(cameras["c2w"]))
 
     def _bytes(self, row: IndexRow) -> bytes:
@@ -69,7 +69,7 @@ class ShardReader:
         if hashlib.sha256(data).hexdigest() != row.sha256:
             raise InputError(
                 f"{self.folder / row.shard} is damaged at byte {row.offset}, object {row.key}",
-                "restore it with dvc pull, or run viewforge shard again",
+                "restore it with dvc pull, or run viewforge shard --compact",
             )
         return data
 
