@@ -61,7 +61,7 @@ def view_numbers(names: Iterable[str]) -> list[int]:
 
 
 def resized(rgba: UInt8[np.ndarray, "h w 4"], size: int) -> UInt8[np.ndarray, "size size 4"]:
-    """A square picture made smaller by averaging areas, colours weighted by alpha, so that its composite is the average of theirs.
+    """A square picture made smaller by averaging areas, colours weighted by alpha: its composite is the average of composites.
 
     Raises:
         ValueError: when it is not square, or smaller than `size`.
@@ -90,13 +90,16 @@ def _on_white(rgba: UInt8[np.ndarray, "h w 4"]) -> Float[np.ndarray, "h w 3"]:
 
 def _off_white(colour: UInt8[np.ndarray, "h w 3"], alpha: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w 4"]:
     """Straight colour of a composite on white; where nothing is, black."""
-    coverage = alpha[..., None].astype(np.float32) / 255
-    own = colour.astype(np.float32) / 255 - (1 - coverage)
-    straight = np.divide(own, coverage, out=np.zeros_like(own), where=coverage > 0)
-    return np.concatenate([_rounded(straight), alpha[..., None]], axis=-1)
+    rgba = np.concatenate([colour, alpha[..., None]], axis=-1)
+    rgba[alpha == 0, :3] = 0
+    # Few pixels are of an outline, and all others need no arithmetic.
+    edge = (alpha > 0) & (alpha < 255)
+    coverage = alpha[edge, None].astype(np.float32) / 255
+    rgba[edge, :3] = _rounded((colour[edge].astype(np.float32) / 255 - (1 - coverage)) / coverage)
+    return rgba
 
 
-def _rounded(values: Float[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
+def _rounded(values: Float[np.ndarray, "*n c"]) -> UInt8[np.ndarray, "*n c"]:
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
