@@ -28,6 +28,17 @@ def die_with_parent() -> None:
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def die_with(parent: int) -> None:
+    """As `die_with_parent`, for a process that started so long ago that its parent may be gone already.
+
+    Args:
+        parent: process id of the one that started it.
+    """
+    die_with_parent()
+    if os.getppid() != parent:
+        os._exit(1)
+
+
 def end_group_with_me() -> None:
     """Have this process's group killed when this process ends, however it does: nothing that it started is left running.
 

@@ -1,5 +1,6 @@
 """Writing shards when things go wrong: kills, a second writer, a full disk, keys that cannot be; nothing half-written is read."""
 
+import multiprocessing
 import os
 import shutil
 import signal
@@ -29,7 +30,7 @@ from training.data.writer import write_shards
 
 PROJECT = Path(__file__).resolve().parents[2]
 SMALL = ShardParameters(max_bytes=8192, workers=1)
-# Writes and says so after each object; `tortoise` waits then.
+# Says so after each object, and waits.
 WRITE = """
 import sys, time
 from pathlib import Path
@@ -180,7 +181,7 @@ def test_a_killed_process_of_several_is_one_error_and_a_rerun_continues(workspac
     parameters = SMALL.model_copy(update={"workers": 2})
     with monkeypatch.context() as patch:
         # Forked processes have the patch; spawned ones would not.
-        context = __import__("multiprocessing").get_context("fork")
+        context = multiprocessing.get_context("fork")
         patch.setattr("training.data.writer.multiprocessing.get_context", lambda _: context)
         patch.setattr("training.data.shard_file.ShardWriter.write", deadly)
         with pytest.raises(StageKilledError, match="run viewforge shard again"):

@@ -185,6 +185,7 @@ def test_a_killed_append_leaves_the_old_set_in_place(workspace: Workspace, monke
     assert verify(workspace.shards).damages == []
 
 
+@pytest.mark.slow
 def test_many_processes_write_the_same_bytes(workspace: Workspace, rendered: Path, tmp_path: Path) -> None:
     parallel = Workspace(Path(shutil.copytree(rendered, tmp_path / "parallel")))
     for each, parameters in ((workspace, SMALL), (parallel, SMALL.model_copy(update={"workers": 2}))):

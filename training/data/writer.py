@@ -19,7 +19,7 @@ from pathlib import Path
 
 from stage.errors import StageKilledError
 from stage.files import remove_leftovers, replacing
-from stage.lifeline import die_with_parent, exclusive_folder
+from stage.lifeline import die_with, exclusive_folder
 from stage.packs import unpack_missing
 from stage.progress import Progress
 from stage.workspace import Workspace
@@ -108,7 +108,7 @@ def _written(
         return
     # Forking a process with threads would copy their locks.
     spawning = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=spawning, initializer=die_with_parent) as pool:
+    with ProcessPoolExecutor(processes, spawning, die_with, (os.getpid(),)) as pool:
         try:
             yield from _as_finished(pool, writer, plan)
         except BrokenProcessPool:
