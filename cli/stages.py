@@ -1,5 +1,7 @@
 """Subcommands of the stages behind the renderings; `dvc.yaml` calls them. Each reads its section of params.yaml."""
 
+from typing import Annotated
+
 import typer
 
 from cli.options import HERE, WorkspaceOption, opened
@@ -15,14 +17,20 @@ def add_to(app: typer.Typer) -> None:
         app.command(rich_help_panel=_PANEL)(command)
 
 
-def shard(workspace: WorkspaceOption = HERE) -> None:
-    """Write the rendered objects as WebDataset shards with an index."""
-    from training.data.writer import ShardParameters, write_shards
+def shard(
+    workspace: WorkspaceOption = HERE,
+    compact: Annotated[
+        bool, typer.Option("--compact", help="Write all shards anew, without what is no longer in the set.")
+    ] = False,
+) -> None:
+    """Write the rendered objects as WebDataset shards with an index; what is there and unchanged stays."""
+    from training.data.shard_parameters import ShardParameters
+    from training.data.writer import write_shards
 
     place = opened(workspace)
     parameters = load_section(place.parameters, "shard", ShardParameters)
     with exclusive(place, "shard"):
-        rows = write_shards(parameters, place)
+        rows = write_shards(parameters, place, compact)
     print(f"shard: {len(rows)} objects in {len({row.shard for row in rows})} shards")
 
 

@@ -1,7 +1,8 @@
 """What evaluation needs of the training shards: who was trained on, at which resolution, and what it looked like.
 
 The rooms `training` and `evaluation` do not import one another; what joins them is the format on disk: WebDataset tars
-with members `<uid>.000.png` …, and `index.parquet` with shard, key, offset, size, sha256 and split of each object.
+with members `<uid>.000.png` … (`blender_render.view_codecs`), and `index.parquet` with shard, key, offset, size, sha256 and split
+of each living object.
 """
 
 import hashlib
@@ -14,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, UInt8
-from PIL import Image
 
 from blender_render.rendered_object import on_white
+from blender_render.view_codecs import decode_view, view_numbers
 from stage.errors import InputError
 
-_REMEDY = "restore it with dvc pull, or run viewforge shard again"
+_REMEDY = "restore it with dvc pull, or run viewforge shard --compact"
 
 
 class TrainingShards:
@@ -62,8 +63,8 @@ class TrainingShards:
             InputError: when its bytes are not what the index says.
         """
         with tarfile.open(fileobj=io.BytesIO(self._bytes(self._rows[uid]))) as archive:
-            pictures = [m for m in archive.getmembers() if m.name.endswith(".png")]
-            return np.stack([_picture(archive, member) for member in sorted(pictures, key=lambda m: m.name)])
+            members = {member.name.partition(".")[2]: _content(archive, member) for member in archive}
+        return np.stack([decode_view(members, view) for view in view_numbers(members)])
 
     def views(self, uid: str) -> Float[np.ndarray, "v h w 3"]:
         """All views of a training object, RGB on white in [0, 1]."""
@@ -97,8 +98,7 @@ def _index(path: Path) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _picture(archive: tarfile.TarFile, member: tarfile.TarInfo) -> UInt8[np.ndarray, "h w 4"]:
+def _content(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
     stream = archive.extractfile(member)
-    assert stream is not None  # noqa: S101 - a .png member is a file
-    with Image.open(io.BytesIO(stream.read())) as image:
-        return np.asarray(image.convert("RGBA"))
+    assert stream is not None  # noqa: S101 - samples hold files alone
+    return stream.read()

@@ -9,7 +9,7 @@ from catalog.parameters import CatalogParameters
 from evaluation.parameters import EvaluateParameters
 from registry.parameters import RegisterParameters
 from stage.parameters import Parameters, validated
-from training.data.writer import ShardParameters
+from training.data.shard_parameters import ShardParameters
 from training.parameters import TrainParameters
 
 

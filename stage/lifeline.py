@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from stage.errors import ViewforgeError
@@ -26,6 +26,17 @@ def die_with_parent() -> None:
     """Ask Linux to kill this process when its parent dies; the request survives exec. Nothing on other systems."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def die_with(parent: int) -> None:
+    """As `die_with_parent`, for a process that started so long ago that its parent may be gone already.
+
+    Args:
+        parent: process id of the one that started it.
+    """
+    die_with_parent()
+    if os.getppid() != parent:
+        os._exit(1)
 
 
 def end_group_with_me() -> None:
@@ -70,6 +81,35 @@ def exclusive(workspace: Workspace, stage: str, share: Share | None = None) -> I
     else:
         with _locked(workspace, stage, fcntl.LOCK_SH), _locked(workspace, f"{stage}-{share.name}", fcntl.LOCK_EX):
             yield
+
+
+@contextmanager
+def exclusive_folder(folder: Path) -> Iterator[None]:
+    """Hold a folder that one process at a time may write into; the lock goes with the process and leaves no file.
+
+    Where the file system locks no folders, as some of networks do, nothing is held.
+
+    Args:
+        folder: it is made when absent.
+
+    Raises:
+        ViewforgeError: at once, when another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):
+            _hold(descriptor, folder)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _hold(descriptor: int, folder: Path) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ViewforgeError(f"another process writes into {folder}", "wait for it or end it") from None
 
 
 @contextmanager

@@ -130,7 +130,7 @@ def test_while_shards_are_rewritten_there_is_no_index(
 ) -> None:
     workspace = render_boxes(tmp_path / "w", train=2)
     write_shards(ShardParameters(), workspace)
-    monkeypatch.setattr("training.data.writer._index", lambda *_: 1 / 0)
+    monkeypatch.setattr("training.data.shard_file.index_rows", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         write_shards(SMALL, workspace)
     with pytest.raises(InputError, match="no shard index"):

@@ -1,7 +1,6 @@
 """Reading objects out of shards by their index: any object in any order, its bytes checked against their hash."""
 
 import hashlib
-import io
 import json
 import tarfile
 from collections.abc import Sequence
@@ -12,8 +11,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
+from blender_render.view_codecs import decode_view, view_numbers
 from stage.errors import InputError
 from training.data.index import IndexRow, read_index
 from training.data.members import tar_members
@@ -85,9 +84,9 @@ class ShardReader:
         try:
             members = tar_members(data)
             cameras = json.loads(bytes(members.pop("cameras.json")))
-            names = sorted(members)
-            views = range(len(names)) if chosen is None else chosen
-            pictures = [_picture(members[names[view]]) for view in views]
+            numbers = view_numbers(members)
+            views = range(len(numbers)) if chosen is None else chosen
+            pictures = [decode_view(members, numbers[view]) for view in views]
             return ObjectViews(row.key, np.stack(pictures), np.array(cameras["c2w"])[list(views)])
         except (OSError, ValueError, LookupError, tarfile.TarError) as error:
             # As it was written, its hash says; so it was written wrong.
@@ -102,12 +101,6 @@ class ShardReader:
         if hashlib.sha256(data).hexdigest() != row.sha256:
             raise InputError(
                 f"{self.folder / row.shard} is damaged at byte {row.offset}, object {row.key}",
-                "restore it with dvc pull, or run viewforge shard again",
+                "restore it with dvc pull, or run viewforge shard --compact",
             )
         return data
-
-
-
-def _picture(data: memoryview) -> UInt8[np.ndarray, "h w 4"]:
-    picture = Image.open(io.BytesIO(data))
-    return np.asarray(picture if picture.mode == "RGBA" else picture.convert("RGBA"))

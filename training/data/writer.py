@@ -1,118 +1,131 @@
 """The `shard` stage: rendered objects into WebDataset tars, a sample an object, byte-identical on a re-run.
 
-Reads `data/catalog/` and `data/renders/`; finished shards wait in `scratch/shards/`; writes `data/shards/`. A sample's members are
-`<uid>.000.png` … (sRGB, straight alpha, as rendered) and `<uid>.cameras.json` (`c2w` in OpenGL axes, intrinsics in pixels).
+Reads `data/catalog/`, `data/renders/` and, where they are included, `data/splatters/`; finished shards wait in `scratch/shards/`;
+writes `data/shards/`. A sample's members are its views (`<uid>.000.png` …, as `blender_render.view_codecs` tells),
+`<uid>.cameras.json` (`c2w` in OpenGL axes, intrinsics in pixels) and what `shard.include` names.
+
+A set that is there grows: new objects go into new shards, and shards that are there keep their names and bytes. What is removed or
+rendered anew stays in its tar and is listed in `tombstones.parquet`. So the bytes of a set depend on its history, and on nothing
+else; written from nothing, or with `--compact`, they depend on the objects and parameters alone. Other parameters write it anew.
 """
 
-import hashlib
-import json
+import multiprocessing
 import os
 import shutil
-import tarfile
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-import pandas as pd
-import webdataset
-from pydantic import Field
-
-from blender_render.render import rendered_fingerprints
-from blender_render.rendered_object import read_views
-from catalog.table import SPLITS, Asset, selected_rows
-from stage.errors import InputError
-from stage.files import json_sha256, remove_leftovers, replacing
-from stage.packs import object_folder, unpack_missing
-from stage.parameters import Parameters
+from stage.errors import StageKilledError
+from stage.files import remove_leftovers, replacing
+from stage.lifeline import die_with, exclusive_folder
+from stage.packs import unpack_missing
 from stage.progress import Progress
 from stage.workspace import Workspace
-from training.data.index import INDEX, IndexRow, write_index
+from training.data.history import History, in_order, read_history
+from training.data.index import INDEX, TOMBSTONES, IndexRow, write_index, write_tombstones
+from training.data.shard_file import ShardWriter
+from training.data.shard_parameters import ShardParameters
+from training.data.shard_plan import PlannedShard, picture_bytes, plan_shards
+from training.data.sources import Source, rendered_sources
+
+__all__ = ["ShardParameters", "write_shards"]
 
 
-class ShardParameters(Parameters):
-    """Parameters of the `shard` stage."""
-
-    max_bytes: int = Field(default=64 * 2**20, ge=2**10)
-    """Size at which a shard is closed, bytes; 64 MiB for small sets, 256 MiB for large ones."""
-
-
-def write_shards(parameters: ShardParameters, workspace: Workspace) -> list[IndexRow]:
-    """Write the shard set of a workspace's rendered objects; the rows of its index.
+def write_shards(parameters: ShardParameters, workspace: Workspace, compact: bool = False) -> list[IndexRow]:
+    """Bring the shard set of a workspace up to its rendered objects; the rows of its index.
 
     A shard that a killed run finished is kept: its name in scratch space is the hash of what belongs into it.
 
+    Args:
+        parameters: of the stage.
+        workspace: the workspace.
+        compact: write all shards anew, without what is no longer in the set.
+
     Raises:
-        InputError: when there are no renders.
+        InputError: when there are no renders, or their keys cannot be those of samples.
+        StageKilledError: when a process that writes was killed.
+        ViewforgeError: when another process writes into the folder.
     """
-    finished = workspace.scratch / "shards"
-    finished.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(finished)
-    remove_leftovers(workspace.shards)
-    objects = _rendered(workspace)
-    renders = workspace.scratch / "renders"
-    unpack_missing(workspace.renders, renders, objects)
-    plan = [(split, group) for split in SPLITS for group in _groups(objects, split, renders, parameters.max_bytes)]
-    # An index means a whole set, so an old one goes before the first of its shards does.
-    (workspace.shards / INDEX).unlink(missing_ok=True)
-    numbers: dict[str, int] = {}
-    rows: list[IndexRow] = []
-    with Progress("shard", len(objects), "objects") as progress:
-        for split, group in plan:
-            name = f"{split}-{numbers.setdefault(split, 0):06d}.tar"
-            numbers[split] += 1
-            content = json_sha256([[asset.uid, fingerprint] for asset, fingerprint in group])
-            tar = finished / f"{content}.tar"
-            if not tar.is_file():
-                _write_tar(tar, [asset for asset, _ in group], renders)
-            _publish(tar, workspace.shards / name)
-            rows += _index(tar, name, [asset for asset, _ in group])
-            progress.advance(len(group))
-    for stale in {path.name for path in workspace.shards.glob("*.tar")} - {row.shard for row in rows}:
-        (workspace.shards / stale).unlink()
-    write_index(workspace.shards, rows)
-    shutil.rmtree(finished)
+    sources = rendered_sources(workspace, parameters.include)
+    with exclusive_folder(workspace.shards):
+        remove_leftovers(workspace.shards)
+        history = None if compact else read_history(workspace.shards, parameters.recipe())
+        if history is None:
+            # An index means a whole set, so an old one goes before the first of its shards does.
+            (workspace.shards / INDEX).unlink(missing_ok=True)
+            (workspace.shards / TOMBSTONES).unlink(missing_ok=True)
+        return _continue(history or History([], []), sources, parameters, workspace)
+
+
+def _continue(
+    history: History, sources: dict[str, Source], parameters: ShardParameters, workspace: Workspace
+) -> list[IndexRow]:
+    """Write what a set lacks, and then its lists where they change."""
+    kept = history.continued(sources)
+    known = {row.key for row in kept.alive}
+    new = [source for key, source in sources.items() if key not in known]
+    rows = in_order([*kept.alive, *_write(new, kept, parameters, workspace)])
+    _remove_strangers(workspace.shards, {row.shard for row in (*rows, *kept.dead)})
+    # While both lists are not written, the index decides what is alive.
+    if kept.dead and kept.dead != history.dead:
+        write_tombstones(workspace.shards, kept.dead)
+    if rows != history.alive or not rows:
+        write_index(workspace.shards, rows, parameters.recipe())
+    if not kept.dead:
+        write_tombstones(workspace.shards, [])
+    shutil.rmtree(workspace.scratch / "shards", ignore_errors=True)
     return rows
 
 
-def _rendered(workspace: Workspace) -> dict[str, tuple[Asset, str]]:
-    """The rendered objects of a workspace by uid, each with its rendering's fingerprint."""
-    fingerprints = rendered_fingerprints(workspace)
-    return {a.uid: (a, fingerprints[a.uid]) for a in selected_rows(workspace) if a.uid in fingerprints}
+def _write(
+    sources: Sequence[Source], kept: History, parameters: ShardParameters, workspace: Workspace
+) -> list[IndexRow]:
+    """Write new objects into new shards and give these their names; their rows."""
+    finished, renders = workspace.scratch / "shards", workspace.scratch / "renders"
+    finished.mkdir(parents=True, exist_ok=True)
+    remove_leftovers(finished)
+    unpack_missing(workspace.renders, renders, [source.key for source in sources])
+    plan = plan_shards(sources, renders, parameters, kept.pieces)
+    writer = ShardWriter(finished, renders, parameters)
+    processes = min(len(plan), parameters.processes(sum(picture_bytes(source, renders) for source in sources)))
+    rows: list[IndexRow] = []
+    with Progress("shard", len(sources), "objects") as progress:
+        for shard, written in _written(writer, plan, processes):
+            _publish(writer.path(shard), workspace.shards / shard.name)
+            rows += written
+            progress.advance(len(written))
+    return rows
 
 
-def _groups(
-    objects: dict[str, tuple[Asset, str]], split: str, renders: Path, max_bytes: int
-) -> Iterator[list[tuple[Asset, str]]]:
-    """The objects of one split, in order of uid, cut into shards of about `max_bytes`."""
-    group: list[tuple[Asset, str]] = []
-    size = 0
-    for uid, entry in sorted(objects.items()):
-        if entry[0].split != split:
-            continue
-        group.append(entry)
-        size += sum(path.stat().st_size for path in _pictures(object_folder(renders, uid)))
-        if size >= max_bytes:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
+def _written(
+    writer: ShardWriter, plan: Sequence[PlannedShard], processes: int
+) -> Iterator[tuple[PlannedShard, list[IndexRow]]]:
+    """Each planned shard once it is finished, in any order."""
+    if processes <= 1:
+        yield from ((shard, writer.write(shard)) for shard in plan)
+        return
+    # Forking a process with threads would copy their locks.
+    spawning = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(processes, spawning, die_with, (os.getpid(),)) as pool:
+        try:
+            yield from _as_finished(pool, writer, plan)
+        except BrokenProcessPool:
+            raise StageKilledError(
+                "a process that writes shards", "run viewforge shard again: what is finished is kept"
+            ) from None
+        finally:
+            # After a mistake nobody waits for the others' shards.
+            pool.shutdown(cancel_futures=True)
 
 
-def _pictures(folder: Path) -> list[Path]:
-    return sorted(folder.glob("[0-9][0-9][0-9].png"))
-
-
-def _write_tar(path: Path, assets: list[Asset], renders: Path) -> None:
-    with replacing(path) as temporary, webdataset.TarWriter(str(temporary), mtime=0, encoder=False) as archive:
-        for asset in assets:
-            archive.write(_sample(asset, object_folder(renders, asset.uid)))
-
-
-def _sample(asset: Asset, folder: Path) -> dict[str, str | bytes]:
-    views = read_views(folder)
-    cameras = {"c2w": [view.c2w.tolist() for view in views], "intrinsics": asdict(views[0].intrinsics)}
-    pictures = {path.name: path.read_bytes() for path in _pictures(folder)}
-    return {"__key__": asset.uid, **pictures, "cameras.json": json.dumps(cameras, sort_keys=True).encode()}
+def _as_finished(
+    pool: Executor, writer: ShardWriter, plan: Sequence[PlannedShard]
+) -> Iterator[tuple[PlannedShard, list[IndexRow]]]:
+    futures = {pool.submit(writer.write, shard): shard for shard in plan}
+    for future in as_completed(futures):
+        yield futures[future], future.result()
 
 
 def _publish(tar: Path, target: Path) -> None:
@@ -126,34 +139,8 @@ def _publish(tar: Path, target: Path) -> None:
             shutil.copyfile(tar, temporary)
 
 
-def _index(tar: Path, name: str, assets: list[Asset]) -> list[IndexRow]:
-    """Where each object's members start and end in a tar."""
-    starts: dict[str, int] = {}
-    views: dict[str, int] = {}
-    with tarfile.open(tar) as archive:
-        for member in archive:
-            key = member.name.partition(".")[0]
-            starts.setdefault(key, member.offset)
-            views[key] = views.get(key, 0) + member.name.endswith(".png")
-            end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-    ends = [*list(starts.values())[1:], end]
-    rows = []
-    with tar.open("rb") as stream:
-        for asset, stop in zip(assets, ends, strict=True):
-            start = starts[asset.uid]
-            stream.seek(start)
-            digest = hashlib.sha256(stream.read(stop - start)).hexdigest()
-            rows.append(
-                IndexRow(
-                    shard=name,
-                    key=asset.uid,
-                    offset=start,
-                    size=stop - start,
-                    sha256=digest,
-                    views=views[asset.uid],
-                    split=asset.split,
-                    licence=asset.licence,
-                    source=asset.source,
-                )
-            )
-    return rows
+def _remove_strangers(folder: Path, known: set[str]) -> None:
+    """Delete the tars that are no longer, or not yet, of the set."""
+    for path in folder.glob("*.tar"):
+        if path.name not in known:
+            path.unlink()

@@ -1,0 +1,118 @@
+"""One shard: its samples written as a tar, and the rows of the index that it gives. Runs in any process."""
+
+import hashlib
+import json
+import tarfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import webdataset
+
+from blender_render.passes import DEPTH_SCALE
+from blender_render.rendered_object import read_views
+from blender_render.view_codecs import view_numbers
+from geometry.cameras import Intrinsics
+from stage.files import replacing
+from stage.packs import object_folder
+from training.data.index import IndexRow
+from training.data.shard_parameters import ShardParameters
+from training.data.shard_plan import PlannedShard, depth_paths, pictures, small_view
+from training.data.sources import SPLATTER, Extent, Source
+
+
+@dataclass(frozen=True)
+class ShardWriter:
+    """Writes planned shards into scratch space.
+
+    Args:
+        finished: folder of finished shards, each named by its content.
+        renders: folder of loose object folders.
+        parameters: encoding and what is included.
+    """
+
+    finished: Path
+    renders: Path
+    parameters: ShardParameters
+
+    def path(self, shard: PlannedShard) -> Path:
+        """Where a shard waits once it is finished."""
+        return self.finished / f"{shard.content}.tar"
+
+    def write(self, shard: PlannedShard) -> list[IndexRow]:
+        """Write a shard, unless it is finished already; its rows."""
+        path = self.path(shard)
+        if not path.is_file():
+            with replacing(path) as temporary, _archive(temporary) as archive:
+                for source in shard.sources:
+                    archive.write(self._sample(source))
+        return index_rows(path, shard)
+
+    def _sample(self, source: Source) -> dict[str, str | bytes]:
+        folder = object_folder(self.renders, source.key)
+        sample: dict[str, str | bytes] = {"__key__": source.key, "cameras.json": self._cameras(folder)}
+        for number, path in enumerate(pictures(folder)):
+            sample |= self._view(source, path, number)
+        if "depth" in self.parameters.include:
+            depths = enumerate(depth_paths(source, self.renders))
+            sample |= {f"{number:03d}.depth.png": path.read_bytes() for number, path in depths}
+        if source.splatter:
+            sample[SPLATTER] = source.splatter.read()
+        return sample
+
+    def _view(self, source: Source, path: Path, number: int) -> dict[str, bytes]:
+        if self.parameters.encoding == "as_rendered":
+            return {path.name: path.read_bytes()}
+        members = small_view(source, self.renders, number, self.parameters)
+        return {f"{number:03d}.{suffix}": data for suffix, data in members.items()}
+
+    def _cameras(self, folder: Path) -> bytes:
+        views = read_views(folder)
+        lens = _scaled(views[0].intrinsics, self.parameters.size)
+        document: dict[str, object] = {"c2w": [view.c2w.tolist() for view in views], "intrinsics": asdict(lens)}
+        if "depth" in self.parameters.include:
+            document["depth_scale"] = DEPTH_SCALE
+        return json.dumps(document, sort_keys=True).encode()
+
+
+def _archive(path: Path) -> webdataset.TarWriter:
+    return webdataset.TarWriter(str(path), mtime=0, encoder=False)
+
+
+def _scaled(lens: Intrinsics, size: int | None) -> Intrinsics:
+    if not size:
+        return lens
+    x, y = size / lens.width, size / lens.height
+    return Intrinsics(lens.fx * x, lens.fy * y, lens.cx * x, lens.cy * y, size, size)
+
+
+def index_rows(path: Path, shard: PlannedShard) -> list[IndexRow]:
+    """Where each object's members start and end in a shard's tar, and what they hash to."""
+    starts: dict[str, int] = {}
+    members: dict[str, list[str]] = {}
+    with tarfile.open(path, "r:") as archive:
+        for member in archive:
+            key, _, name = member.name.partition(".")
+            starts.setdefault(key, member.offset)
+            members.setdefault(key, []).append(name)
+            end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
+    stops = [*list(starts.values())[1:], end]
+    return [
+        _row(path, shard.name, source, starts[source.key], stop, len(view_numbers(members[source.key])))
+        for source, stop in zip(shard.sources, stops, strict=True)
+    ]
+
+
+def _row(path: Path, name: str, source: Source, start: int, stop: int, views: int) -> IndexRow:
+    data = Extent(path, start, stop - start).read()
+    return IndexRow(
+        shard=name,
+        key=source.key,
+        offset=start,
+        size=stop - start,
+        sha256=hashlib.sha256(data).hexdigest(),
+        views=views,
+        split=source.asset.split,
+        licence=source.asset.licence,
+        source=source.asset.source,
+        fingerprint=source.fingerprint,
+    )

@@ -1,0 +1,54 @@
+"""Parameters of the `shard` stage."""
+
+import os
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from blender_render.view_codecs import Encoding
+from stage.files import json_sha256
+from stage.parameters import Parameters
+
+# What a process writes while another one starts: fewer bytes than this are not worth one.
+_WORTH_A_PROCESS = 32 * 2**20
+# Raised when the same parameters begin to mean other bytes.
+_FORMAT = 1
+
+
+class ShardParameters(Parameters):
+    """Parameters of the `shard` stage."""
+
+    max_bytes: int = Field(default=64 * 2**20, ge=2**10)
+    """Size at which a shard is closed, bytes; 64 MiB for small sets, 256 MiB for large ones."""
+    encoding: Encoding = "as_rendered"
+    """Of the pictures: the render's own files, or PNG, lossless WebP, or JPEG on white with its alpha apart."""
+    size: int | None = Field(default=None, ge=1)
+    """Width and height in pixels that pictures are made smaller to; null keeps them as rendered."""
+    quality: int = Field(default=95, ge=1, le=100)
+    """Of JPEG."""
+    include: tuple[Literal["depth", "splatter"], ...] = ()
+    """What else an object's sample holds: `000.depth.png` … as rendered, `splatter.safetensors` where there is one."""
+    workers: int = Field(default=0, ge=0)
+    """Processes that write; 0 takes one per CPU core, and fewer for little work. The bytes do not depend on it."""
+
+    @model_validator(mode="after")
+    def _made_smaller_by_an_encoding(self) -> "ShardParameters":
+        if self.size and self.encoding == "as_rendered":
+            raise ValueError("size needs an encoding other than as_rendered")
+        if self.size and "depth" in self.include:
+            raise ValueError("depth is kept as rendered, so pictures beside it cannot be made smaller")
+        return self
+
+    def recipe(self) -> str:
+        """Hash of all that the bytes of a shard set depend on, beside its objects."""
+        decisive = self.model_dump(exclude={"workers", "quality"})
+        quality = self.quality if self.encoding == "jpeg_alpha" else None
+        return json_sha256({**decisive, "quality": quality, "format": _FORMAT})
+
+    def processes(self, work: int) -> int:
+        """How many processes write.
+
+        Args:
+            work: bytes of the pictures to be written.
+        """
+        return self.workers or max(1, min(len(os.sched_getaffinity(0)), work // _WORTH_A_PROCESS))
