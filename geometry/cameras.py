@@ -132,7 +132,9 @@ def c2w_from_zero123(world_to_camera: Float[np.ndarray, "3 4"]) -> Float[np.ndar
     return invert_rigid(np.vstack([world_to_camera, [0.0, 0.0, 0.0, 1.0]]))
 
 
-def c2w_from_pytorch3d(rotation: Float[np.ndarray, "3 3"], translation: Float[np.ndarray, "3"]) -> Float[np.ndarray, "4 4"]:
+def c2w_from_pytorch3d(
+    rotation: Float[np.ndarray, "3 3"], translation: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "4 4"]:
     """c2w from PyTorch3D's R and T: a world point is a row x, and x·R + T the same in camera axes x left, y up, z forward.
 
     So the world-to-camera matrix on columns is [Rᵀ | T], and to OpenGL's axes x and z change their signs
@@ -168,8 +170,8 @@ def intrinsics_from_ndc(
         principal_point: x and y, in half pictures.
         width: of the picture, pixels.
         height: of the picture, pixels.
-        isotropic: the unit of both is half the shorter side (`ndc_isotropic`, PyTorch3D's own); otherwise each axis has half its own
-            side (`ndc_norm_image_bounds`, CO3D's).
+        isotropic: the unit of both axes is half the shorter side (`ndc_isotropic`, PyTorch3D's own); otherwise each has half its
+            own side (`ndc_norm_image_bounds`, CO3D's).
     """
     unit_x, unit_y = _ndc_units(width, height, isotropic)
     return Intrinsics(
@@ -204,7 +206,7 @@ def _ndc_units(width: int, height: int, isotropic: bool) -> tuple[float, float]:
 def c2w_from_real_estate10k(world_to_camera: Float[np.ndarray, "3 4"]) -> Float[np.ndarray, "4 4"]:
     """c2w from the last twelve numbers of a line of RealEstate10K's or ACID's camera files, as rows of [R | t].
 
-    They are world-to-camera in OpenCV axes (google.github.io/realestate10k, "the camera pose as a 3x4 matrix in row-major order").
+    They are world-to-camera in OpenCV axes, row by row (google.github.io/realestate10k, camera files).
     """
     return opencv_from_opengl(invert_rigid(np.vstack([world_to_camera, [0.0, 0.0, 0.0, 1.0]])))
 

@@ -110,7 +110,8 @@ def _read_co3d(values: dict[str, Any], width: int, height: int) -> Camera:
 def _read_re10k(values: dict[str, Any], width: int, height: int) -> Camera:
     c2w, rays_from_pixels = _numbers(values, "extrinsics", (4, 4)), _numbers(values, "intrinsics", (3, 3))
     matrix = np.linalg.inv(rays_from_pixels)
-    return c2w, Intrinsics(*(float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2))), width, height)
+    fx, fy, cx, cy = (float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    return c2w, Intrinsics(fx, fy, cx, cy, width, height)
 
 
 def _numbers(values: dict[str, Any], name: str, shape: tuple[int, ...]) -> Float[np.ndarray, "..."]:

@@ -26,7 +26,7 @@ from training.data.archive_folders import folders_in_archive
 from training.data.zeronvs_cameras import CameraForm, camera_from, metadata_of
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.\-]*", re.ASCII)
-_PICTURE = re.compile(r"frame(\d{6})\.png")
+_FRAME = re.compile(r"(frame\d{6})(?:\.png|_depth\.png|_metadata\.json)")
 _FARTHEST = float(np.finfo(np.float16).max)
 
 
@@ -164,17 +164,22 @@ def read_scene(shard: Path, key: str, files: dict[str, bytes]) -> Scene:
     Raises:
         InputError: naming shard and key where a file is missing or damaged, or pictures differ in size.
     """
-    numbers = sorted(match[1] for name in files if (match := _PICTURE.fullmatch(name)))
-    if not numbers:
+    stems = frame_stems(files)
+    if not stems:
         raise _damaged(shard, key, "it has no frame")
     has_depth = any(name.endswith("_depth.png") for name in files)
-    frames = [_frame(shard, f"{key}/frame{number}", files, has_depth) for number in numbers]
+    frames = [_frame(shard, f"{key}/{stem}", files, has_depth) for stem in stems]
     sizes = {picture.shape[:2] for picture, *_ in frames}
     if len(sizes) > 1:
         raise _damaged(shard, key, "its pictures differ in size")
     pictures, depths, poses, lenses = zip(*frames, strict=True)
     category, _, name = key.rpartition("/")
     return Scene(category.rpartition("/")[2], name, np.stack(pictures), np.stack(poses), lenses, np.stack(depths))
+
+
+def frame_stems(files: Iterable[str]) -> list[str]:
+    """The frames, `frame000001` …, that any of a scene's files belongs to."""
+    return sorted({match[1] for name in files if (match := _FRAME.fullmatch(name))})
 
 
 Frame = tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "4 4"], Intrinsics]
