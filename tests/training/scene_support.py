@@ -60,10 +60,10 @@ def write_files(root: Path, folders: dict[str, dict[str, bytes]]) -> Path:
     return root
 
 
-def write_archive(path: Path, files: dict[str, bytes]) -> Path:
-    """A tar of files, compressed as its suffix says."""
+def write_archive(path: Path, files: dict[str, bytes] | list[tuple[str, bytes]]) -> Path:
+    """A tar of files in this order, compressed as its suffix says."""
     with tarfile.open(path, "w:gz" if path.suffix == ".gz" else "w") as archive:
-        for name, data in files.items():
+        for name, data in files.items() if isinstance(files, dict) else files:
             entry = tarfile.TarInfo(name)
             entry.size = len(data)
             archive.addfile(entry, io.BytesIO(data))

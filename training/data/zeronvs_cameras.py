@@ -6,7 +6,8 @@ Source: kylesargent/zeronvs_diffusion `ldm/data/webdataset_co3d.py` and `webdata
   `scale_adjustment`, by which stored depth is multiplied to be in the units of `T`. The published loader asserts a principal point of
   (0, 0); where a file names its `intrinsics_format`, as CO3D's own annotations do, it is followed.
 - `re10k`, for RealEstate10K and ACID: `extrinsics`, 4×4 camera-to-world in OpenGL axes, and `intrinsics`, the inverse of K: from
-  pixels to rays. The published loader asserts fx = fy, and takes the field of view as 2·atan(cx / fx).
+  pixels to rays. The published loader asserts fx = fy, and takes the field of view as 2·atan(cx / fx): the width's, although it crops
+  pictures to their shorter side.
 """
 
 import json
@@ -29,7 +30,8 @@ _ISOTROPIC = {"ndc_norm_image_bounds": False, "ndc_isotropic": True}
 # What the published loaders assert, and how much a rotation read from 32-bit numbers errs.
 _SQUARE_PIXELS, _RIGID = 1e-5, 1e-3
 _CENTRED = 1e-6
-_ABOUT_THE_MIDDLE = 0.25
+# Of a side: how far off the middle a principal point in pixels may be, before it is one in other units or of another picture.
+_ABOUT_THE_MIDDLE = 0.1
 
 Camera = tuple[Float[np.ndarray, "4 4"], Intrinsics]
 
@@ -66,6 +68,8 @@ def _co3d_values(c2w: Float[np.ndarray, "4 4"], intrinsics: Intrinsics) -> dict[
 def _re10k_values(c2w: Float[np.ndarray, "4 4"], intrinsics: Intrinsics) -> dict[str, Any]:
     if abs(intrinsics.fx - intrinsics.fy) >= _SQUARE_PIXELS:
         raise ValueError("ZeroNVS's loader of RealEstate10K knows square pixels alone; write the form co3d")
+    if intrinsics.width > intrinsics.height:
+        raise ValueError("ZeroNVS's loader of RealEstate10K takes a wide picture's field of view wrong; write the form co3d")
     return {"extrinsics": c2w.tolist(), "intrinsics": np.linalg.inv(intrinsics.matrix()).tolist()}
 
 
@@ -111,6 +115,8 @@ def _read_re10k(values: dict[str, Any], width: int, height: int) -> Camera:
     c2w, rays_from_pixels = _numbers(values, "extrinsics", (4, 4)), _numbers(values, "intrinsics", (3, 3))
     matrix = np.linalg.inv(rays_from_pixels)
     fx, fy, cx, cy = (float(matrix[place]) for place in ((0, 0), (1, 1), (0, 2), (1, 2)))
+    if not max(abs(cx / width - 0.5), abs(cy / height - 0.5)) < _ABOUT_THE_MIDDLE:
+        raise ValueError(f"its principal point ({cx:g}, {cy:g}) is not of a picture of {width}×{height} pixels")
     return c2w, Intrinsics(fx, fy, cx, cy, width, height)
 
 
@@ -129,7 +135,7 @@ def check_camera(c2w: Float[np.ndarray, "4 4"], intrinsics: Intrinsics) -> None:
     """Refuse what is no camera, wherever it was read.
 
     Raises:
-        ValueError: when the pose is not rigid, or the principal point is not about the middle: so intrinsics in other units show.
+        ValueError: when the pose is not rigid, the focal length not positive or the principal point outside the picture.
     """
     rotation = c2w[:3, :3]
     rigid = np.abs(rotation @ rotation.T - np.eye(3)).max() < _RIGID and np.linalg.det(rotation) > 0
@@ -137,7 +143,5 @@ def check_camera(c2w: Float[np.ndarray, "4 4"], intrinsics: Intrinsics) -> None:
         raise ValueError("its camera's pose is not rigid")
     if not (intrinsics.fx > 0 and intrinsics.fy > 0):
         raise ValueError("its focal length is not positive")
-    off_centre = max(abs(intrinsics.cx / intrinsics.width - 0.5), abs(intrinsics.cy / intrinsics.height - 0.5))
-    if not off_centre < _ABOUT_THE_MIDDLE:
-        size = f"{intrinsics.width}×{intrinsics.height}"
-        raise ValueError(f"its principal point ({intrinsics.cx:g}, {intrinsics.cy:g}) is not of a picture of {size} pixels")
+    if not (0 < intrinsics.cx < intrinsics.width and 0 < intrinsics.cy < intrinsics.height):
+        raise ValueError(f"its principal point ({intrinsics.cx:g}, {intrinsics.cy:g}) lies outside the picture")

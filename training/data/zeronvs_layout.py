@@ -15,7 +15,6 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
-import webdataset
 from jaxtyping import Float, UInt8, UInt16
 from PIL import Image
 
@@ -100,8 +99,14 @@ def write_scenes(
     Raises:
         InputError: naming the scene that the layout cannot hold, or that comes twice.
     """
+    # It imports PyTorch, which takes seconds that readers need not wait for.
+    import webdataset
+
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
+    # First, so that a write that fails leaves no mixture of two sets.
+    for old in folder.glob(f"{split}-[0-9]*.tar"):
+        old.unlink()
     written: list[Path] = []
     seen: set[str] = set()
     queue = iter(scenes)
@@ -119,8 +124,6 @@ def write_scenes(
                 size += sum(archive.write(sample) for sample in _samples(scene, form))
                 scene = next(queue, None)
         written.append(path)
-    for stale in set(folder.glob(f"{split}-[0-9]*.tar")) - set(written):
-        stale.unlink()
     return written
 
 
