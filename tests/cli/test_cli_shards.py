@@ -44,9 +44,10 @@ def test_a_published_set_goes_all_the_way_round(viewforge, release):
     assert result.stdout == "export: 1 objects of 12 views in folders; set total_view to 12\n", result.stderr
     assert json.loads((root / "folders/valid_paths.json").read_text()) == ["aa11"]
     for number in range(12):
-        with Image.open(root / f"folders/aa11/{number:03d}.png") as image, Image.open(
-            release / f"aa11/{number:03d}.png"
-        ) as original:
+        with (
+            Image.open(root / f"folders/aa11/{number:03d}.png") as image,
+            Image.open(release / f"aa11/{number:03d}.png") as original,
+        ):
             np.testing.assert_array_equal(np.asarray(image), np.asarray(original))
         ours = np.load(root / f"folders/aa11/{number:03d}.npy")
         np.testing.assert_allclose(ours, np.load(release / f"aa11/{number:03d}.npy"), atol=1e-12)

@@ -70,9 +70,7 @@ def test_views_release_has_the_published_lens(release: Path, tmp_path: Path) -> 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
 def test_the_archive_gives_what_the_folder_gives(release: Path, tmp_path: Path, suffix: str) -> None:
-    files = {
-        f"views_release/{path.relative_to(release)}": path.read_bytes() for path in sorted(release.rglob("*.*"))
-    }
+    files = {f"views_release/{path.relative_to(release)}": path.read_bytes() for path in sorted(release.rglob("*.*"))}
     archive = write_archive(tmp_path / f"views{suffix}", {"views_release/valid_paths.json": b"[]", **files})
     for name, source in (("f", release), ("a", archive)):
         imported(tmp_path / name, open_published("views_release", source, 12))

@@ -4,12 +4,15 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
+from hashlib import sha256
 from itertools import permutations
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from scene_support import png, write_archive
 
 from blender_render.passes import load_depth, save_depth
 from blender_render.rendered_object import on_white, read_rgba, read_views
@@ -20,7 +23,7 @@ from stage.workspace import Workspace
 from systems.zero123.conditioning import relative_pose
 from training.data.importers.views_release import views_release
 from training.data.importers.workspace_import import import_set
-from training.data.index import read_index
+from training.data.index import read_index, write_index
 from training.data.reader import ShardReader
 from training.data.zero123_export import export_zero123
 from training.data.zeronvs_export import export_zeronvs
@@ -88,6 +91,25 @@ def test_exporting_again_gives_the_same_bytes(sharded: Workspace, tmp_path: Path
     export_zero123(sharded.shards, tmp_path / "other")
     assert folder_sha256(tmp_path / "out") == folder_sha256(tmp_path / "other")
     assert not (tmp_path / "out" / ".leftover.1.tmp").exists()
+
+
+def test_pictures_that_are_not_png_are_encoded(sharded: Workspace, tmp_path: Path) -> None:
+    views = ShardReader(sharded.shards, "val")[0]
+    members = {f"one.{number:03d}.webp": webp(picture) for number, picture in enumerate(views.rgba)}
+    members["one.cameras.json"] = json.dumps({"c2w": views.c2w.tolist()}).encode()
+    (tmp_path / "shards").mkdir()
+    data = write_archive(tmp_path / "shards" / "train-000000.tar", members).read_bytes()
+    row = replace(read_index(sharded.shards)[0], key="one", offset=0, size=len(data), sha256=sha256(data).hexdigest())
+    write_index(tmp_path / "shards", [replace(row, shard="train-000000.tar", split="train")])
+    export_zero123(tmp_path / "shards", tmp_path / "out")
+    for number, picture in enumerate(views.rgba):
+        with Image.open(tmp_path / "out" / "one" / f"{number:03d}.png") as image:
+            assert image.format == "PNG"
+            np.testing.assert_array_equal(np.asarray(image), picture)
+
+
+def webp(picture: np.ndarray) -> bytes:
+    return png(picture, format="WEBP", lossless=True, exact=True)
 
 
 def test_an_export_comes_back_by_import(sharded: Workspace, tmp_path: Path) -> None:

@@ -262,7 +262,10 @@ def test_damage_is_named_by_shard_and_key(tmp_path, change, words):
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"intrinsics": np.linalg.inv([[0.9, 0, 0.5], [0, 0.9, 0.5], [0, 0, 1]]).tolist()}, "not of a picture of 12×12"),
+        (
+            {"intrinsics": np.linalg.inv([[0.9, 0, 0.5], [0, 0.9, 0.5], [0, 0, 1]]).tolist()},
+            "not of a picture of 12×12",
+        ),
         ({"intrinsics": np.zeros((3, 3)).tolist()}, "its metadata is not ZeroNVS's: Singular matrix"),
         ({"extrinsics": np.ones((4, 4)).tolist()}, "pose is not rigid"),
         ({"extrinsics": None}, "lacks extrinsics"),

@@ -55,9 +55,17 @@ class ShardReader:
         """
         return self._read(number)
 
+    def members(self, number: int) -> dict[str, bytes]:
+        """The files of one row's object by extension (`000.png`, `cameras.json`), as they were written.
+
+        Raises:
+            InputError: as when its views are read.
+        """
+        return _members(self._bytes(self.rows[number]))
+
     def _decode(self, number: int) -> ObjectViews:
         row = self.rows[number]
-        members = _members(self._bytes(row))
+        members = self.members(number)
         cameras = json.loads(members.pop("cameras.json"))
         pictures = [np.asarray(Image.open(io.BytesIO(members[name])).convert("RGBA")) for name in sorted(members)]
         return ObjectViews(row.key, np.stack(pictures), np.array(cameras["c2w"]))
