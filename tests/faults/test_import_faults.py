@@ -1,4 +1,4 @@
-"""Drills: an import and an export killed in the middle, and a full disk; what is there is whole, and a second run finishes the work."""
+"""Drills: imports and exports killed in the middle, and a full disk; what is there is whole, and a second run ends the work."""
 
 import errno
 import signal

@@ -1,4 +1,4 @@
-"""ZeroNVS's shard layout: round trips, the published loader's rules re-implemented, stock webdataset, and damage that is named."""
+"""ZeroNVS's shard layout: round trips, the published loaders' rules, stock webdataset, and damage that is named."""
 
 import io
 import json
