@@ -16,7 +16,7 @@ from scene_support import archive_files, png, scene, write_archive
 
 from geometry.cameras import Intrinsics, look_at_origin
 from stage.errors import InputError
-from training.data.zeronvs_layout import decode_depth, encode_depth, read_scenes, write_scenes
+from training.data.zeronvs_layout import decode_depth, encode_depth, read_scene, read_scenes, write_scenes
 
 FORMS = ("co3d", "re10k")
 
@@ -237,7 +237,7 @@ def replace_file(name, data):
         (delete("frame000002_metadata.json"), r"frame000002: frame000002_metadata\.json is missing"),
         (delete("frame000002_depth.png"), r"frame000002: frame000002_depth\.png is missing"),
         (delete("frame000002.png"), r"frame000002: frame000002\.png is missing"),
-        (replace_file("frame000002.png", b"no picture"), "frame000002: cannot identify"),
+        (replace_file("frame000002.png", b"no picture"), "frame000002: it is no PNG"),
         (replace_file("frame000002.png", png(np.zeros((4, 4, 3), np.uint8))), "differ in size"),
         (replace_file("frame000002_depth.png", png(np.zeros((12, 16, 3), np.uint8))), "not of 16-bit grey"),
         (replace_file("frame000002_metadata.json", b"{"), "frame000002: Expecting"),
@@ -274,6 +274,39 @@ def test_damage_is_named_by_shard_and_key(tmp_path, change, words):
 def test_damage_of_the_other_form_is_named(tmp_path, values, words):
     with pytest.raises(InputError, match=words):
         list(read_scenes(changed(tmp_path, set_metadata(**values), "re10k")))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from([".png", "_depth.png", "_metadata.json"]),
+    st.integers(0, 10**6),
+    st.integers(1, 255),
+    st.booleans(),
+)
+def test_whatever_byte_is_wrong_a_scene_is_read_or_its_key_is_named(written_files, suffix, place, change, cut):
+    name = f"frame000001{suffix}"
+    data = bytearray(written_files[name])
+    place %= len(data)
+    data[place] ^= change
+    files = {**written_files, name: bytes(data[:place] if cut else data)}
+    try:
+        read = read_scene(Path("some.tar"), "book/1_2_3", files)
+    except InputError as error:
+        message = str(error)
+    else:
+        assert np.isfinite(read.depth).all()
+        return
+    assert message.startswith("some.tar: book/1_2_3/frame000001: ")
+    # An address in memory would differ from run to run, and so would the tables that keep reasons.
+    assert " object at 0x" not in message
+    assert "\n" not in message
+
+
+@pytest.fixture(scope="module")
+def written_files(tmp_path_factory):
+    """The files of a written scene by name."""
+    (shard,) = write_scenes(tmp_path_factory.mktemp("w"), "train", [scene(views=1)])
+    return {name.rpartition("/")[2]: data for name, data in archive_files(shard).items()}
 
 
 @pytest.mark.parametrize("kept", [100, 1024, 2000, 5 * 512])

@@ -22,6 +22,7 @@ from geometry.cameras import Intrinsics
 from stage.errors import InputError
 from stage.files import remove_leftovers, replacing
 from training.data.archive_folders import folders_in_archive
+from training.data.pictures import decoded
 from training.data.zeronvs_cameras import CameraForm, camera_from, metadata_of
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.\-]*", re.ASCII)
@@ -65,12 +66,12 @@ def decode_depth(data: bytes) -> Float[np.ndarray, "h w"]:
     """Depth as 32-bit floats; what is negative or not finite becomes 0, invalid, as in ZeroNVS's loader.
 
     Raises:
-        ValueError: when the picture is not 16-bit grey.
+        ValueError: when it is no PNG of 16-bit grey.
     """
-    with Image.open(io.BytesIO(data)) as image:
-        if not image.mode.startswith("I"):
-            raise ValueError(f"its depth is a picture of mode {image.mode}, not of 16-bit grey")
-        bits = np.asarray(image).astype(np.uint16)
+    image = decoded(data)
+    if not image.mode.startswith("I"):
+        raise ValueError(f"its depth is a picture of mode {image.mode}, not of 16-bit grey")
+    bits = np.asarray(image).astype(np.uint16)
     depth = np.ascontiguousarray(bits).view(np.float16).astype(np.float32)
     return np.where(np.isfinite(depth) & (depth > 0), depth, np.float32(0.0))
 
@@ -191,8 +192,7 @@ Frame = tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.nda
 def _frame(shard: Path, key: str, files: dict[str, bytes], has_depth: bool) -> Frame:
     stem = key.rpartition("/")[2]
     try:
-        with Image.open(io.BytesIO(files[f"{stem}.png"])) as image:
-            picture = np.asarray(image.convert("RGB"))
+        picture = np.asarray(decoded(files[f"{stem}.png"]).convert("RGB"))
         height, width = picture.shape[:2]
         c2w, intrinsics, scale = camera_from(files[f"{stem}_metadata.json"], width, height)
         depth = np.zeros((height, width), dtype=np.float32)
@@ -200,8 +200,8 @@ def _frame(shard: Path, key: str, files: dict[str, bytes], has_depth: bool) -> F
             depth = decode_depth(files[f"{stem}_depth.png"]) * np.float32(scale)
     except KeyError as error:
         raise _damaged(shard, key, f"{error.args[0]} is missing") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise _damaged(shard, key, str(error).partition("\n")[0]) from None
+    except ValueError as error:
+        raise _damaged(shard, key, str(error)) from None
     if depth.shape != picture.shape[:2]:
         raise _damaged(shard, key, "its depth and its picture differ in size")
     return picture, depth, c2w, intrinsics

@@ -15,13 +15,13 @@ from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from blender_render.camera_sets import View
 from geometry.cameras import c2w_from_real_estate10k, intrinsics_from_normalised
 from stage.errors import InputError
 from stage.failures import FailureClass, ObjectFailedError
 from training.data.importers.candidates import Candidate, ImportedViews, PublishedSet
+from training.data.pictures import decoded
 from training.data.zeronvs_cameras import check_camera
 
 _NUMBERS = 19
@@ -75,16 +75,15 @@ def _view(line: _Line, path: Path) -> tuple[bytes, View]:
     """A frame as PNG, its own bytes where it is one, and its camera."""
     try:
         data = path.read_bytes()
-        with Image.open(io.BytesIO(data), formats=("PNG", "JPEG")) as image:
-            image.load()
+        image = decoded(data, "PNG", "JPEG")
+        if image.format != "PNG":
             stream = io.BytesIO()
-            if image.format != "PNG":
-                image.convert("RGB").save(stream, format="PNG")
-            (fx, fy, cx, cy), size = (float(value) for value in line[1:5]), image.size
-        lens = intrinsics_from_normalised((fx, fy), (cx, cy), *size)
+            image.convert("RGB").save(stream, format="PNG")
+            data = stream.getvalue()
+        fx, fy, cx, cy = (float(value) for value in line[1:5])
+        lens = intrinsics_from_normalised((fx, fy), (cx, cy), *image.size)
         c2w = c2w_from_real_estate10k(line[7:].reshape(3, 4))
         check_camera(c2w, lens)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        what = str(error).partition("\n")[0]
-        raise ObjectFailedError(FailureClass.PARSE, f"{path.name}: {what}") from None
-    return stream.getvalue() or data, View(c2w, lens)
+    except ValueError as error:
+        raise ObjectFailedError(FailureClass.PARSE, f"{path.name}: {error}") from None
+    return data, View(c2w, lens)

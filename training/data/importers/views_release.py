@@ -14,7 +14,6 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 from jaxtyping import Float
-from PIL import Image
 
 from blender_render.camera_sets import FOV, View
 from geometry.cameras import Intrinsics, c2w_from_zero123
@@ -22,6 +21,7 @@ from stage.errors import InputError
 from stage.failures import FailureClass, ObjectFailedError
 from training.data.archive_folders import folders_in_archive
 from training.data.importers.candidates import Candidate, ImportedViews, PublishedSet
+from training.data.pictures import decoded
 from training.data.zeronvs_cameras import check_camera
 
 SOURCE = "views_release"
@@ -98,13 +98,12 @@ def _load(files: dict[str, bytes], views: int) -> ImportedViews:
 def _check_picture(name: str, data: bytes) -> tuple[tuple[int, int], float]:
     """Size and mean alpha of a PNG, all of which is decoded."""
     try:
-        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            if image.mode != "RGBA":
-                raise ObjectFailedError(FailureClass.PARSE, f"{name} is {image.mode}, without 8-bit alpha")
-            return image.size, float(np.asarray(image)[..., 3].mean() / 255.0)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        what = str(error).partition("\n")[0]
-        raise ObjectFailedError(FailureClass.PARSE, f"{name} is damaged: {what}") from None
+        image = decoded(data)
+    except ValueError as error:
+        raise ObjectFailedError(FailureClass.PARSE, f"{name} is damaged: {error}") from None
+    if image.mode != "RGBA":
+        raise ObjectFailedError(FailureClass.PARSE, f"{name} is {image.mode}, without 8-bit alpha")
+    return image.size, float(np.asarray(image)[..., 3].mean() / 255.0)
 
 
 def _read_pose(name: str, data: bytes, lens: Intrinsics) -> Float[np.ndarray, "4 4"]:
