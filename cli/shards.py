@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cli import shard_exchange
 from cli.options import HERE, WorkspaceOption, opened
 from stage.errors import InputError
 
@@ -19,10 +20,11 @@ _FolderArgument = Annotated[Path | None, typer.Argument(help="Shard set; the wor
 
 def add_to(app: typer.Typer) -> None:
     """Add the subcommand with those below it."""
-    group = typer.Typer(no_args_is_help=True, help="Verify and count a shard set.")
+    group = typer.Typer(no_args_is_help=True, help="Verify, count and exchange shard sets.")
     group.command()(verify)
     group.command()(stats)
-    app.add_typer(group, name="shards")
+    shard_exchange.add_to(group)
+    app.add_typer(group, name="shards", rich_help_panel="Stages")
 
 
 def verify(

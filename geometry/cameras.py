@@ -132,6 +132,106 @@ def c2w_from_zero123(world_to_camera: Float[np.ndarray, "3 4"]) -> Float[np.ndar
     return invert_rigid(np.vstack([world_to_camera, [0.0, 0.0, 0.0, 1.0]]))
 
 
+def c2w_from_pytorch3d(
+    rotation: Float[np.ndarray, "3 3"], translation: Float[np.ndarray, "3"]
+) -> Float[np.ndarray, "4 4"]:
+    """c2w from PyTorch3D's R and T: a world point is a row x, and x·R + T the same in camera axes x left, y up, z forward.
+
+    So the world-to-camera matrix on columns is [Rᵀ | T], and to OpenGL's axes x and z change their signs
+    (facebookresearch/pytorch3d `docs/notes/cameras.md` and `renderer/camera_conversions.py`).
+    """
+    flip = np.diag([-1.0, 1.0, -1.0])
+    world_to_camera = np.eye(4)
+    world_to_camera[:3, :3] = flip @ np.asarray(rotation, dtype=np.float64).T
+    world_to_camera[:3, 3] = flip @ np.asarray(translation, dtype=np.float64)
+    return invert_rigid(world_to_camera)
+
+
+def pytorch3d_from_c2w(c2w: Float[np.ndarray, "4 4"]) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
+    """PyTorch3D's R, for row vectors, and T of a camera; `c2w_from_pytorch3d` is the inverse."""
+    flip = np.diag([-1.0, 1.0, -1.0])
+    world_to_camera = invert_rigid(c2w)
+    return (flip @ world_to_camera[:3, :3]).T, flip @ world_to_camera[:3, 3]
+
+
+def intrinsics_from_ndc(
+    focal_length: tuple[float, float],
+    principal_point: tuple[float, float],
+    width: int,
+    height: int,
+    isotropic: bool = False,
+) -> Intrinsics:
+    """Pixel intrinsics from PyTorch3D's normalised device coordinates, which grow to the left and upwards from the centre.
+
+    Source: facebookresearch/pytorch3d `implicitron/dataset/frame_data.py` (`ViewpointAnnotation.intrinsics_format`).
+
+    Args:
+        focal_length: of x and y, in half pictures.
+        principal_point: x and y, in half pictures.
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+        isotropic: the unit of both axes is half the shorter side (`ndc_isotropic`, PyTorch3D's own); otherwise each has half its
+            own side (`ndc_norm_image_bounds`, CO3D's).
+    """
+    unit_x, unit_y = _ndc_units(width, height, isotropic)
+    return Intrinsics(
+        fx=focal_length[0] * unit_x,
+        fy=focal_length[1] * unit_y,
+        cx=0.5 * width - principal_point[0] * unit_x,
+        cy=0.5 * height - principal_point[1] * unit_y,
+        width=width,
+        height=height,
+    )
+
+
+def ndc_from_intrinsics(
+    intrinsics: Intrinsics, isotropic: bool = False
+) -> tuple[tuple[float, float], tuple[float, float]]:
+    """PyTorch3D's focal length and principal point of pixel intrinsics; `intrinsics_from_ndc` is the inverse."""
+    unit_x, unit_y = _ndc_units(intrinsics.width, intrinsics.height, isotropic)
+    focal_length = (intrinsics.fx / unit_x, intrinsics.fy / unit_y)
+    principal_point = (
+        (0.5 * intrinsics.width - intrinsics.cx) / unit_x,
+        (0.5 * intrinsics.height - intrinsics.cy) / unit_y,
+    )
+    return focal_length, principal_point
+
+
+def _ndc_units(width: int, height: int, isotropic: bool) -> tuple[float, float]:
+    """Pixels in one unit of normalised device coordinates along x and y."""
+    shorter = 0.5 * min(width, height)
+    return (shorter, shorter) if isotropic else (0.5 * width, 0.5 * height)
+
+
+def c2w_from_real_estate10k(world_to_camera: Float[np.ndarray, "3 4"]) -> Float[np.ndarray, "4 4"]:
+    """c2w from the last twelve numbers of a line of RealEstate10K's or ACID's camera files, as rows of [R | t].
+
+    They are world-to-camera in OpenCV axes, row by row (google.github.io/realestate10k, camera files).
+    """
+    return opencv_from_opengl(invert_rigid(np.vstack([world_to_camera, [0.0, 0.0, 0.0, 1.0]])))
+
+
+def intrinsics_from_normalised(
+    focal_length: tuple[float, float], principal_point: tuple[float, float], width: int, height: int
+) -> Intrinsics:
+    """Pixel intrinsics from fractions of a picture's width and height, as RealEstate10K and ACID give them.
+
+    Args:
+        focal_length: fx as a fraction of the width, fy of the height.
+        principal_point: from the top-left corner; (0.5, 0.5) is the middle.
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+    """
+    return Intrinsics(
+        focal_length[0] * width,
+        focal_length[1] * height,
+        principal_point[0] * width,
+        principal_point[1] * height,
+        width,
+        height,
+    )
+
+
 def project(
     points: Float[np.ndarray, "n 3"], c2w: Float[np.ndarray, "4 4"], intrinsics: Intrinsics
 ) -> tuple[Float[np.ndarray, "n 2"], Float[np.ndarray, " n"]]:

@@ -30,7 +30,7 @@ class Progress:
 
     Args:
         stage: name of the stage.
-        total: number of units.
+        total: number of units; 0 where nobody can know it before the end, as of a stream.
         unit: what is counted, in the plural ("objects", "steps").
         done: units already done, as after a resume.
         cost: what the work takes up; with it each line tells what a thousand units cost.
@@ -54,7 +54,7 @@ class Progress:
                 TextColumn("{task.fields[note]}"),
             )
             self._bar = Bar(*columns, console=Console(stderr=True))
-            self._task = self._bar.add_task(self.stage, total=self.total, completed=self.done, note=self.unit)
+            self._task = self._bar.add_task(self.stage, total=self.total or None, completed=self.done, note=self.unit)
             self._bar.start()
         self._emit("start", {})
         return self
@@ -75,7 +75,8 @@ class Progress:
             self._bar.update(self._task, advance=amount, note=f"{pace_text(line)} {note}")
         elif time.monotonic() - self._last_plain > _PLAIN_INTERVAL:
             self._last_plain = time.monotonic()
-            counted = ", ".join(filter(None, (f"{self.done}/{self.total} {self.unit}", pace_text(line))))
+            done = f"{self.done}/{self.total}" if self.total else f"{self.done}"
+            counted = ", ".join(filter(None, (f"{done} {self.unit}", pace_text(line))))
             print(f"{self.stage}: {counted} {note}".rstrip(), file=sys.stderr, flush=True)
 
     def _emit(self, event: str, fields: dict[str, Any]) -> dict[str, Any]:
@@ -88,7 +89,7 @@ class Progress:
             "total": self.total,
             "unit": self.unit,
             "seconds": round(seconds, 3),
-            **pace(self.done - self._done_before, self.total - self.done, seconds, self.cost),
+            **pace(self.done - self._done_before, max(0, self.total - self.done), seconds, self.cost),
             **fields,
         }
         if self._sink:

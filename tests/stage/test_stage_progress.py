@@ -42,6 +42,17 @@ def test_a_stage_that_fails_says_so_and_its_error_goes_on(sink: Path) -> None:
     assert lines(sink)[-1]["event"] == "fail"
 
 
+def test_of_an_unknown_total_nothing_is_said(
+    sink: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("stage.progress._PLAIN_INTERVAL", -1.0)
+    with Progress("import", 0, "objects") as progress:
+        progress.advance(3)
+    assert lines(sink)[1]["remaining_seconds"] == 0
+    (line,) = capfd.readouterr().err.splitlines()
+    assert re.fullmatch(r"import: 3 objects, [\d.e+]+/s", line), line
+
+
 def test_stages_one_after_another_share_a_sink(sink: Path) -> None:
     for stage in ("render", "shard"):
         with Progress(stage, 0, "objects"):

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 import torch
 
+from blender_render import view_codecs
 from stage.errors import InputError, ParameterError, StageFailedError, StageKilledError
 from stage.workspace import Workspace
-from training.data import reader as reader_module
 from training.data.batches import ViewBatch, ViewChoice
 from training.data.index import IndexRow, read_index
 from training.data.loader import PlannedLoader
@@ -184,8 +184,8 @@ def test_the_generator_of_training_is_left_alone(sources: Sources) -> None:
 
 def test_only_chosen_views_are_decoded(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[object] = []
-    opened = reader_module.Image.open
-    monkeypatch.setattr(reader_module.Image, "open", lambda stream: decoded.append(stream) or opened(stream))
+    opened = view_codecs.Image.open
+    monkeypatch.setattr(view_codecs.Image, "open", lambda stream: decoded.append(stream) or opened(stream))
     source = sources["train"]
     chosen, whole = source.views(3, [2, 0]), ShardReader(source.folder, "train")[3]
     assert len(decoded) == 2 + 4

@@ -78,6 +78,14 @@ class ShardReader:
         """
         return self._decode(number, chosen)
 
+    def members(self, number: int) -> dict[str, bytes]:
+        """The files of one row's object by extension (`000.png`, `cameras.json`), as they were written.
+
+        Raises:
+            InputError: as when its views are read.
+        """
+        return {name: bytes(data) for name, data in tar_members(self._bytes(self.rows[number])).items()}
+
     def _decode(self, number: int, chosen: Sequence[int] | None = None) -> ObjectViews:
         row = self.rows[number]
         data = self._bytes(row)
