@@ -1,6 +1,5 @@
 """Reading objects out of shards by their index: any object in any order, its bytes checked against their hash."""
 
-import hashlib
 import io
 import json
 import tarfile
@@ -13,7 +12,10 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from stage.errors import InputError
-from training.data.index import IndexRow, read_index
+from training.data.cache import ShardCache
+from training.data.samples import CheckedSamples
+from training.data.shard_store import StreamParameters
+from training.data.streams import open_store
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,30 @@ class ShardReader:
     """The objects of one split of a shard set.
 
     Args:
-        folder: the shard set.
+        folder: the shard set, a folder or a URL (`training.data.streams`).
         split: train, val or test.
         cached: number of decoded objects kept in memory.
+        cache: keeps whole shards on the local disk; without one each object is read where it is.
+        streams: how patiently a server is asked.
 
     Raises:
         InputError: when the set is missing or has no object of this split.
     """
 
-    def __init__(self, folder: Path, split: str, cached: int = 4096) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        split: str,
+        cached: int = 4096,
+        cache: ShardCache | None = None,
+        streams: StreamParameters | None = None,
+    ) -> None:
         self.folder = folder
-        self.rows = [row for row in read_index(folder) if row.split == split]
+        store = open_store(folder, streams)
+        self.rows = [row for row in store.index() if row.split == split]
         if not self.rows:
             raise InputError(f"{folder} holds no object of the split {split}", "add objects, or change catalog.split")
+        self.samples = CheckedSamples(store, cache)
         self._read = lru_cache(maxsize=cached)(self._decode)
 
     def __len__(self) -> int:
@@ -57,21 +70,10 @@ class ShardReader:
 
     def _decode(self, number: int) -> ObjectViews:
         row = self.rows[number]
-        members = _members(self._bytes(row))
+        members = _members(self.samples.read(row))
         cameras = json.loads(members.pop("cameras.json"))
         pictures = [np.asarray(Image.open(io.BytesIO(members[name])).convert("RGBA")) for name in sorted(members)]
         return ObjectViews(row.key, np.stack(pictures), np.array(cameras["c2w"]))
-
-    def _bytes(self, row: IndexRow) -> bytes:
-        with (self.folder / row.shard).open("rb") as stream:
-            stream.seek(row.offset)
-            data = stream.read(row.size)
-        if hashlib.sha256(data).hexdigest() != row.sha256:
-            raise InputError(
-                f"{self.folder / row.shard} is damaged at byte {row.offset}, object {row.key}",
-                "restore it with dvc pull, or run viewforge shard again",
-            )
-        return data
 
 
 def _members(data: bytes) -> dict[str, bytes]:
