@@ -67,7 +67,9 @@ def start(url: str, folder: Path) -> Iterator[Start]:
     yield reader
     for process in started:
         process.kill()
-        process.communicate()
+        process.wait()
+        assert process.stdout
+        process.stdout.close()
 
 
 def copies(folder: Path) -> list[Path]:
@@ -148,8 +150,8 @@ def test_processes_that_want_the_same_shard_bring_it_once(
     start: Start, server: FaultServer, folder: Path, shards: ShardSet
 ) -> None:
     for number in range(8):
-        server.fail(f"/shards/{shard_name(number)}", *[slowly(10_000, 0.02)] * 2)
-    processes = [start(2, room=8) for _ in range(2)]
+        server.fail(f"/shards/{shard_name(number)}", *[slowly(10_000, 0.01)] * 2)
+    processes = [start(1, room=8) for _ in range(2)]
     for process in processes:
         assert process.communicate(timeout=60)[0] == "ready\nread\n"
         assert process.returncode == 0
@@ -160,6 +162,7 @@ def test_processes_that_want_the_same_shard_bring_it_once(
     check_whole(folder, shards)
 
 
+@pytest.mark.slow
 def test_eviction_under_concurrency_keeps_to_the_bound(
     start: Start, server: FaultServer, folder: Path, shards: ShardSet
 ) -> None:

@@ -330,6 +330,20 @@ def test_a_folder_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
         ShardCache(tmp_path / "file", 1)
 
 
+def test_a_process_that_was_stopped_in_the_middle_holds_up_nobody(
+    store: HttpStore, shards: ShardSet, make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache_module, "_PATIENCE_SECONDS", 0.1)
+    cache = make_cache()
+    touch(cache, store, 1)
+    (folder,) = cache.folder.glob("[0-9a-f]*")
+    with (folder / f".{shard_name(0)}.part").open("w+b") as stream:
+        assert cache_module._lock_alone(stream)
+        assert CheckedSamples(store, cache).read(shards.rows[0]) == shards.piece(shards.rows[0])
+    touch(cache, store, 0)
+    assert copies(cache) == [shard_name(0), shard_name(1)]
+
+
 def test_many_threads_share_one_download(
     store: HttpStore, shards: ShardSet, make_cache: MakeCache, server: FaultServer
 ) -> None:

@@ -25,6 +25,7 @@ from s3fs import S3FileSystem
 from shard_sets import QUICK, ShardSet, shard_name, write_set
 
 from stage.errors import InputError
+from training.data.cache import ShardCache
 from training.data.http_store import HttpStore
 from training.data.index import INDEX
 from training.data.reader import ShardReader
@@ -220,6 +221,12 @@ def test_two_versions_are_never_mixed(server: FaultServer, shards: ShardSet) -> 
         collected(store, SHARD)
 
 
+def test_encoded_bytes_are_no_shard(server: FaultServer, shards: ShardSet) -> None:
+    store = HttpStore(shards.serve(server, Content_Encoding="gzip"), QUICK)
+    with pytest.raises(StreamError, match=f"{PATH} comes encoded although that was declined"):
+        store.read(SHARD, 0, 10)
+
+
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 410])
 def test_a_refusal_is_final(code: int, server: FaultServer, shards: ShardSet) -> None:
     store = HttpStore(shards.serve(server), QUICK)
@@ -333,8 +340,10 @@ def test_reader_gives_the_same_objects_from_everywhere(sharded: object, server: 
     for path in folder.iterdir():
         server.serve(f"/w/{path.name}", path.read_bytes())
     remote = ShardReader(server.url("/w"), "train", streams=QUICK)
-    assert remote.rows == local.rows
+    cached = ShardReader(server.url("/w"), "train", cache=ShardCache(tmp_path / "cache", 10**6), streams=QUICK)
+    assert remote.rows == local.rows == cached.rows
     for number in range(len(local)):
-        assert remote[number].uid == local[number].uid
-        assert (remote[number].rgba == local[number].rgba).all()
-        assert (remote[number].c2w == local[number].c2w).all()
+        for other in (remote[number], cached[number]):
+            assert other.uid == local[number].uid
+            assert (other.rgba == local[number].rgba).all()
+            assert (other.c2w == local[number].c2w).all()

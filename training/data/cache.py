@@ -36,6 +36,8 @@ _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _POLL_SECONDS = 0.02
 # After a full disk shards are streamed for so long before room is looked for again.
 _PAUSE_SECONDS = 30.0
+# Longer than another process takes for a shard; one that was stopped in the middle of it must not hold up all others.
+_PATIENCE_SECONDS = 600.0
 _ATTEMPTS = 2
 # Only in folders of such names anything is ever removed, should somebody name a folder that holds other things.
 _SET_LETTERS = 16
@@ -98,7 +100,7 @@ class ShardCache:
     def lease(self, store: ShardStore, name: str, *, sha256: str | None = None) -> Iterator[CachedShard | None]:
         """A shard's copy, brought when there is none; None when it must be streamed, for want of room.
 
-        Another process that brings the same shard is waited for.
+        Another process that brings the same shard is waited for, ten minutes at most.
 
         Args:
             store: where the shard is.
@@ -148,7 +150,7 @@ class ShardCache:
         try:
             path.parent.mkdir(exist_ok=True)
             stream, part = self._claim(path)
-            if not part:
+            if not stream or not part:
                 return stream
             try:
                 if self._fill(store, name, path, stream, sha256):
@@ -165,10 +167,13 @@ class ShardCache:
             self._pause(error)
         return None
 
-    def _claim(self, path: Path) -> tuple[IO[bytes], Path | None]:
-        """The part file of a shard, held by this thread alone; or the copy that another one has finished meanwhile."""
-        part = path.with_name(f".{path.name}.part")
-        while True:
+    def _claim(self, path: Path) -> tuple[IO[bytes] | None, Path | None]:
+        """The part file of a shard, held by this thread alone; or the copy that another one has finished meanwhile.
+
+        Neither when another one has held the part for too long.
+        """
+        part, deadline = path.with_name(f".{path.name}.part"), time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < deadline:
             if finished := self._open(path):
                 return finished, None
             stream = os.fdopen(os.open(part, os.O_RDWR | os.O_CREAT, 0o644), "r+b", buffering=0)
@@ -182,6 +187,7 @@ class ShardCache:
                 _drop(stream, part)
             else:
                 return stream, part
+        return None, None
 
     def _fill(self, store: ShardStore, name: str, path: Path, stream: IO[bytes], sha256: str | None) -> bool:
         """Bring the shard into its part file; False when there is no room for it."""

@@ -107,4 +107,6 @@ def _cause(error: Exception) -> str:
 def _remedy(error: Exception, passing: bool) -> str:
     if isinstance(error, FileNotFoundError):
         return "check the address, or publish the set again"
+    if isinstance(error, ImportError):
+        return "install the package that reads such addresses, for S3 with pip install viewforge[s3]"
     return _LATER if passing else "check the address and the credentials in the environment"
