@@ -210,7 +210,7 @@ def test_a_whole_hash_is_checked_and_asked_for_once_more(
         assert copy
         assert copy.read(0, SHARD_BYTES) == shards.data(shard_name(0))
     with (
-        pytest.raises(StreamError, match=rf"{shard_name(1)} is not the shard that was published"),
+        pytest.raises(InputError, match=rf"{shard_name(1)} is not the shard that was published"),
         cache.lease(store, shard_name(1), sha256=known),
     ):
         pass
@@ -227,7 +227,7 @@ def test_a_download_that_fails_leaves_nothing(store: HttpStore, make_cache: Make
 
 def test_a_missing_shard_is_named(store: HttpStore, make_cache: MakeCache) -> None:
     with (
-        pytest.raises(StreamError, match=r"gone\.tar answers 404.*; check the address"),
+        pytest.raises(InputError, match=r"gone\.tar answers 404.*; check the address"),
         make_cache().lease(store, "gone.tar"),
     ):
         pass

@@ -24,7 +24,7 @@ from fault_server import (
 from s3fs import S3FileSystem
 from shard_sets import QUICK, ShardSet, shard_name, write_set
 
-from stage.errors import InputError
+from stage.errors import InputError, ViewforgeError
 from training.data.cache import ShardCache
 from training.data.http_store import HttpStore
 from training.data.index import INDEX
@@ -227,14 +227,27 @@ def test_encoded_bytes_are_no_shard(server: FaultServer, shards: ShardSet) -> No
         store.read(SHARD, 0, 10)
 
 
-@pytest.mark.parametrize("code", [400, 401, 403, 404, 410])
-def test_a_refusal_is_final(code: int, server: FaultServer, shards: ShardSet) -> None:
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(400, StreamError), (401, StreamError), (403, StreamError), (404, InputError), (410, InputError)],
+)
+def test_a_refusal_is_final(code: int, kind: type[ViewforgeError], server: FaultServer, shards: ShardSet) -> None:
     store = HttpStore(shards.serve(server), QUICK)
     server.fail(PATH, status(code))
-    with pytest.raises(StreamError, match=rf"{PATH} answers {code}") as caught:
+    with pytest.raises(kind, match=rf"{PATH} answers {code}.*; ") as caught:
         store.read(SHARD, 0, 10)
     assert len(server.asked(PATH)) == 1
-    assert "; " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_lost_server_is_no_damaged_sample_also_beyond_a_process(server: FaultServer, shards: ShardSet) -> None:
+    store = HttpStore(shards.serve(server), QUICK)
+    server.fail(PATH, *[status(503)] * 3)
+    with pytest.raises(StreamError) as caught:
+        CheckedSamples(store).read(shards.rows[4])
+    assert not isinstance(caught.value, InputError), "a loader would put another sample in its place"
+    sent = pickle.loads(pickle.dumps(caught.value))
+    assert (type(sent), str(sent), sent.passing) == (StreamError, str(caught.value), True)
 
 
 def test_what_does_not_pass_ends_after_the_attempts(server: FaultServer, shards: ShardSet) -> None:
@@ -282,7 +295,7 @@ def test_a_server_that_is_not_there_is_one_line(scheme: str, monkeypatch: pytest
 
 @pytest.mark.parametrize("url", ["nonsense://place/shards", "http://[broken/shards"])
 def test_an_address_that_is_none_is_one_line(url: str) -> None:
-    with pytest.raises(InputError, match="check the address") as caught:
+    with pytest.raises(ViewforgeError, match="check the address") as caught:
         open_store(url, QUICK).index()
     assert "\n" not in str(caught.value)
 

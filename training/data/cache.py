@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import IO
 
 from stage.errors import InputError
-from training.data.shard_store import ShardStore, StreamError
+from training.data.shard_store import ShardStore
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +108,8 @@ class ShardCache:
             sha256: hash of the whole shard, hexadecimal, where it is known.
 
         Raises:
-            InputError: when the shard cannot be had, or is not of this hash.
+            InputError: when the shard is missing or not of this hash, or the cache's folder cannot be used.
+            StreamError: when it cannot be reached.
         """
         path = self._path(store, name)
         stream = self._open(path) or self._bring(store, name, path, sha256)
@@ -209,7 +210,7 @@ class ShardCache:
             store.copy(name, write, 0, size)
             if stream.tell() == size and (digest is None or digest.hexdigest() == sha256):
                 return True
-        raise StreamError(f"{store.where(name)} is not the shard that was published", store.remedy)
+        raise InputError(f"{store.where(name)} is not the shard that was published", store.remedy)
 
     def _reserve(self, stream: IO[bytes], size: int) -> bool:
         """Give a part file its final size, evicting others; False when those that may go are not enough.

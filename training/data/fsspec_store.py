@@ -12,11 +12,12 @@ import fsspec
 
 from catalog.http_errors import in_one_line
 from catalog.rate_limit import Timing
+from stage.errors import InputError
 from training.data.shard_store import Progress, RemoteStore, StreamError, StreamParameters, Write
 
 _WINDOW = 8 << 20
 _LATER = "check the network and run again"
-_FOREVER = (FileNotFoundError, PermissionError, NotADirectoryError, IsADirectoryError, ImportError, ValueError, TypeError)
+_FOREVER = (PermissionError, NotADirectoryError, IsADirectoryError, ImportError, ValueError, TypeError)
 # Of botocore, which is not always installed.
 _FOREVER_NAMES = ("NoCredentialsError", "PartialCredentialsError", "ParamValidationError")
 
@@ -86,6 +87,10 @@ class FsspecStore(RemoteStore):
         try:
             files, root = self._files()
             return question(files, f"{root}/{name}")
+        except FileNotFoundError as error:
+            raise InputError(
+                f"{self.where(name)} is not there: {in_one_line(error)}", "check the address, or publish the set again"
+            ) from error
         except Exception as error:
             passing = not isinstance(error, _FOREVER) and type(error).__name__ not in _FOREVER_NAMES
             raise StreamError(
@@ -105,8 +110,6 @@ def _cause(error: Exception) -> str:
 
 
 def _remedy(error: Exception, passing: bool) -> str:
-    if isinstance(error, FileNotFoundError):
-        return "check the address, or publish the set again"
     if isinstance(error, ImportError):
         return "install the package that reads such addresses, for S3 with pip install viewforge[s3]"
     return _LATER if passing else "check the address and the credentials in the environment"

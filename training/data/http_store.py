@@ -14,6 +14,7 @@ import httpx
 from catalog.http_errors import DownloadError, check_status, shown, transport_error
 from catalog.rate_limit import Timing
 from catalog.transfer import content_range, version_of
+from stage.errors import InputError, ViewforgeError
 from training.data.shard_store import Progress, RemoteStore, StreamError, StreamParameters, Write
 
 _LATER = "check the network and run again"
@@ -128,12 +129,12 @@ def _range(progress: Progress) -> dict[str, str]:
     }
 
 
-def _stream_error(error: DownloadError) -> StreamError:
+def _stream_error(error: DownloadError) -> ViewforgeError:
+    problem = str(error).removesuffix(f"; {error.remedy}")
+    if error.status in (404, 410):
+        return InputError(problem, "check the address, or publish the set again")
     remedy = {
         401: "put user and password into the address",
         403: "put user and password or a valid signature into the address",
-        404: "check the address, or publish the set again",
-        410: "check the address, or publish the set again",
     }.get(error.status or 0, _LATER)
-    problem = str(error).removesuffix(f"; {error.remedy}")
     return StreamError(problem, remedy, passing=error.passing, asked_wait=error.asked_wait)

@@ -3,7 +3,6 @@
 `index.parquet` stands beside the tars and is written last, so its presence means that the set is whole.
 """
 
-import io
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -49,30 +48,24 @@ def read_index(folder: Path) -> list[IndexRow]:
     Raises:
         InputError: when there is none, or a shard that it names is missing.
     """
-    path = folder / INDEX
-    try:
-        rows = index_rows(path.read_bytes(), str(path))
-    except FileNotFoundError:
-        raise InputError(f"no shard index {path}", "run viewforge shard first") from None
+    rows = read_rows(folder)
     missing = [name for name in sorted({row.shard for row in rows}) if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder} lacks the shard {missing[0]}", "restore it with dvc pull, or run viewforge shard again")
     return rows
 
 
-def index_rows(data: bytes, place: str) -> list[IndexRow]:
-    """The rows of an index from its bytes.
-
-    Args:
-        data: the parquet file.
-        place: where it comes from, for messages.
+def read_rows(folder: Path) -> list[IndexRow]:
+    """The rows of a shard set's index, whether its shards are there or not.
 
     Raises:
-        InputError: when it is damaged.
+        InputError: when there is no index, or it is damaged.
     """
+    path = folder / INDEX
     try:
-        frame = pd.read_parquet(io.BytesIO(data))
-        return [IndexRow(**row) for row in frame.to_dict("records")]  # type: ignore[arg-type]
-    except (OSError, ValueError, TypeError) as error:
-        cause = " ".join(str(error).split())
-        raise InputError(f"{place} is damaged: {cause}", "run viewforge shard again") from None
+        frame = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(f"no shard index {path}", "run viewforge shard first") from None
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} is damaged: {error}", "run viewforge shard again") from None
+    return [IndexRow(**row) for row in frame.to_dict("records")]  # type: ignore[arg-type]

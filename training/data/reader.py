@@ -13,6 +13,7 @@ from PIL import Image
 
 from stage.errors import InputError
 from training.data.cache import ShardCache
+from training.data.index import IndexRow
 from training.data.samples import CheckedSamples
 from training.data.shard_store import StreamParameters
 from training.data.streams import open_store
@@ -65,15 +66,19 @@ class ShardReader:
 
         Raises:
             InputError: naming shard, key and offset, when the bytes are not what was written.
+            StreamError: when the server that has them cannot be reached.
         """
         return self._read(number)
 
     def _decode(self, number: int) -> ObjectViews:
         row = self.rows[number]
-        members = _members(self.samples.read(row))
+        members = _members(self._bytes(row))
         cameras = json.loads(members.pop("cameras.json"))
         pictures = [np.asarray(Image.open(io.BytesIO(members[name])).convert("RGBA")) for name in sorted(members)]
         return ObjectViews(row.key, np.stack(pictures), np.array(cameras["c2w"]))
+
+    def _bytes(self, row: IndexRow) -> bytes:
+        return self.samples.read(row)
 
 
 def _members(data: bytes) -> dict[str, bytes]:

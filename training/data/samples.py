@@ -27,8 +27,9 @@ class CheckedSamples:
         """The bytes of one sample.
 
         Raises:
-            InputError: naming shard, key and offset when the bytes are not what was written; naming the address when they cannot be
-                had.
+            InputError: naming shard, key and offset when the bytes are not what was written; naming the address when the shard is
+                missing.
+            StreamError: naming the address when it cannot be reached.
         """
         if self.cache is None:
             return self._from_origin(row)

@@ -4,6 +4,7 @@ A store gives pieces of files as they are there; whether they are what the index
 `training.data.streams.open_store` makes the right one for an address.
 """
 
+import tempfile
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -16,9 +17,9 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from catalog.http_errors import shown
 from catalog.rate_limit import Timing
-from stage.errors import InputError
+from stage.errors import InputError, ViewforgeError
 from stage.parameters import Parameters
-from training.data.index import INDEX, IndexRow, index_rows, read_index
+from training.data.index import INDEX, IndexRow, read_index, read_rows
 
 Write = Callable[[bytes], object]
 
@@ -43,8 +44,11 @@ class StreamParameters(Parameters):
     """Longest silence of an HTTP server in the middle of an answer."""
 
 
-class StreamError(InputError):
-    """A shard cannot be brought from where it is.
+class StreamError(ViewforgeError):
+    """A server does not give what it has: it is away, fails, or refuses.
+
+    No `InputError`, which a loader takes for a damaged sample and puts another one in its place: a network that is down for a while
+    must end the run, which then goes on where it was, and not change what it trains on.
 
     Args:
         message: what is wrong, with the address.
@@ -53,7 +57,7 @@ class StreamError(InputError):
         asked_wait: seconds that the server asked to wait, when it did.
     """
 
-    def __init__(self, message: str, remedy: str, *, passing: bool = False, asked_wait: float | None = None) -> None:
+    def __init__(self, message: str, remedy: str = "", *, passing: bool = False, asked_wait: float | None = None) -> None:
         self.passing, self.asked_wait = passing, asked_wait
         super().__init__(message, remedy)
 
@@ -76,6 +80,7 @@ class ShardStore(ABC):
 
         Raises:
             InputError: when it is missing or damaged.
+            StreamError: when it cannot be reached.
         """
 
     @abstractmethod
@@ -83,7 +88,8 @@ class ShardStore(ABC):
         """Bytes of a file.
 
         Raises:
-            InputError: when it is missing or cannot be reached.
+            InputError: when it is missing.
+            StreamError: when it cannot be reached.
         """
 
     @abstractmethod
@@ -91,14 +97,16 @@ class ShardStore(ABC):
         """Hand the bytes start ≤ place < stop of a file to `write`, piece by piece and each once; less where the file ends.
 
         Raises:
-            InputError: when the file is missing or cannot be reached.
+            InputError: when the file is missing.
+            StreamError: when it cannot be reached.
         """
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """`size` bytes of a file from `offset`; fewer where the file ends.
 
         Raises:
-            InputError: when the file is missing or cannot be reached.
+            InputError: when the file is missing.
+            StreamError: when it cannot be reached.
         """
         data = bytearray()
         self.copy(name, data.extend, offset, offset + size)
@@ -202,14 +210,19 @@ class RemoteStore(ShardStore):
         """Bring what is left of a file, moving `progress.at` with each piece that was written.
 
         Raises:
+            InputError: when the file is missing.
             StreamError: when the server does not give it.
         """
 
     def index(self) -> list[IndexRow]:
         """The rows of the set's index, asked for anew by every call: it is small, and a stale one would be believed."""
-        data = bytearray()
-        self.copy(INDEX, data.extend)
-        return index_rows(bytes(data), self.where(INDEX))
+        with tempfile.TemporaryDirectory() as folder:
+            with (Path(folder) / INDEX).open("wb") as stream:
+                self.copy(INDEX, stream.write)
+            try:
+                return read_rows(Path(folder))
+            except InputError:
+                raise InputError(f"{self.where(INDEX)} is damaged", "publish the set again") from None
 
     def copy(self, name: str, write: Write, start: int = 0, stop: int | None = None) -> None:
         """Hand the bytes start ≤ place < stop of a file to `write`."""
