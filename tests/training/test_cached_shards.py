@@ -116,6 +116,8 @@ def test_sets_of_other_places_are_apart(
 
 def test_what_is_in_use_stays(store: HttpStore, shards: ShardSet, make_cache: MakeCache) -> None:
     cache = make_cache(2)
+    # One is found, the other brought.
+    touch(cache, store, 0)
     with cache.lease(store, shard_name(0)) as held, cache.lease(store, shard_name(1)) as other:
         assert held
         assert other
@@ -361,6 +363,24 @@ def test_many_threads_share_one_download(
         thread.join()
     assert not wrong
     assert [bodies(server, number) for number in range(2)] == [1, 1]
+
+
+def test_a_copy_that_another_finished_just_now_is_not_brought_again(
+    store: HttpStore, make_cache: MakeCache, server: FaultServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache()
+    touch(cache, store, 0)
+    look, looks = cache._open, []
+
+    def too_early(path: Path) -> object:
+        looks.append(path)
+        return look(path) if len(looks) > 2 else None
+
+    monkeypatch.setattr(cache, "_open", too_early)
+    with cache.lease(store, shard_name(0)) as copy:
+        assert copy
+    assert bodies(server, 0) == 1
+    assert copies(cache) == [shard_name(0)]
 
 
 def test_a_cache_survives_pickling(store: HttpStore, shards: ShardSet, make_cache: MakeCache) -> None:
