@@ -70,14 +70,14 @@ class Transfer:
         offset = part.size if asked else 0
         headers = {**self.headers, **asked, "Accept-Encoding": "identity"}
         with self.http.stream("GET", self.url, headers=headers) as response:
-            start, total = _content_range(response)
+            start, total = content_range(response)
             if response.status_code == 416 and offset:
-                return total == offset and part.is_of(_version(response))
+                return total == offset and part.is_of(version_of(response))
             check_status(response, self.url, now=self.now(), gated=self.gated)
-            if response.status_code == 206 and not (start == offset and part.is_of(_version(response))):
+            if response.status_code == 206 and not (start == offset and part.is_of(version_of(response))):
                 return False
             if response.status_code == 200 or not offset:
-                part.begin(_version(response))
+                part.begin(version_of(response))
             self._receive(response, part, total)
         return True
 
@@ -100,7 +100,7 @@ class Transfer:
             raise too_large(self.url, limit)
 
 
-def _content_range(response: httpx.Response) -> tuple[int | None, int | None]:
+def content_range(response: httpx.Response) -> tuple[int | None, int | None]:
     """First byte of the answer and length of the whole file; None where the server does not say."""
     if response.status_code == 200:
         length = response.headers.get("Content-Length", "")
@@ -112,7 +112,7 @@ def _content_range(response: httpx.Response) -> tuple[int | None, int | None]:
     return int(start) if start else None, int(total) if total != "*" else None
 
 
-def _version(response: httpx.Response) -> str | None:
+def version_of(response: httpx.Response) -> str | None:
     """By what the server recognises this version of a file: a strong ETag, or else the date of its last change."""
     etag: str = response.headers.get("ETag", "")
     if etag and not etag.startswith("W/"):

@@ -1,6 +1,5 @@
 """Reading objects out of shards by their index: any object in any order, its bytes checked against their hash."""
 
-import hashlib
 import json
 import tarfile
 from collections.abc import Sequence
@@ -14,8 +13,12 @@ from jaxtyping import Float, UInt8
 
 from blender_render.view_codecs import decode_view, view_numbers
 from stage.errors import InputError
-from training.data.index import IndexRow, read_index
+from training.data.cache import ShardCache
+from training.data.index import IndexRow
 from training.data.members import tar_members
+from training.data.samples import CheckedSamples
+from training.data.shard_store import StreamParameters
+from training.data.streams import open_store
 
 
 @dataclass(frozen=True)
@@ -31,20 +34,30 @@ class ShardReader:
     """The objects of one split of a shard set.
 
     Args:
-        folder: the shard set.
+        folder: the shard set, a folder or a URL (`training.data.streams`).
         split: train, val or test.
         cached: number of decoded objects kept in memory.
+        cache: keeps whole shards on the local disk; without one each object is read where it is.
+        streams: how patiently a server is asked.
 
     Raises:
         InputError: when the set is missing or has no object of this split.
     """
 
-    def __init__(self, folder: Path, split: str, cached: int = 4096) -> None:
+    def __init__(
+        self,
+        folder: Path | str,
+        split: str,
+        cached: int = 4096,
+        cache: ShardCache | None = None,
+        streams: StreamParameters | None = None,
+    ) -> None:
         self.folder = folder
-        self.rows = [row for row in read_index(folder) if row.split == split]
+        store = open_store(folder, streams)
+        self.rows = [row for row in store.index() if row.split == split]
         if not self.rows:
             raise InputError(f"{folder} holds no object of the split {split}", "add objects, or change catalog.split")
-        self.cached = cached
+        self.cached, self.samples = cached, CheckedSamples(store, cache)
         self._read = lru_cache(maxsize=cached)(self._decode)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -63,6 +76,7 @@ class ShardReader:
 
         Raises:
             InputError: naming shard, key and offset, when the bytes are not what was written.
+            StreamError: when the server that has them cannot be reached.
         """
         return self._read(number)
 
@@ -103,12 +117,4 @@ class ShardReader:
             raise InputError(f"{place}: cannot be decoded: {reason}", "render the object and write the shards again") from None
 
     def _bytes(self, row: IndexRow) -> bytes:
-        with (self.folder / row.shard).open("rb") as stream:
-            stream.seek(row.offset)
-            data = stream.read(row.size)
-        if hashlib.sha256(data).hexdigest() != row.sha256:
-            raise InputError(
-                f"{self.folder / row.shard} is damaged at byte {row.offset}, object {row.key}",
-                "restore it with dvc pull, or run viewforge shard --compact",
-            )
-        return data
+        return self.samples.read(row)

@@ -1,4 +1,7 @@
-"""A real HTTP server on the loopback interface that serves small files and fails on request; time that passes at will."""
+"""A real HTTP server on the loopback interface that serves small files and fails on request; time that passes at will.
+
+With `AWS_ENDPOINT_URL` at its address it also answers what s3fs asks of an object: its size, and ranges of its bytes.
+"""
 
 import re
 import socket
@@ -41,6 +44,14 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: "_Server"
 
+    def do_HEAD(self) -> None:
+        self.seen = Seen(self.path, self.headers, time.monotonic())
+        file = self.server.faults.file(self.path)
+        if file is None:
+            self.start(404, 0)
+        else:
+            _begin(self, file, ranges=False)
+
     def do_GET(self) -> None:
         faults = self.server.faults
         self.seen = Seen(self.path, self.headers, time.monotonic())
@@ -67,18 +78,19 @@ class _Handler(BaseHTTPRequestHandler):
 Fault = Callable[[_Handler, Served | None], None]
 
 
-def _begin(handler: _Handler, file: Served, *, ranges: bool = True) -> bytes:
-    """Send the head of a proper answer, and return the body that belongs to it."""
+def _begin(handler: _Handler, file: Served, *, ranges: bool = True, announced: int | None = None) -> bytes:
+    """Send the head of a proper answer, and return the body that belongs to it; `announced` is a false Content-Length."""
     extra = {**file.headers, **({"ETag": file.etag} if file.etag else {})}
-    wanted = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", "")) if ranges else None
+    wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", handler.headers.get("Range", "")) if ranges else None
     if wanted and handler.headers.get("If-Range") in (None, file.etag):
         start, total = int(wanted[1]), len(file.data)
         if start >= total:
             handler.start(416, 0, Content_Range=f"bytes */{total}", **extra)
             return b""
-        handler.start(206, total - start, Content_Range=f"bytes {start}-{total - 1}/{total}", **extra)
-        return file.data[start:]
-    handler.start(200, len(file.data), **extra)
+        last = min(int(wanted[2] or total), total - 1)
+        handler.start(206, announced or last + 1 - start, Content_Range=f"bytes {start}-{last}/{total}", **extra)
+        return file.data[start : last + 1]
+    handler.start(200, announced or len(file.data), **extra)
     return file.data
 
 
@@ -132,6 +144,17 @@ def end_after(count: int) -> Fault:
     def fault(handler: _Handler, file: Served | None) -> None:
         assert file
         handler.body(_begin(handler, file)[:count])
+        handler.close_connection = True
+
+    return fault
+
+
+def announcing(count: int) -> Fault:
+    """The file under a false Content-Length, after which the connection closes."""
+
+    def fault(handler: _Handler, file: Served | None) -> None:
+        assert file
+        handler.body(_begin(handler, file, announced=count)[:count])
         handler.close_connection = True
 
     return fault
