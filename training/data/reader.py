@@ -112,7 +112,7 @@ class ShardReader:
             return ObjectViews(row.key, np.stack(pictures), np.array(cameras["c2w"])[list(views)])
         except (OSError, ValueError, LookupError, tarfile.TarError) as error:
             # As it was written, its hash says; so it was written wrong.
-            place = f"{self.folder}/{row.shard} at byte {row.offset}, object {row.key}"
+            place = f"{self.samples.store.where(row.shard)} at byte {row.offset}, object {row.key}"
             reason = " ".join(str(error).split())
             raise InputError(f"{place}: cannot be decoded: {reason}", "render the object and write the shards again") from None
 
