@@ -37,6 +37,8 @@ def bucket(store: str, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    # It would still speak to the server of other tests.
+    S3FileSystem.clear_instance_cache()
     client = boto3.client("s3")
     name = f"bucket-{len(client.list_buckets()['Buckets'])}"
     client.create_bucket(Bucket=name)

@@ -78,6 +78,8 @@ def published(object_store: str, shards: ShardSet, monkeypatch: pytest.MonkeyPat
     import boto3
 
     monkeypatch.setenv("AWS_ENDPOINT_URL", object_store)
+    # It would still speak to the server of other tests.
+    S3FileSystem.clear_instance_cache()
     client = boto3.client("s3")
     client.create_bucket(Bucket="sets")
     for path in shards.folder.iterdir():
