@@ -51,7 +51,7 @@ def kill_in_the_middle(workspace, parameters, environment, stage):
     while not (done := progress_of(workspace, stage)):
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
-        time.sleep(0.02)
+        time.sleep(0.005)
     family = psutil.Process(process.pid).children(recursive=True)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
@@ -70,8 +70,10 @@ def _command_line(process: psutil.Process) -> list[str]:
 @pytest.fixture(scope="module")
 def parameters(tiny_parameters):
     """Enough work in each stage to be caught in the middle of it."""
-    longer = {"train.steps": 60, "train.checkpoint_every": 5, "shard.max_bytes": 1024, "render.views": 6}
-    return {**tiny_parameters, **longer}
+    longer = {"train.steps": 60, "train.checkpoint_every": 5, "render.views": 12}
+    # Pictures that are encoded anew keep the stage busy, and each object is a shard.
+    shards = {"shard.max_bytes": 1024, "shard.encoding": "webp", "shard.workers": 1}
+    return {**tiny_parameters, **longer, **shards}
 
 
 @pytest.fixture(scope="module")
