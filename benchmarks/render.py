@@ -30,7 +30,7 @@ from blender_render.rendered_object import RenderJob, on_white, read_rgba
 from catalog.build import build_catalog
 from catalog.parameters import CatalogParameters
 from catalog.table import Asset, selected_assets
-from evaluation.metrics import psnr, ssim
+from geometry.picture_metrics import psnr, ssim
 from stage.executor import ExecutorParameters
 from stage.packs import object_folder
 from stage.workspace import Workspace

@@ -41,6 +41,7 @@ _CODE = (
     "geometry.gaussian_tensors",
     "geometry.gaussians",
     "geometry.inset",
+    "geometry.picture_metrics",
     "geometry.ply",
     "geometry.projection",
     "geometry.rasterizer",

@@ -1,7 +1,7 @@
 """How near pictures of Gaussians are to Blender's, from cameras that the Gaussians were not made from.
 
-On white, at the resolution of the shots: PSNR in dB with data range 1, SSIM (Wang et al. 2004, the window of
-`evaluation.metrics`), and alpha-IoU, the intersection over the union of what is covered by half or more.
+On white, at the resolution of the shots: PSNR and SSIM (`geometry.picture_metrics`), and alpha-IoU, the intersection over
+the union of what is covered by half or more.
 """
 
 from collections.abc import Sequence
@@ -9,16 +9,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from jaxtyping import Float
-from skimage.metrics import structural_similarity
 
 from blender_render.closed_form import Shot
 from blender_render.rendered_object import on_white
 from geometry.gaussian_tensors import GaussianTensors
 from geometry.gaussians import Gaussians
+from geometry.picture_metrics import psnr, ssim
 from geometry.rasterizer import rasterize
-
-# Equal pictures have no finite PSNR; 100 dB is more than 8 bits can tell.
-_LEAST_ERROR = 1e-10
 
 
 def quality(gaussians: Gaussians, shots: Sequence[Shot]) -> dict[str, list[float]]:
@@ -39,12 +36,8 @@ def _scores(
     picture: Float[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"], shot: Shot
 ) -> tuple[float, float, float]:
     truth = on_white(shot.rgba)
-    error = max(float(np.mean((picture - truth) ** 2)), _LEAST_ERROR)
-    similarity = structural_similarity(
-        picture, truth, channel_axis=-1, data_range=1.0, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
-    )
     covered, true = alpha > 0.5, shot.rgba[..., 3] > 127
     either = int((covered | true).sum())
     # Two empty pictures agree.
     overlap = float((covered & true).sum() / either) if either else 1.0
-    return float(-10.0 * np.log10(error)), float(similarity), overlap
+    return psnr(picture, truth), ssim(picture, truth), overlap

@@ -41,6 +41,7 @@ _CODE = (
     "geometry.inset",
     "geometry.perceptual",
     "geometry.picture_losses",
+    "geometry.picture_metrics",
     "geometry.pixel_grid",
     "geometry.ply",
     "geometry.projection",

@@ -7,13 +7,11 @@ from jaxtyping import Float
 from pytorch_msssim import ssim
 from torch import Tensor
 
+from geometry.picture_metrics import MAX_PSNR, SSIM_WINDOW
 from geometry.rasterizer import Rendering
 from geometry.refinement_settings import LossWeights
 
-# A picture must hold SSIM's window.
-SSIM_WINDOW = 11
-# Equal pictures have no finite PSNR; 100 dB is more than 8 bits can tell.
-_LEAST_ERROR = 1e-10
+_LEAST_ERROR = 10.0 ** (-MAX_PSNR / 10.0)
 
 
 def on_background(rgba: Float[Tensor, "v h w 4"], background: Float[Tensor, "v 3"]) -> Float[Tensor, "v h w 3"]:

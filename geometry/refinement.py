@@ -24,7 +24,8 @@ from torch import Tensor
 from geometry.cameras import Intrinsics
 from geometry.gaussian_tensors import GaussianTensors
 from geometry.gaussians import Gaussians
-from geometry.picture_losses import SSIM_WINDOW, on_background, picture_loss, psnr
+from geometry.picture_losses import on_background, picture_loss, psnr
+from geometry.picture_metrics import SSIM_WINDOW
 from geometry.pixel_grid import PixelGrid, Values, confine
 from geometry.rasterizer import rasterize
 from geometry.refinement_settings import RefinementSettings

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.lib.stride_tricks import sliding_window_view
 
-from evaluation.metrics import MAX_PSNR, Lpips, find_lpips, psnr, score_views, ssim
+from evaluation.metrics import Lpips, find_lpips, score_views
 from geometry.perceptual import NOT_AVAILABLE, Unavailable
+from geometry.picture_metrics import MAX_PSNR, psnr, ssim
 from stage.errors import InputError
 
 pictures = hnp.arrays(np.float32, (13, 14, 3), elements=st.floats(0, 1, width=32))

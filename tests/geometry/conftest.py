@@ -1,32 +1,15 @@
 """An analytic sphere with a colour pattern, ray-cast in numpy: the passes a perfect renderer would deliver."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import pytest
+from passes_support import Passes
 
 from geometry.cameras import Intrinsics, look_at_origin, opencv_from_opengl
 from geometry.gaussians import Gaussians
 
 RADIUS = 0.5
-
-
-@dataclass(frozen=True)
-class Passes:
-    """The passes of one view, background 0, with the camera they were cast from."""
-
-    rgb: np.ndarray
-    position: np.ndarray
-    depth: np.ndarray
-    normal: np.ndarray
-    c2w: np.ndarray
-    intrinsics: Intrinsics
-
-    @property
-    def mask(self) -> np.ndarray:
-        """Pixels that see the sphere."""
-        return self.depth > 0
 
 
 def pattern(normals: np.ndarray) -> np.ndarray:

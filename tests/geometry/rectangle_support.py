@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from passes_support import Passes
 
 from geometry.cameras import Intrinsics, opencv_from_opengl
 
@@ -17,19 +18,7 @@ class Rectangle:
     colour: tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class RectanglePasses:
-    """The passes of one view, background 0, with the camera they were cast from."""
-
-    rgb: np.ndarray
-    position: np.ndarray
-    depth: np.ndarray
-    normal: np.ndarray
-    c2w: np.ndarray
-    intrinsics: Intrinsics
-
-
-def cast_rectangles(rectangles: Sequence[Rectangle], c2w: np.ndarray, intrinsics: Intrinsics) -> RectanglePasses:
+def cast_rectangles(rectangles: Sequence[Rectangle], c2w: np.ndarray, intrinsics: Intrinsics) -> Passes:
     axes = opencv_from_opengl(c2w)
     rows, columns = np.mgrid[: intrinsics.height, : intrinsics.width] + 0.5
     x, y = (columns - intrinsics.cx) / intrinsics.fx, (rows - intrinsics.cy) / intrinsics.fy
@@ -43,4 +32,4 @@ def cast_rectangles(rectangles: Sequence[Rectangle], c2w: np.ndarray, intrinsics
     depth = np.where(np.isfinite(depth), depth, 0.0)
     position = np.where(depth[..., None] > 0, c2w[:3, 3] + depth[..., None] * rays, 0.0)
     normal = np.where(depth[..., None] > 0, [1.0, 0.0, 0.0], 0.0)
-    return RectanglePasses(rgb, position, depth, normal, c2w, intrinsics)
+    return Passes(rgb, position, depth, normal, c2w, intrinsics)
