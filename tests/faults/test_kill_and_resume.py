@@ -1,4 +1,8 @@
-"""The pipeline killed in the middle of a stage: run again, it continues, and the outputs equal an undisturbed run's."""
+"""The pipeline killed in the middle of a stage: run again, it continues, and the outputs equal an undisturbed run's.
+
+The moment is no matter of luck: `standstill/sitecustomize.py` makes the process that finishes a stage's second piece stand
+still before it does, then everything is killed.
+"""
 
 import os
 import signal
@@ -14,6 +18,15 @@ from stage.files import file_sha256
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 
+STANDSTILL = Path(__file__).parent / "standstill"
+# Names that a stage gives to what it has finished, below the workspace.
+PIECES = {
+    "render": "scratch/renders/*/*",
+    "shard": "scratch/shards/*.tar",
+    "train": "scratch/training/*/checkpoints/step-*",
+}
+PUBLISHED = {"render": "renders", "shard": "shards/index.parquet", "train": "model"}
+
 
 def outputs(workspace: Path) -> dict[str, str]:
     return {
@@ -26,29 +39,27 @@ def command(workspace, parameters):
     return [sys.executable, "-m", "cli.main", "run", "--no-promote", "-w", str(workspace), *options]
 
 
-def progress_of(workspace: Path, stage: str) -> int:
-    """How far a stage has come, from what it leaves on disk while it works."""
-    scratch = workspace / "scratch"
-    if stage == "render":
-        return len(list((scratch / "renders").glob("*/*/transforms.json")))
-    if stage == "shard":
-        return len(list((scratch / "shards").glob("*.tar")))
-    return len(list((scratch / "training").glob("*/checkpoints/step-*")))
-
-
 @pytest.fixture(scope="module")
 def plain_shell(program_environment):
     """An environment whose shell stays between DVC and a stage: unlike bash, Debian's sh does not become its command."""
     return {**program_environment, "SHELL": "/bin/sh"}
 
 
-def kill_in_the_middle(workspace, parameters, environment, stage):
-    """Start a run, SIGKILL it once the stage has done some of its work; how much it had done."""
+def kill_in_the_middle(workspace, parameters, environment, pieces, note):
+    """Start a run, SIGKILL it where it stands still: before the second of the pieces gets its name."""
+    standing = {
+        "PYTHONPATH": str(STANDSTILL),
+        "STANDSTILL_PIECES": str(workspace / pieces),
+        "STANDSTILL_NOTE": str(note),
+    }
     process = subprocess.Popen(
-        command(workspace, parameters), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command(workspace, parameters),
+        env={**environment, **standing},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 600
-    while not (done := progress_of(workspace, stage)):
+    while not note.exists():
         assert process.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -57,7 +68,6 @@ def kill_in_the_middle(workspace, parameters, environment, stage):
     process.wait()
     _, alive = psutil.wait_procs([child for child in family if "prefect" not in " ".join(_command_line(child))], 20)
     assert not alive, f"still alive after the kill: {[_command_line(child) for child in alive]}"
-    return done
 
 
 def _command_line(process: psutil.Process) -> list[str]:
@@ -69,9 +79,8 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 @pytest.fixture(scope="module")
 def parameters(tiny_parameters):
-    """Enough work in each stage to be caught in the middle of it."""
-    longer = {"train.steps": 60, "train.checkpoint_every": 5, "shard.max_bytes": 1024, "render.views": 6}
-    return {**tiny_parameters, **longer}
+    """Several pieces in each stage: checkpoints, objects, and a shard for each of them."""
+    return {**tiny_parameters, "train.steps": 60, "train.checkpoint_every": 5, "shard.max_bytes": 1024}
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +93,9 @@ def undisturbed(tmp_path_factory, parameters, program_environment):
 @pytest.mark.parametrize("stage", ["render", "shard", "train"])
 def test_killed_pipeline_continues_to_the_same_outputs(stage, tmp_path, parameters, plain_shell, undisturbed):
     workspace = tmp_path / "workspace"
-    assert kill_in_the_middle(workspace, parameters, plain_shell, stage) > 0
-    published = {"render": "renders", "shard": "shards/index.parquet", "train": "model"}[stage]
-    assert not (workspace / "data" / published).exists(), "the stage had ended before the kill"
+    kill_in_the_middle(workspace, parameters, plain_shell, PIECES[stage], tmp_path / "standing")
+    finished = list(workspace.glob(PIECES[stage]))
+    assert finished, "nothing was finished before the kill"
+    assert not (workspace / "data" / PUBLISHED[stage]).exists(), "the stage had ended before the kill"
     subprocess.run(command(workspace, parameters), env=plain_shell, check=True, capture_output=True)
     assert outputs(workspace) == undisturbed
