@@ -11,15 +11,14 @@ import sys
 
 def _standing_still(pieces: str, note: str):
     """The audit hook. It keeps all it needs: hooks run until the interpreter's very end, when modules are gone."""
-    from glob import glob
-    from os.path import abspath
-    from pathlib import PurePath
+    from pathlib import Path
     from time import sleep
 
     def stand_still(event: str, arguments: tuple) -> None:
-        if event == "os.rename" and PurePath(abspath(arguments[1])).match(pieces) and glob(pieces):
-            with open(note, "w") as stream:
-                stream.write("standing")
+        if event != "os.rename" or not Path(arguments[1]).absolute().match(pieces):
+            return
+        if any(Path("/").glob(pieces.removeprefix("/"))):
+            Path(note).write_text("standing")
             sleep(600)
 
     return stand_still
