@@ -7,16 +7,18 @@ a reader that wants no alpha decodes one member and has it, and what the codec l
 
 import io
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 from jaxtyping import Float, UInt8
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 Encoding = Literal["as_rendered", "png", "webp", "jpeg_alpha"]
 # Of each encoding, the member that every view has.
 _COLOUR = re.compile(r"(\d{3})\.(png|webp|jpg)")
+_FORMATS = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
 
 
 def encode_view(rgba: UInt8[np.ndarray, "h w 4"], encoding: Encoding, quality: int = 95) -> dict[str, bytes]:
@@ -46,12 +48,26 @@ def decode_view(members: Mapping[str, bytes | memoryview], number: int) -> UInt8
 
     Raises:
         KeyError: when there is no such view.
+        OSError, ValueError: when it cannot be decoded.
+    """
+    names = view_members(members, number)
+    if len(names) == 1:
+        return _array(members, names[0], "RGBA")
+    colour, alpha = names
+    return _off_white(_array(members, colour, "RGB"), _array(members, alpha, "L"))
+
+
+def view_members(names: Collection[str], number: int) -> list[str]:
+    """The names of what `decode_view` reads of one view.
+
+    Args:
+        names: of all members, without the key.
+        number: of the view.
     """
     for suffix in ("png", "webp"):
-        if data := members.get(f"{number:03d}.{suffix}"):
-            return _array(data, "RGBA")
-    colour = _array(members[f"{number:03d}.jpg"], "RGB")
-    return _off_white(colour, _array(members[f"{number:03d}.alpha.png"], "L"))
+        if (name := f"{number:03d}.{suffix}") in names:
+            return [name]
+    return [f"{number:03d}.jpg", f"{number:03d}.alpha.png"]
 
 
 def view_numbers(names: Iterable[str]) -> list[int]:
@@ -103,9 +119,26 @@ def _rounded(values: Float[np.ndarray, "*n c"]) -> UInt8[np.ndarray, "*n c"]:
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
-def _array(data: bytes | memoryview, mode: str) -> UInt8[np.ndarray, "h w *c"]:
-    with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert(mode))
+def _array(members: Mapping[str, bytes | memoryview], name: str, mode: str) -> UInt8[np.ndarray, "h w *c"]:
+    """A picture's pixels, not to be written to."""
+    expected = _FORMATS[name.rpartition(".")[2]]
+    try:
+        with Image.open(io.BytesIO(members[name]), formats=[expected]) as image:
+            return _pixels(image if image.mode == mode else image.convert(mode))
+    except UnidentifiedImageError:
+        # Pillow's own message has an address in memory, and would differ from run to run.
+        raise ValueError(f"{name} is no {expected}") from None
+
+
+def _pixels(image: Image.Image) -> UInt8[np.ndarray, "h w *c"]:
+    """The pixels where Pillow decodes them to; a copy of other modes than RGBA, and where they are in more than one block."""
+    image.load()
+    if image.mode != "RGBA":
+        return np.asarray(image)
+    try:
+        return pa.array(image).flatten().to_numpy().reshape(image.height, image.width, 4)
+    except ValueError:
+        return np.asarray(image)
 
 
 def _bytes(image: Image.Image, file_type: str, **options: object) -> bytes:

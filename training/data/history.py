@@ -49,7 +49,7 @@ def read_history(folder: Path, recipe: str) -> History | None:
     if read_recipe(folder) != recipe:
         return None
     try:
-        alive = read_index(folder)
+        alive = list(read_index(folder))
         history = History(alive, read_tombstones(folder, alive))
     except InputError:
         return None

@@ -6,45 +6,33 @@ is alive whatever the tombstones say: they are written first, and a process may 
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_type_hints
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from stage.errors import InputError
 from stage.files import replacing
+from training.data.index_rows import REPEATED, TYPES, IndexRow, IndexRows
+
+__all__ = [
+    "INDEX",
+    "TOMBSTONES",
+    "IndexRow",
+    "IndexRows",
+    "read_index",
+    "read_recipe",
+    "read_rows",
+    "read_tombstones",
+    "write_index",
+    "write_tombstones",
+]
 
 INDEX = "index.parquet"
 TOMBSTONES = "tombstones.parquet"
 _RECIPE = b"viewforge.recipe"
-
-
-@dataclass(frozen=True)
-class IndexRow:
-    """One object in one shard."""
-
-    shard: str
-    """File name of the tar."""
-    key: str
-    """WebDataset key: the object's uid."""
-    offset: int
-    """Byte at which the object's first tar header starts."""
-    size: int
-    """Bytes of the object's members, headers and padding included."""
-    sha256: str
-    """Hex SHA-256 of those bytes."""
-    views: int
-    split: str
-    licence: str
-    source: str
-    fingerprint: str = ""
-    """What the object was made of; another one means that it is to be written anew. Empty where the writer does not say."""
-
-
-_TYPES: dict[Any, pa.DataType] = {str: pa.string(), int: pa.int64()}
-_SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in get_type_hints(IndexRow).items()])
+# Columns that the index of an older set may lack.
+_LATER: dict[str, object] = {"fingerprint": "", "members": "", "sizes": [], "checks": b""}
 
 
 def write_index(folder: Path, rows: Iterable[IndexRow], recipe: str = "") -> None:
@@ -67,20 +55,20 @@ def write_tombstones(folder: Path, rows: Iterable[IndexRow]) -> None:
         (folder / TOMBSTONES).unlink(missing_ok=True)
 
 
-def read_index(folder: Path) -> list[IndexRow]:
+def read_index(folder: Path) -> IndexRows:
     """The rows of a shard set's index, which are its living objects.
 
     Raises:
         InputError: when there is none, or a shard that it names is missing.
     """
     rows = read_rows(folder)
-    missing = [name for name in sorted({row.shard for row in rows}) if not (folder / name).is_file()]
+    missing = [name for name in sorted(rows.shards) if not (folder / name).is_file()]
     if missing:
         raise InputError(f"{folder} lacks the shard {missing[0]}", "restore it with dvc pull, or run viewforge shard again")
     return rows
 
 
-def read_rows(folder: Path) -> list[IndexRow]:
+def read_rows(folder: Path) -> IndexRows:
     """The rows of a shard set's index, whether its shards are there or not.
 
     Raises:
@@ -119,21 +107,33 @@ def read_recipe(folder: Path) -> str:
 
 
 def _write(path: Path, rows: Iterable[IndexRow], recipe: str = "") -> None:
-    rows = list(rows)
-    columns = {name: [getattr(row, name) for row in rows] for name in _SCHEMA.names}
-    table = pa.table(columns, schema=_SCHEMA.with_metadata({_RECIPE: recipe.encode()}))
+    table = IndexRows.of(rows).table.replace_schema_metadata({_RECIPE: recipe.encode()})
     with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+        pq.write_table(table, temporary, use_dictionary=list(REPEATED))
 
 
-def _read(path: Path) -> list[IndexRow]:
+def _read(path: Path) -> IndexRows:
     try:
-        with pq.ParquetFile(path) as file:
-            names = [name for name in _SCHEMA.names if name in file.schema_arrow.names]
-            table = file.read(names)
-        columns = {name: table[name].to_pylist() for name in names}
-        return [IndexRow(**dict(zip(names, values, strict=True))) for values in zip(*columns.values(), strict=True)]
+        with pq.ParquetFile(path, read_dictionary=list(REPEATED)) as file:
+            table = file.read([name for name in TYPES if name in file.schema_arrow.names])
+        for name in _LATER.keys() - set(table.column_names):
+            table = table.append_column(name, pa.repeat(pa.scalar(_LATER[name], TYPES[name]), len(table)))
+        return IndexRows(_checked(table))
     except FileNotFoundError:
         raise
-    except (OSError, ValueError, TypeError, pa.ArrowException) as error:
+    except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
         raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}", "run viewforge shard again") from None
+
+
+def _checked(table: pa.Table) -> pa.Table:
+    """A table whose columns are of the right types.
+
+    Raises:
+        ValueError: when they are not.
+    """
+    for name, kind in TYPES.items():
+        column = table[name]
+        found = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if found != kind or column.null_count:
+            raise ValueError(f"its column {name} is not of {kind} alone")
+    return table

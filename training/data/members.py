@@ -1,14 +1,53 @@
-"""The members of one object, found in its piece of a tar without copying any.
+"""The members of one object: found in its piece of a tar without copying any, or by the index without reading the others.
 
-Each training sample is a walk over the headers of all views of an object to get at two of them; `tarfile` takes as long for that as
-for decoding a small picture. Plain headers, which is what shards have, are read here; anything else (long names, links, sizes over
-8 GiB) is left to `tarfile`. Checksums of headers are not looked at: the index has the hash of all these bytes.
+Each training sample is two views out of many. `tarfile` takes as long for a walk over all headers as for decoding a small picture,
+and reading and hashing all views takes about as long again. So the index lists what an object's members are, how large, and the
+start of each one's hash: where a member lies follows from the sizes before it.
+
+Plain headers, which is what shards have, are read here; anything else (long names, links, sizes over 8 GiB) is left to `tarfile`,
+and an object that has such members is not listed and is read whole. Checksums of headers are not looked at: contents have their
+hashes, and a header that is read alone must hold the right name.
 """
 
+import hashlib
 import io
 import tarfile
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import accumulate
+
+from training.data.index_rows import IndexRow
 
 _BLOCK = tarfile.BLOCKSIZE
+_NAME = 100
+_CHECK = 8
+_SEPARATOR = "/"
+_MAX_LISTED = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """Where one member lies, as the index has it."""
+
+    name: str
+    """Its extension: what follows the key and a dot."""
+    start: int
+    """Byte of the shard at which its header starts."""
+    size: int
+    """Bytes of its content, which follows the header."""
+    check: bytes
+
+    @property
+    def stop(self) -> int:
+        """Byte after its content."""
+        return self.start + _BLOCK + self.size
+
+    def content(self, piece: memoryview, key: str) -> memoryview | None:
+        """Its content when the piece, header and content, is what the index has; None otherwise."""
+        content = piece[_BLOCK:]
+        named = bytes(piece[:_NAME]).rstrip(b"\0") == f"{key}.{self.name}".encode()
+        return content if named and len(content) == self.size and _check(content) == self.check else None
 
 
 def tar_members(data: bytes) -> dict[str, memoryview]:
@@ -17,19 +56,92 @@ def tar_members(data: bytes) -> dict[str, memoryview]:
     Raises:
         tarfile.TarError: when it is not a tar.
     """
-    members: dict[str, memoryview] = {}
+    view = memoryview(data)
+    try:
+        return {_extension(name): view[start : start + size] for name, start, size in _plain_members(data)}
+    except _NotPlainError:
+        return _by_tarfile(data)
+
+
+def listing(data: bytes, key: str) -> tuple[str, tuple[int, ...], bytes]:
+    """What the index says of an object's members: `members`, `sizes` and `checks` of its row.
+
+    All empty when one of them has no plain header, another key, or a name that comes twice.
+
+    Args:
+        data: its piece of a tar.
+        key: the object's.
+
+    Raises:
+        tarfile.TarError: when it is not a tar.
+    """
+    try:
+        found = list(_plain_members(data))
+    except _NotPlainError:
+        return "", (), b""
+    names = [_extension(name) for name, _, _ in found]
+    as_expected = [f"{key}.{name}" for name in names] == [name for name, _, _ in found]
+    if not as_expected or len(set(names)) < len(names) or any(size > _MAX_LISTED for _, _, size in found):
+        return "", (), b""
+    view = memoryview(data)
+    checks = b"".join(_check(view[start : start + size]) for _, start, size in found)
+    return _SEPARATOR.join(names), tuple(size for _, _, size in found), checks
+
+
+@lru_cache(maxsize=1024)
+def listed_names(members: str) -> tuple[str, ...]:
+    """The extensions that a row of the index lists, in the tar's order; most rows share one list."""
+    return tuple(members.split(_SEPARATOR)) if members else ()
+
+
+def listed(row: IndexRow, names: Iterable[str]) -> list[Member]:
+    """Where some members of an object lie, in the tar's order.
+
+    Raises:
+        KeyError: when there is no such member.
+        ValueError: when the row is not of one piece.
+    """
+    known = listed_names(row.members)
+    places = {name: place for place, name in enumerate(known)}
+    if not len(known) == len(row.sizes) == len(row.checks) / _CHECK:
+        raise ValueError(f"{len(known)} members, {len(row.sizes)} sizes and {len(row.checks)} bytes of hashes")
+    ends = list(accumulate(map(_occupied, row.sizes), initial=row.offset))
+    return [
+        Member(known[place], ends[place], row.sizes[place], row.checks[place * _CHECK : (place + 1) * _CHECK])
+        for place in sorted({places[name] for name in names})
+    ]
+
+
+class _NotPlainError(Exception):
+    """A header whose name or size does not stand where they always do."""
+
+
+def _plain_members(data: bytes) -> Iterator[tuple[str, int, int]]:
+    """Name, place of the content and size of each member.
+
+    Raises:
+        tarfile.TarError: when it is not a tar.
+    """
     position = 0
     while position < len(data) and data[position]:
         start = position + _BLOCK
         header = data[position:start]
         if len(header) == _BLOCK and not _plain(header):
-            return _by_tarfile(data)
+            raise _NotPlainError
         size = int(header[124:136].rstrip(b" \0") or b"0", 8)
         if start + size > len(data):
             raise tarfile.ReadError("unexpected end of data")
-        members[_extension(header[:100].rstrip(b"\0").decode())] = memoryview(data)[start : start + size]
-        position = start + -(-size // _BLOCK) * _BLOCK
-    return members
+        yield header[:_NAME].rstrip(b"\0").decode(), start, size
+        position += _occupied(size)
+
+
+def _occupied(size: int) -> int:
+    """Bytes that a member of this size takes: header, content and padding."""
+    return _BLOCK + -(-size // _BLOCK) * _BLOCK
+
+
+def _check(content: memoryview) -> bytes:
+    return hashlib.sha256(content).digest()[:_CHECK]
 
 
 def _plain(header: bytes) -> bool:

@@ -1,6 +1,9 @@
-"""Reading objects out of shards by their index: any object in any order, its bytes checked against their hash."""
+"""Reading objects out of shards by their index: any object in any order, and of an object no more than its views take.
 
-import json
+What is used is checked against its hash at every read. Where the index does not list an object's members, the object is read and
+hashed whole.
+"""
+
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +13,17 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from pydantic_core import from_json
 
-from blender_render.view_codecs import decode_view, view_numbers
+from blender_render.view_codecs import decode_view, view_members, view_numbers
 from stage.errors import InputError
 from training.data.cache import ShardCache
-from training.data.index import IndexRow
 from training.data.members import tar_members
 from training.data.samples import CheckedSamples
 from training.data.shard_store import StreamParameters
 from training.data.streams import open_store
+
+_CAMERAS = "cameras.json"
 
 
 @dataclass(frozen=True)
@@ -54,8 +59,8 @@ class ShardReader:
     ) -> None:
         self.folder = folder
         store = open_store(folder, streams)
-        self.rows = [row for row in store.index() if row.split == split]
-        if not self.rows:
+        self.rows = store.index().of_split(split)
+        if not len(self.rows):
             raise InputError(f"{folder} holds no object of the split {split}", "add objects, or change catalog.split")
         self.cached, self.samples = cached, CheckedSamples(store, cache)
         self._read = lru_cache(maxsize=cached)(self._decode)
@@ -82,7 +87,7 @@ class ShardReader:
 
     def view_count(self, number: int) -> int:
         """How many views the object of one row has."""
-        return self.rows[number].views
+        return int(self.rows.views[number])
 
     def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
         """Some views of the object of one row, in the order asked for; no other picture is decoded, and nothing is kept.
@@ -98,23 +103,26 @@ class ShardReader:
         Raises:
             InputError: as when its views are read.
         """
-        return {name: bytes(data) for name, data in tar_members(self._bytes(self.rows[number])).items()}
+        return {name: bytes(data) for name, data in tar_members(self.samples.read(self.rows[number])).items()}
 
     def _decode(self, number: int, chosen: Sequence[int] | None = None) -> ObjectViews:
         row = self.rows[number]
-        data = self._bytes(row)
         try:
-            members = tar_members(data)
-            cameras = json.loads(bytes(members.pop("cameras.json")))
-            numbers = view_numbers(members)
+            sample = self.samples.open(row)
+            numbers = view_numbers(sample.names)
             views = range(len(numbers)) if chosen is None else chosen
-            pictures = [decode_view(members, numbers[view]) for view in views]
-            return ObjectViews(row.key, np.stack(pictures), np.array(cameras["c2w"])[list(views)])
+            needed = [name for view in views for name in view_members(sample.names, numbers[view])]
+            members = sample.read([_CAMERAS, *needed])
+            pictures = np.stack([decode_view(members, numbers[view]) for view in views])
+            return ObjectViews(row.key, pictures, _poses(members[_CAMERAS], views))
         except (OSError, ValueError, LookupError, tarfile.TarError) as error:
             # As it was written, its hash says; so it was written wrong.
             place = f"{self.samples.store.where(row.shard)} at byte {row.offset}, object {row.key}"
             reason = " ".join(str(error).split())
             raise InputError(f"{place}: cannot be decoded: {reason}", "render the object and write the shards again") from None
 
-    def _bytes(self, row: IndexRow) -> bytes:
-        return self.samples.read(row)
+
+def _poses(cameras: memoryview, views: Sequence[int]) -> Float[np.ndarray, "v 4 4"]:
+    """c2w of some views out of `cameras.json`."""
+    c2w = from_json(bytes(cameras))["c2w"]
+    return np.array([c2w[view] for view in views], dtype=np.float64)

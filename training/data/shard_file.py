@@ -15,6 +15,7 @@ from geometry.cameras import Intrinsics
 from stage.files import replacing
 from stage.packs import object_folder
 from training.data.index import IndexRow
+from training.data.members import listing
 from training.data.shard_parameters import ShardParameters
 from training.data.shard_plan import PlannedShard, depth_paths, pictures, small_view
 from training.data.sources import SPLATTER, Extent, Source
@@ -104,6 +105,7 @@ def index_rows(path: Path, shard: PlannedShard) -> list[IndexRow]:
 
 def _row(path: Path, name: str, source: Source, start: int, stop: int, views: int) -> IndexRow:
     data = Extent(path, start, stop - start).read()
+    members, sizes, checks = listing(data, source.key)
     return IndexRow(
         shard=name,
         key=source.key,
@@ -115,4 +117,7 @@ def _row(path: Path, name: str, source: Source, start: int, stop: int, views: in
         licence=source.asset.licence,
         source=source.asset.source,
         fingerprint=source.fingerprint,
+        members=members,
+        sizes=sizes,
+        checks=checks,
     )

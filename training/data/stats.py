@@ -1,6 +1,6 @@
 """What a shard set holds, counted from its lists alone: objects, views and bytes by split, licence and source, and tombstones."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -60,6 +60,6 @@ def _groups(rows: Iterable[IndexRow], name_of: Callable[[IndexRow], str]) -> lis
     return sorted(groups, key=lambda group: (-group.objects, group.name))
 
 
-def _group(name: str, rows: list[IndexRow]) -> ShardGroup:
+def _group(name: str, rows: Sequence[IndexRow]) -> ShardGroup:
     shards = len({row.shard for row in rows})
     return ShardGroup(name, shards, len(rows), sum(row.views for row in rows), sum(row.size for row in rows))

@@ -20,6 +20,7 @@ from PIL import Image
 from blender_render.view_codecs import view_numbers
 from stage.progress import Progress
 from training.data.index import INDEX, IndexRow, read_rows, read_tombstones
+from training.data.members import listing
 
 _PICTURES = (".png", ".webp", ".jpg")
 _CHUNK = 1 << 20
@@ -141,6 +142,8 @@ def _piece(stream: BinaryIO, row: IndexRow, file_size: int, alive: bool) -> _Con
         return _damaged(row, row.offset, f"here lies {', '.join(sorted(keys)) or 'nothing'}: {INDEX} is of other shards")
     if views != row.views:
         return _damaged(row, row.offset, f"it has {views} views, not {row.views}")
+    if row.members and (row.members, row.sizes, row.checks) != listing(data, row.key):
+        return _damaged(row, row.offset, f"its members are not those that {INDEX} lists")
     return _Contents(1, views) if alive else _Contents()
 
 

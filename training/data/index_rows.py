@@ -1,0 +1,158 @@
+"""Rows of a shard set's index, held as columns.
+
+A set of 800,000 objects is a table of some hundred megabytes; as Python objects it would be gigabytes, which every worker process
+copies as soon as it counts references to them. Arrow's columns hold none: processes that are forked share them, and those that
+are spawned are sent the bare buffers. A row becomes an `IndexRow` when it is asked for.
+"""
+
+import operator
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from itertools import groupby
+from typing import Any, Self, overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from jaxtyping import Int
+
+# Rows made at a time where all are asked for.
+_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class IndexRow:
+    """One object in one shard."""
+
+    shard: str
+    """File name of the tar."""
+    key: str
+    """WebDataset key: the object's uid."""
+    offset: int
+    """Byte at which the object's first tar header starts."""
+    size: int
+    """Bytes of the object's members, headers and padding included."""
+    sha256: str
+    """Hex SHA-256 of those bytes."""
+    views: int
+    split: str
+    licence: str
+    source: str
+    fingerprint: str = ""
+    """What the object was made of; another one means that it is to be written anew. Empty where the writer does not say."""
+    members: str = ""
+    """Extensions of the members in the tar's order, joined by slashes, which none of them holds. Empty where members cannot be
+    found by their sizes alone, or the writer does not say: the object is then read whole."""
+    sizes: tuple[int, ...] = ()
+    """Bytes of each member's content."""
+    checks: bytes = b""
+    """The first 8 bytes of the SHA-256 of each member's content, one after the other."""
+
+
+TYPES: dict[str, pa.DataType] = {
+    "shard": pa.string(),
+    "key": pa.string(),
+    "offset": pa.int64(),
+    "size": pa.int64(),
+    "sha256": pa.string(),
+    "views": pa.int64(),
+    "split": pa.string(),
+    "licence": pa.string(),
+    "source": pa.string(),
+    "fingerprint": pa.string(),
+    "members": pa.string(),
+    "sizes": pa.list_(pa.int32()),
+    "checks": pa.binary(),
+}
+# Few values for many rows: each is kept once.
+REPEATED = ("shard", "split", "licence", "source", "members")
+
+
+class IndexRows(Sequence[IndexRow]):
+    """The rows of an index, in its order.
+
+    Args:
+        table: one column for each field of `IndexRow`.
+    """
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table.unify_dictionaries().select(list(TYPES))
+
+    @classmethod
+    def of(cls, rows: Iterable[IndexRow]) -> Self:
+        """Rows that are there as objects."""
+        rows = list(rows)
+        columns = [pa.array([getattr(row, name) for row in rows], kind) for name, kind in TYPES.items()]
+        return cls(pa.table(columns, names=list(TYPES)))
+
+    @property
+    def table(self) -> pa.Table:
+        """The columns."""
+        return self._table
+
+    @cached_property
+    def views(self) -> Int[np.ndarray, " n"]:
+        """How many views each object has."""
+        return self._table["views"].to_numpy()
+
+    @property
+    def shards(self) -> list[str]:
+        """Names of the shards in the order in which they come first."""
+        return pc.unique(self._table["shard"]).to_pylist()
+
+    @property
+    def samples_of_shards(self) -> tuple[int, ...]:
+        """How many rows lie in each shard, in the order of the rows: what the order `window` of a plan needs."""
+        return tuple(len(list(run)) for _, run in groupby(self._table["shard"].to_pylist()))
+
+    def of_split(self, split: str) -> "IndexRows":
+        """The rows of one split."""
+        return IndexRows(self._table.filter(pc.equal(self._table["split"], split)))
+
+    def __len__(self) -> int:
+        return len(self._table)
+
+    @overload
+    def __getitem__(self, number: int) -> IndexRow: ...
+    @overload
+    def __getitem__(self, number: slice) -> "IndexRows": ...
+    def __getitem__(self, number: int | slice) -> "IndexRow | IndexRows":
+        if isinstance(number, slice):
+            return IndexRows(self._table.take(np.arange(len(self))[number]))
+        place = operator.index(number)
+        if not -len(self) <= place < len(self):
+            raise IndexError(f"row {place} of {len(self)}")
+        place %= len(self)
+        return _row(column[place].as_py() for column in self._columns)
+
+    def __iter__(self) -> Iterator[IndexRow]:
+        for start in range(0, len(self), _AT_ONCE):
+            columns = [column.to_pylist() for column in self._table.slice(start, _AT_ONCE).columns]
+            yield from map(_row, zip(*columns, strict=True))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(map(operator.eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self)} rows)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_table": self._table}
+
+    @cached_property
+    def _columns(self) -> list[pa.Array]:
+        """Each in one piece: finding the chunk of a row would take longer than reading it."""
+        return [column.combine_chunks() for column in self._table.columns]
+
+
+def _row(values: Iterable[Any]) -> IndexRow:
+    named = dict(zip(_NAMES, values, strict=True))
+    return IndexRow(**named | {"sizes": tuple(named["sizes"])})
+
+
+_NAMES = [field.name for field in fields(IndexRow)]
