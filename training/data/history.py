@@ -1,6 +1,6 @@
 """What a shard set holds already, and what of it stays alive when its objects have changed."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,8 +17,8 @@ _END_OF_TAR = 1024
 class History:
     """The pieces of a shard set: the living and the dead, each in reading order."""
 
-    alive: list[IndexRow]
-    dead: list[IndexRow]
+    alive: Sequence[IndexRow]
+    dead: Sequence[IndexRow]
 
     @property
     def pieces(self) -> list[IndexRow]:
@@ -49,7 +49,7 @@ def read_history(folder: Path, recipe: str) -> History | None:
     if read_recipe(folder) != recipe:
         return None
     try:
-        alive = list(read_index(folder))
+        alive = read_index(folder)
         history = History(alive, read_tombstones(folder, alive))
     except InputError:
         return None

@@ -6,8 +6,8 @@ are spawned are sent the bare buffers. A row becomes an `IndexRow` when it is as
 """
 
 import operator
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import groupby
 from typing import Any, Self, overload
@@ -65,6 +65,7 @@ TYPES: dict[str, pa.DataType] = {
     "sizes": pa.list_(pa.int32()),
     "checks": pa.binary(),
 }
+_SIZES = list(TYPES).index("sizes")
 # Few values for many rows: each is kept once.
 REPEATED = ("shard", "split", "licence", "source", "members")
 
@@ -124,7 +125,7 @@ class IndexRows(Sequence[IndexRow]):
         if not -len(self) <= place < len(self):
             raise IndexError(f"row {place} of {len(self)}")
         place %= len(self)
-        return _row(column[place].as_py() for column in self._columns)
+        return _row(value(place) for value in self._values)
 
     def __iter__(self) -> Iterator[IndexRow]:
         for start in range(0, len(self), _AT_ONCE):
@@ -145,14 +146,26 @@ class IndexRows(Sequence[IndexRow]):
         return {"_table": self._table}
 
     @cached_property
-    def _columns(self) -> list[pa.Array]:
-        """Each in one piece: finding the chunk of a row would take longer than reading it."""
-        return [column.combine_chunks() for column in self._table.columns]
+    def _values(self) -> list[Callable[[int], Any]]:
+        """For each column what gives its value at a place."""
+        return [_value_at(column.combine_chunks()) for column in self._table.columns]
+
+
+def _value_at(column: pa.Array) -> Callable[[int], Any]:
+    """What gives a column's value at a place; `as_py` of numbers, lists and repeated texts takes several times as long."""
+    if pa.types.is_dictionary(column.type):
+        texts, numbers = column.dictionary.to_pylist(), column.indices.to_numpy()
+        return lambda place: texts[numbers[place]]
+    if pa.types.is_integer(column.type):
+        return column.to_numpy().item
+    if pa.types.is_list(column.type):
+        values, ends = column.values.to_numpy(), column.offsets.to_numpy()
+        return lambda place: values[ends[place] : ends[place + 1]].tolist()
+    return lambda place: column[place].as_py()
 
 
 def _row(values: Iterable[Any]) -> IndexRow:
-    named = dict(zip(_NAMES, values, strict=True))
-    return IndexRow(**named | {"sizes": tuple(named["sizes"])})
+    row = list(values)
+    row[_SIZES] = tuple(row[_SIZES])
+    return IndexRow(*row)
 
-
-_NAMES = [field.name for field in fields(IndexRow)]
