@@ -1,9 +1,9 @@
 """What the index of a large shard set costs to hold: `python -m benchmarks.index`.
 
-An index of 800,000 objects of 12 views is written, and read by processes that do nothing else: seconds until a reader has the rows
-of a split and what a plan asks of them, memory that these rows take beyond that of a process that has just imported the code, the
-same once the table is there as Python objects, and what a worker process is sent when it is spawned, or copies when it is forked
-and looks up 10,000 rows. Goals: 2 s, and half a kilobyte a row. `--quick` takes 80,000 objects against a tenth of the seconds.
+An index of 800,000 objects of 12 views is written, and read by processes that do nothing else: seconds until a reader has the
+rows of a split and what a plan asks of them, and the memory that these take beyond what the process had before; the same as
+Python objects; what a worker process is sent when it is spawned; and what a forked one has for itself once it has looked up
+10,000 rows. Goals: 2 s, and half a kilobyte a row. `--quick` takes 80,000 objects against a tenth of the seconds. Two minutes.
 """
 
 import argparse
@@ -81,7 +81,9 @@ def forked(folder: Path) -> tuple[float, float]:
     """Seconds to look up rows in a forked process, and bytes that it then has for itself."""
     held = read_rows(folder).of_split("train")
     held[0]
-    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork"), initializer=_take, initargs=(held,)) as pool:
+    with ProcessPoolExecutor(
+        1, mp_context=multiprocessing.get_context("fork"), initializer=_take, initargs=(held,)
+    ) as pool:
         return pool.submit(_look_up).result()
 
 

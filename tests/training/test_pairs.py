@@ -8,6 +8,7 @@ import pytest
 from blender_render.rendered_object import on_white
 from stage.errors import InputError
 from stage.workspace import Workspace
+from training.data.index import IndexRows
 from training.data.pairs import PairSampler
 from training.data.reader import ShardReader
 
@@ -74,6 +75,6 @@ def test_objects_of_one_view_make_no_pair(reader: ShardReader) -> None:
     from dataclasses import replace
 
     alone = ShardReader(reader.folder, "train")
-    alone.rows[2] = replace(alone.rows[2], views=1)
+    alone.rows = IndexRows.of([*alone.rows[:2], replace(alone.rows[2], views=1), *alone.rows[3:]])
     with pytest.raises(InputError, match="02train has one view"):
         PairSampler(alone, seed=0)

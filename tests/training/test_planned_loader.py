@@ -1,11 +1,13 @@
 """The loader: what is in its batches, who gets which, where it goes on, and what damage does to it."""
 
+import hashlib
 import json
 import os
 import pickle
 import shutil
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,8 +20,9 @@ from blender_render import view_codecs
 from stage.errors import InputError, ParameterError, StageFailedError, StageKilledError
 from stage.workspace import Workspace
 from training.data.batches import ViewBatch, ViewChoice
-from training.data.index import IndexRow, read_index
+from training.data.index import IndexRow, read_index, write_index
 from training.data.loader import PlannedLoader
+from training.data.members import listing
 from training.data.mixture import Mixed
 from training.data.plan import Plan
 from training.data.reader import ObjectViews, ShardReader
@@ -185,7 +188,9 @@ def test_the_generator_of_training_is_left_alone(sources: Sources) -> None:
 def test_only_chosen_views_are_decoded(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[object] = []
     opened = view_codecs.Image.open
-    monkeypatch.setattr(view_codecs.Image, "open", lambda stream: decoded.append(stream) or opened(stream))
+    monkeypatch.setattr(
+        view_codecs.Image, "open", lambda *picture, **how: decoded.append(picture) or opened(*picture, **how)
+    )
     source = sources["train"]
     chosen, whole = source.views(3, [2, 0]), ShardReader(source.folder, "train")[3]
     assert len(decoded) == 2 + 4
@@ -240,10 +245,10 @@ def test_a_choice_of_no_view_or_one_twice_is_refused(wrong: tuple[tuple[int, ...
 
 
 def flip(folder: Path, key: str) -> IndexRow:
-    """Flip a bit within one object of a shard set."""
+    """Flip a bit of one object's cameras, which every draw of it reads."""
     row = next(row for row in read_index(folder) if row.key == key)
     data = bytearray((folder / row.shard).read_bytes())
-    data[row.offset + 600] ^= 1
+    data[data.index(b'"c2w"', row.offset)] ^= 1
     (folder / row.shard).write_bytes(data)
     return row
 
@@ -307,16 +312,58 @@ def test_objects_of_too_few_views_are_left_out(sources: Sources) -> None:
     assert [damage.message for damage in limited.damaged] == ["train: sample 2 has 1 views, 2 are needed; render more"]
 
 
-def test_what_was_written_wrong_is_named(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = sources["train"]
-    row = source.rows[1]
-    cut = source._bytes(row)[: row.size // 2]
-    monkeypatch.setattr(source, "_bytes", lambda _: cut)
+def rewritten(folder: Path, row: IndexRow, wrong: Callable[[bytearray], object]) -> ShardReader:
+    """A reader of a set in which an object was written wrong, and hashed so."""
+    data = bytearray((folder / row.shard).read_bytes())
+    wrong(data)
+    (folder / row.shard).write_bytes(data)
+    piece = bytes(data[row.offset : row.offset + row.size])
+    members, sizes, checks = listing(piece, row.key)
+    right = replace(row, sha256=hashlib.sha256(piece).hexdigest(), members=members, sizes=sizes, checks=checks)
+    write_index(folder, [right if each.key == row.key else each for each in read_index(folder)])
+    return ShardReader(folder, row.split)
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_what_was_written_wrong_is_named(copied: Path, listed: bool) -> None:
+    row = next(row for row in read_index(copied) if row.key == "01train")
+
+    def wrong(data: bytearray) -> None:
+        place = data.index(b"IDAT", row.offset)
+        data[place : place + 40] = bytes(40)
+
+    source = rewritten(copied, row, wrong)
+    if not listed:
+        rows = [replace(each, members="", sizes=(), checks=b"") for each in read_index(copied)]
+        write_index(copied, rows)
+        source = ShardReader(copied, "train")
     with pytest.raises(
         InputError, match=rf"{row.shard} at byte {row.offset}, object 01train: cannot be decoded"
     ) as caught:
-        source.views(1, [3])
+        source.views(1, [0])
     assert "\n" not in str(caught.value)
+    assert source.views(1, [3]).uid == "01train"
+
+
+@pytest.mark.parametrize(("ranks", "draws"), [(1, 2), (2, 2), (4, 2), (2, 4)])
+def test_a_damaged_view_costs_the_draws_that_take_it(sources: Sources, copied: Path, ranks: int, draws: int) -> None:
+    """Whatever other draws of the object meet them in a rank's part of the batch."""
+    row = next(row for row in read_index(copied) if row.key == "03train")
+    sample = ShardReader(copied, "train").samples.members(row, ["001.png"])
+    data = bytearray((copied / row.shard).read_bytes())
+    data[data.index(bytes(sample["001.png"]), row.offset) + 50] ^= 1
+    (copied / row.shard).write_bytes(data)
+    mixed = (Mixed("train", 6, 0.75, draws), Mixed("val", 2, 0.25))
+    here = Plan(mixed, batch_size=4, seed=3, draws=48)
+    whole = places(islice(loader(sources, plan=here), 12))
+    parts = [
+        islice(loader(readers(copied), plan=here, rank=rank, ranks=ranks, max_failure_rate=0.2), 12)
+        for rank in range(ranks)
+    ]
+    got = interleaved(parts)
+    hit = [name == "03train" and 1 in views for _, name, views, _ in whole]
+    assert 0 < sum(hit) < sum(name == "03train" for _, name, *_ in whole)
+    assert [mine != theirs for mine, theirs in zip(got, whole, strict=True)] == hit
 
 
 def test_pictures_of_one_batch_have_one_size(sources: Sources) -> None:

@@ -5,6 +5,7 @@ for a damaged one. Workers keep no state.
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -196,6 +197,7 @@ class BatchMaker(Dataset[MadeBatch]):
                     unfilled.read |= self._visit(unfilled.draws, dataset, sample, places)
                 except InputError as error:
                     unfilled.damaged[dataset, sample] = str(error)
+                    unfilled.read |= self._visits_apart(unfilled.draws, dataset, sample, places)
             places = [place for place in unfilled.samples if place not in unfilled.read]
             unfilled.samples = {place: self._stand_in(unfilled.draws, place, attempt) for place in places}
             if not places:
@@ -205,6 +207,19 @@ class BatchMaker(Dataset[MadeBatch]):
 
     def _stand_in(self, draws: Draws, place: int, attempt: int) -> int:
         return self.datasets[draws.dataset[place]].stand_in(self.seed, int(draws.draw[place]), attempt)
+
+    def _visits_apart(
+        self, draws: Draws, dataset: int, sample: int, places: list[int]
+    ) -> dict[int, tuple[ObjectViews, tuple[int, ...]]]:
+        """Those of several draws of a damaged object whose own views are whole.
+
+        Which draws meet in a visit depends on the ranks; what becomes of one must not depend on the views of the others.
+        """
+        read: dict[int, tuple[ObjectViews, tuple[int, ...]]] = {}
+        for place in places if len(places) > 1 else ():
+            with suppress(InputError):
+                read |= self._visit(draws, dataset, sample, [place])
+        return read
 
     def _visit(
         self, draws: Draws, dataset: int, sample: int, places: list[int]

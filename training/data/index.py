@@ -114,8 +114,9 @@ def _write(path: Path, rows: Iterable[IndexRow], recipe: str = "") -> None:
 
 def _read(path: Path) -> IndexRows:
     try:
-        with pq.ParquetFile(path, read_dictionary=list(REPEATED)) as file:
-            table = file.read([name for name in TYPES if name in file.schema_arrow.names])
+        names = [name for name in TYPES if name in pq.read_schema(path).names]
+        with pq.ParquetFile(path, read_dictionary=[name for name in REPEATED if name in names]) as file:
+            table = file.read(names)
         for name in _LATER.keys() - set(table.column_names):
             table = table.append_column(name, pa.repeat(pa.scalar(_LATER[name], TYPES[name]), len(table)))
         return IndexRows(_checked(table))

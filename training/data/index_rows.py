@@ -78,7 +78,7 @@ class IndexRows(Sequence[IndexRow]):
     """
 
     def __init__(self, table: pa.Table) -> None:
-        self._table = table.unify_dictionaries().select(list(TYPES))
+        self._table = table.select(list(TYPES)).unify_dictionaries()
 
     @classmethod
     def of(cls, rows: Iterable[IndexRow]) -> Self:
@@ -109,7 +109,10 @@ class IndexRows(Sequence[IndexRow]):
 
     def of_split(self, split: str) -> "IndexRows":
         """The rows of one split."""
-        return IndexRows(self._table.filter(pc.equal(self._table["split"], split)))
+        rows = IndexRows(self._table.filter(pc.equal(self._table["split"], split)))
+        # What reading and filtering took on the way is as much again; workers are forked from what is left.
+        pa.default_memory_pool().release_unused()
+        return rows
 
     def __len__(self) -> int:
         return len(self._table)
@@ -148,11 +151,16 @@ class IndexRows(Sequence[IndexRow]):
     @cached_property
     def _values(self) -> list[Callable[[int], Any]]:
         """For each column what gives its value at a place."""
-        return [_value_at(column.combine_chunks()) for column in self._table.columns]
+        # Each in one piece: to find a row's chunk takes longer than to read it.
+        self._table = self._table.combine_chunks()
+        return [_value_at(column) for column in self._table.columns]
 
 
-def _value_at(column: pa.Array) -> Callable[[int], Any]:
+def _value_at(chunks: pa.ChunkedArray) -> Callable[[int], Any]:
     """What gives a column's value at a place; `as_py` of numbers, lists and repeated texts takes several times as long."""
+    if chunks.num_chunks != 1:
+        return lambda place: chunks[place].as_py()
+    column = chunks.chunk(0)
     if pa.types.is_dictionary(column.type):
         texts, numbers = column.dictionary.to_pylist(), column.indices.to_numpy()
         return lambda place: texts[numbers[place]]
