@@ -101,15 +101,19 @@ def listed(row: IndexRow, names: Iterable[str]) -> list[Member]:
         KeyError: when there is no such member.
         ValueError: when the row is not of one piece.
     """
-    known = listed_names(row.members)
-    places = {name: place for place, name in enumerate(known)}
-    if not len(known) == len(row.sizes) == len(row.checks) / _CHECK:
-        raise ValueError(f"{len(known)} members, {len(row.sizes)} sizes and {len(row.checks)} bytes of hashes")
-    ends = list(accumulate(map(_occupied, row.sizes), initial=row.offset))
+    places = _places(row.members)
+    if not len(places) == len(row.sizes) == len(row.checks) / _CHECK:
+        raise ValueError(f"{len(places)} members, {len(row.sizes)} sizes and {len(row.checks)} bytes of hashes")
+    starts = list(accumulate(map(_occupied, row.sizes), initial=row.offset))
     return [
-        Member(known[place], ends[place], row.sizes[place], row.checks[place * _CHECK : (place + 1) * _CHECK])
-        for place in sorted({places[name] for name in names})
+        Member(name, starts[place], row.sizes[place], row.checks[place * _CHECK : (place + 1) * _CHECK])
+        for place, name in sorted({places[name]: name for name in names}.items())
     ]
+
+
+@lru_cache(maxsize=1024)
+def _places(members: str) -> dict[str, int]:
+    return {name: place for place, name in enumerate(listed_names(members))}
 
 
 class _NotPlainError(Exception):

@@ -109,17 +109,30 @@ class ShardReader:
         row = self.rows[number]
         try:
             sample = self.samples.open(row)
-            numbers = view_numbers(sample.names)
-            views = range(len(numbers)) if chosen is None else chosen
-            needed = [name for view in views for name in view_members(sample.names, numbers[view])]
-            members = sample.read([_CAMERAS, *needed])
-            pictures = np.stack([decode_view(members, numbers[view]) for view in views])
+            stored = _stored_views(tuple(sample.names))
+            views = range(len(stored)) if chosen is None else chosen
+            members = sample.read([_CAMERAS, *(name for view in views for name in stored[view].members)])
+            pictures = np.stack([decode_view(members, stored[view].number) for view in views])
             return ObjectViews(row.key, pictures, _poses(members[_CAMERAS], views))
         except (OSError, ValueError, LookupError, tarfile.TarError) as error:
             # As it was written, its hash says; so it was written wrong.
             place = f"{self.samples.store.where(row.shard)} at byte {row.offset}, object {row.key}"
             reason = " ".join(str(error).split())
             raise InputError(f"{place}: cannot be decoded: {reason}", "render the object and write the shards again") from None
+
+
+@dataclass(frozen=True)
+class _StoredView:
+    """One view among an object's members."""
+
+    number: int
+    members: tuple[str, ...]
+
+
+@lru_cache(maxsize=1024)
+def _stored_views(names: tuple[str, ...]) -> tuple[_StoredView, ...]:
+    """The views of an object by its members' names, which most objects of a set share."""
+    return tuple(_StoredView(number, tuple(view_members(names, number))) for number in view_numbers(names))
 
 
 def _poses(cameras: memoryview, views: Sequence[int]) -> Float[np.ndarray, "v 4 4"]:

@@ -166,8 +166,12 @@ class LocalStore(ShardStore):
     def read_pieces(self, name: str, extents: Extents) -> list[bytes]:
         """Several pieces of a file that is opened once."""
         try:
-            with (self.folder / name).open("rb", buffering=0) as stream:
-                return [os.pread(stream.fileno(), size, offset) for offset, size in extents]
+            # Not by `open`: its objects cost as much as the reading of a small picture.
+            file = os.open(f"{self.folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return [os.pread(file, size, offset) for offset, size in extents]
+            finally:
+                os.close(file)
         except FileNotFoundError:
             raise self._missing(name) from None
         except OSError as error:
