@@ -192,12 +192,12 @@ class BatchMaker(Dataset[MadeBatch]):
 
     def _fill(self, unfilled: _Unfilled) -> None:
         for attempt in range(_ATTEMPTS):
-            for (dataset, sample), places in unfilled.visits().items():
+            for (dataset, sample), chosen in self._chosen(unfilled).items():
                 try:
-                    unfilled.read |= self._visit(unfilled.draws, dataset, sample, places)
+                    unfilled.read |= self._visit(dataset, sample, chosen)
                 except InputError as error:
                     unfilled.damaged[dataset, sample] = str(error)
-                    unfilled.read |= self._visits_apart(unfilled.draws, dataset, sample, places)
+                    unfilled.read |= self._visits_apart(dataset, sample, chosen)
             places = [place for place in unfilled.samples if place not in unfilled.read]
             unfilled.samples = {place: self._stand_in(unfilled.draws, place, attempt) for place in places}
             if not places:
@@ -208,31 +208,47 @@ class BatchMaker(Dataset[MadeBatch]):
     def _stand_in(self, draws: Draws, place: int, attempt: int) -> int:
         return self.datasets[draws.dataset[place]].stand_in(self.seed, int(draws.draw[place]), attempt)
 
+    def _chosen(self, unfilled: _Unfilled) -> dict[tuple[int, int], dict[int, tuple[int, ...]]]:
+        """The views that each place takes, by dataset and sample.
+
+        Before any of them is read: between two pictures the same takes several times as long, for it is no longer in the
+        processor's cache.
+        """
+        chosen = {}
+        for (dataset, sample), places in unfilled.visits().items():
+            try:
+                chosen[dataset, sample] = self._chosen_of(unfilled.draws, dataset, sample, places)
+            except InputError as error:
+                unfilled.damaged[dataset, sample] = str(error)
+        return chosen
+
+    def _chosen_of(self, draws: Draws, dataset: int, sample: int, places: list[int]) -> dict[int, tuple[int, ...]]:
+        name, count = self.datasets[dataset].name, self.sources[dataset].view_count(sample)
+        if count < self.choice.needed:
+            raise InputError(f"{name}: sample {sample} has {count} views, {self.choice.needed} are needed", "render more")
+        return {
+            place: self.choice.choose(count, generator(self.seed, f"{name} draw {draws.draw[place]}", "views"))
+            for place in places
+        }
+
     def _visits_apart(
-        self, draws: Draws, dataset: int, sample: int, places: list[int]
+        self, dataset: int, sample: int, chosen: Mapping[int, tuple[int, ...]]
     ) -> dict[int, tuple[ObjectViews, tuple[int, ...]]]:
         """Those of several draws of a damaged object whose own views are whole.
 
         Which draws meet in a visit depends on the ranks; what becomes of one must not depend on the views of the others.
         """
         read: dict[int, tuple[ObjectViews, tuple[int, ...]]] = {}
-        for place in places if len(places) > 1 else ():
+        for place, views in chosen.items() if len(chosen) > 1 else ():
             with suppress(InputError):
-                read |= self._visit(draws, dataset, sample, [place])
+                read |= self._visit(dataset, sample, {place: views})
         return read
 
     def _visit(
-        self, draws: Draws, dataset: int, sample: int, places: list[int]
+        self, dataset: int, sample: int, chosen: Mapping[int, tuple[int, ...]]
     ) -> dict[int, tuple[ObjectViews, tuple[int, ...]]]:
         """The views that several draws take of one object, which is read once and of which no other view is decoded."""
-        source, name = self.sources[dataset], self.datasets[dataset].name
-        count = source.view_count(sample)
-        if count < self.choice.needed:
-            raise InputError(f"{name}: sample {sample} has {count} views, {self.choice.needed} are needed", "render more")
-        chosen = {
-            place: self.choice.choose(count, generator(self.seed, f"{name} draw {draws.draw[place]}", "views"))
-            for place in places
-        }
+        source = self.sources[dataset]
         union = list(dict.fromkeys(view for views in chosen.values() for view in views))
         decoded = source.views(sample, union)
         return {place: (_picked(decoded, union, views), views) for place, views in chosen.items()}
