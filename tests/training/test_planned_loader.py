@@ -301,7 +301,7 @@ def test_a_dataset_of_nothing_but_damage_ends_the_run(copied: Path) -> None:
 def test_objects_of_too_few_views_are_left_out(sources: Sources) -> None:
     whole = {name: [source[number] for number in range(len(source))] for name, source in sources.items()}
     one = whole["train"][2]
-    whole["train"][2] = ObjectViews(one.uid, one.rgba[:1], one.c2w[:1])
+    whole["train"][2] = ObjectViews(one.uid, one.rgba[:1], one.c2w[:1], one.intrinsics[:1])
     limited = PlannedLoader(plan(), whole, ViewChoice(), max_failure_rate=0.2)
     assert "02train" not in {name for _, name, *_ in places(limited.epoch())}
     assert [damage.message for damage in limited.damaged] == ["train: sample 2 has 1 views, 2 are needed; render more"]
@@ -321,8 +321,8 @@ def test_what_was_written_wrong_is_named(sources: Sources, monkeypatch: pytest.M
 
 def test_pictures_of_one_batch_have_one_size(sources: Sources) -> None:
     whole = {name: [source[number] for number in range(len(source))] for name, source in sources.items()}
-    whole["val"] = [ObjectViews(one.uid, one.rgba[:, :8], one.c2w) for one in whole["val"]]
-    with pytest.raises(InputError, match=r"has 16×\d+ pixels, .* of the same batch 16×\d+; write the shards"):
+    whole["val"] = [ObjectViews(one.uid, one.rgba[:, :8], one.c2w, one.intrinsics) for one in whole["val"]]
+    with pytest.raises(InputError, match=r"has 16×\d+ pixels, .* of the same batch 16×\d+; name the size"):
         list(PlannedLoader(plan(), whole, ViewChoice()).epoch())
 
 

@@ -1,6 +1,5 @@
 """Reading objects out of shards by their index: any object in any order, its bytes checked against their hash."""
 
-import json
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from jaxtyping import Float, UInt8
 from blender_render.view_codecs import decode_view, view_numbers
 from stage.errors import InputError
 from training.data.cache import ShardCache
+from training.data.cameras_file import read_cameras_file
 from training.data.index import IndexRow
 from training.data.members import tar_members
 from training.data.samples import CheckedSamples
@@ -28,6 +28,8 @@ class ObjectViews:
     uid: str
     rgba: UInt8[np.ndarray, "v h w 4"]
     c2w: Float[np.ndarray, "v 4 4"]
+    intrinsics: Float[np.ndarray, "v 4"]
+    """fx, fy, cx, cy of each view in pixels of its picture."""
 
 
 class ShardReader:
@@ -84,6 +86,10 @@ class ShardReader:
         """How many views the object of one row has."""
         return self.rows[number].views
 
+    def shard(self, number: int) -> str:
+        """File name of the shard that holds the object of one row."""
+        return self.rows[number].shard
+
     def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
         """Some views of the object of one row, in the order asked for; no other picture is decoded, and nothing is kept.
 
@@ -105,11 +111,11 @@ class ShardReader:
         data = self._bytes(row)
         try:
             members = tar_members(data)
-            cameras = json.loads(bytes(members.pop("cameras.json")))
+            cameras = members.pop("cameras.json")
             numbers = view_numbers(members)
             views = range(len(numbers)) if chosen is None else chosen
             pictures = [decode_view(members, numbers[view]) for view in views]
-            return ObjectViews(row.key, np.stack(pictures), np.array(cameras["c2w"])[list(views)])
+            return ObjectViews(row.key, np.stack(pictures), *read_cameras_file(cameras, views))
         except (OSError, ValueError, LookupError, tarfile.TarError) as error:
             # As it was written, its hash says; so it was written wrong.
             place = f"{self.samples.store.where(row.shard)} at byte {row.offset}, object {row.key}"

@@ -12,7 +12,7 @@ from stage.parameters import Parameters
 # What a process writes while another one starts: fewer bytes than this are not worth one.
 _WORTH_A_PROCESS = 32 * 2**20
 # Raised when the same parameters begin to mean other bytes.
-_FORMAT = 1
+_FORMAT = 2
 
 
 class ShardParameters(Parameters):
