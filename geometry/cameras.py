@@ -38,7 +38,7 @@ class Intrinsics:
     @property
     def fov_x(self) -> float:
         """Full horizontal field of view, radians."""
-        return float(fov_from_focal(np.float64(self.fx), self.width))
+        return 2.0 * float(np.arctan(0.5 * self.width / self.fx))
 
     def resized(self, width: int, height: int) -> "Intrinsics":
         """The intrinsics of the same picture at another size."""
@@ -56,7 +56,12 @@ def fov_from_lens(lens_mm: float, sensor_mm: float) -> float:
 
 
 def fov_from_focal(focal: Float[np.ndarray, "*n"], pixels: int) -> Float[np.ndarray, "*n"]:
-    """Full field of view, radians, along a side of so many pixels: 2·atan(pixels / 2·focal), the principal point in its middle."""
+    """Full fields of view, radians: 2·atan(pixels / 2·focal), the principal point in the middle.
+
+    Args:
+        focal: focal lengths along a side, pixels.
+        pixels: length of the side.
+    """
     return 2.0 * np.arctan(0.5 * pixels / focal)
 
 

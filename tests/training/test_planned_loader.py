@@ -271,6 +271,49 @@ def test_another_sample_stands_in_for_a_damaged_one(
     assert places(islice(again, 12)) == got
 
 
+# Ranks × workers.
+GROUPS = [(1, 8), (2, 4), (8, 1)]
+
+
+@pytest.fixture
+def of_eight(copied: Path) -> Sources:
+    """Sources with a damaged sample that stands in batches of eight."""
+    flip(copied, "03train")
+    return readers(copied)
+
+
+def eight(sources: Sources, ranks: int, workers: int) -> list[PlannedLoader]:
+    planned = plan(batch_size=8, draws=32)
+    options = {"plan": planned, "ranks": ranks, "workers": workers, "max_failure_rate": 0.2}
+    return [loader(sources, rank=rank, **options) for rank in range(ranks)]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.parametrize(("ranks", "workers"), GROUPS)
+def test_stand_ins_are_the_same_for_every_grouping_of_eight(of_eight: Sources, ranks: int, workers: int) -> None:
+    alone = places(islice(eight(of_eight, 1, 0)[0], 4))
+    group = eight(of_eight, ranks, workers)
+    assert interleaved([islice(rank, 4) for rank in group]) == alone
+    assert "03train" not in {uid for _, uid, *_ in alone}
+    assert {damage.sample for rank in group for damage in rank.damaged} == {3}
+
+
+@pytest.mark.parametrize(("before", "after"), [(8, 2), (2, 8)])
+def test_damage_counts_once_when_other_ranks_go_on(of_eight: Sources, before: int, after: int) -> None:
+    undisturbed = places(islice(eight(of_eight, 1, 0)[0], 6))
+    first = eight(of_eight, before, 0)
+    seen = interleaved([islice(rank, 3) for rank in first])
+    states = [json.loads(json.dumps(rank.state_dict())) for rank in first]
+    resumed = eight(of_eight, after, 0)
+    for rank in resumed:
+        # A rank takes over what every one of them has found.
+        for state in states:
+            rank.load_state_dict(state)
+    assert [[damage.sample for damage in rank.damaged] for rank in resumed] == [[3]] * after
+    assert seen + interleaved([islice(rank, 3) for rank in resumed]) == undisturbed
+    assert [[damage.sample for damage in rank.damaged] for rank in resumed] == [[3]] * after
+
+
 def test_damage_is_remembered_with_the_place(copied: Path) -> None:
     flip(copied, "03train")
     first = loader(readers(copied), max_failure_rate=0.2)

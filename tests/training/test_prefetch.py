@@ -1,4 +1,4 @@
-"""Prefetching: what comes next is in the cache before it is asked for, nothing that is needed gives way, and errors are the reader's."""
+"""Prefetching: what comes next is in the cache before it is asked for, and what is needed does not give way to it."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -130,9 +130,7 @@ def test_batches_that_have_come_need_nothing(store: HttpStore, make_cache: MakeC
     assert brought(server) == [0, 3]
 
 
-def test_several_threads_bring_each_shard_once(
-    store: HttpStore, make_cache: MakeCache, server: FaultServer
-) -> None:
+def test_several_threads_bring_each_shard_once(store: HttpStore, make_cache: MakeCache, server: FaultServer) -> None:
     cache = make_cache(6)
     with Prefetch(needs(cache, store, *[[number] for number in range(6)] * 3), ahead=99, threads=4):
         eventually(lambda: copies(cache) == list(range(6)))

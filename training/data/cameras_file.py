@@ -26,7 +26,7 @@ def cameras_file(views: Sequence[View], size: int | None = None, depth_scale: fl
     """
     lenses = [asdict(view.intrinsics.resized(size, size) if size else view.intrinsics) for view in views]
     alike = all(lens == lenses[0] for lens in lenses)
-    document = {"c2w": [view.c2w.tolist() for view in views], "intrinsics": lenses[0] if alike else lenses}
+    document: dict[str, object] = {"c2w": [view.c2w.tolist() for view in views], "intrinsics": lenses[0] if alike else lenses}
     if depth_scale is not None:
         document["depth_scale"] = depth_scale
     return json.dumps(document, sort_keys=True).encode()

@@ -102,15 +102,16 @@ class Prefetch:
         with self._walking:
             while not self._stopped:
                 before = self._batch
-                try:
-                    place = next(self._walk)
-                except StopIteration:
-                    return None
+                place = next(self._walk, None)
                 if place is not None:
                     return place
-                with self._moved:
-                    self._moved.wait_for(lambda before=before: self._stopped or self._batch != before)
+                self._wait_for_another(before)
         return None
+
+    def _wait_for_another(self, batch: int) -> None:
+        """Wait until another batch than this one is the next, or the end."""
+        with self._moved:
+            self._moved.wait_for(lambda: self._stopped or self._batch != batch)
 
     def _in_order_of_need(self, needs: Iterable[Sequence[Place]]) -> Iterator[Place | None]:
         """Each shard when it is first needed; None while there is none to bring before the next batch has come."""

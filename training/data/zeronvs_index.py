@@ -110,8 +110,6 @@ def _scan(shard: Path) -> list[dict[str, object]]:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
                 _note(scenes, member)
-                # It remembers every member.
-                archive.members = []
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InputError(f"{shard} is damaged: {error}", "download it again") from None
     for scene in [scene for scene, frames in scenes.items() if any(0 in row[1:] for row in frames.values())]:
