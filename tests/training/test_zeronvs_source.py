@@ -77,8 +77,8 @@ def test_an_import_gives_the_same_views(folder: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(views.intrinsics, same.intrinsics, rtol=1e-12)
 
 
-# Probability, views and draws of a scene. The probabilities of `sd-objaverse-finetune-c_concat-256.yaml`; its 100, 200 and 200 views at
-# a rate of 0.025 are two, five and five draws, as 10, 20 and 20 at 0.25 are.
+# Probability, views and draws of a scene. The probabilities of `sd-objaverse-finetune-c_concat-256.yaml`; its 100, 200 and 200
+# views at a rate of 0.025 are two, five and five draws, as 10, 20 and 20 at 0.25 are.
 PUBLISHED = {"co3d": (0.34, 10, 2), "re10k": (0.33, 20, 5), "acid": (0.33, 20, 5)}
 
 

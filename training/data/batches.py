@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from stage.errors import InputError, ParameterError, ViewforgeError
 from stage.seeds import generator
@@ -258,10 +258,14 @@ class BatchMaker(Dataset[MadeBatch]):
             draws.dataset,
             tuple(one.uid for one in objects),
             np.array(views),
-            torch.from_numpy(np.stack([one.rgba for one in objects])),
-            torch.from_numpy(np.stack([one.c2w for one in objects])),
-            torch.from_numpy(np.stack([one.intrinsics for one in objects])),
+            *(_together([getattr(one, name) for one in objects]) for name in ("rgba", "c2w", "intrinsics")),
         )
+
+
+def _together(arrays: list[np.ndarray]) -> Tensor:
+    """Arrays as one; in a worker in the memory that the main process maps, where anything else would be copied to."""
+    together: Tensor = default_collate([torch.from_numpy(array) for array in arrays])
+    return together
 
 
 def _picked(decoded: ObjectViews, union: list[int], views: tuple[int, ...]) -> ObjectViews:
