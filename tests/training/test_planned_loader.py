@@ -182,6 +182,20 @@ def test_the_generator_of_training_is_left_alone(sources: Sources) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_pinned_memory_is_for_cuda_alone(sources: Sources) -> None:
+    pinned = loader(sources, workers=1, pin_memory=True)
+    batches = list(pinned.epoch())
+    assert {batch.rgba.is_pinned() for batch in batches} == {torch.cuda.is_available()}
+    assert places(batches) == places(loader(sources).epoch())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_all_of_a_batch_is_pinned(sources: Sources) -> None:
+    for batch in loader(sources, pin_memory=True).epoch():
+        assert all(tensor.is_pinned() for tensor in (batch.rgba, batch.c2w, batch.intrinsics))
+
+
 def test_only_chosen_views_are_decoded(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[object] = []
     opened = view_codecs.Image.open

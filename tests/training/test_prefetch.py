@@ -1,11 +1,16 @@
 """Prefetching: what comes next is in the cache before it is asked for, and what is needed does not give way to it."""
 
+import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fault_server import FaultServer
+import torch
+from fault_server import FaultServer, Served, answer
 from shard_sets import QUICK, ShardSet, shard_name, write_set
 from shard_support import SMALL
 
@@ -232,3 +237,62 @@ def test_a_set_that_cannot_be_prefetched_fails_where_it_is_read(
     assert [len(batch.uids) for batch in batches] == [2, 2, 2]
     assert len(reading.damaged) == 2
     assert all(missing in damage.message for damage in reading.damaged)
+
+
+# Reads one batch and then stands still, while its fetchers go on.
+_PROGRAM = """
+import sys
+from pathlib import Path
+sys.path[:0] = sys.argv[1:3]
+from test_prefetch import PLAN
+from training.data.batches import ViewChoice
+from training.data.cache import ShardCache
+from training.data.loader import PlannedLoader
+from training.data.reader import ShardReader
+reader = ShardReader(sys.argv[3], "train", cache=ShardCache(Path(sys.argv[4]), 200_000))
+reading = iter(PlannedLoader(PLAN, {"boxes": reader}, ViewChoice(), fetchers=1))
+next(reading)
+print("read", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_killed_in_the_middle_of_fetching_nothing_wrong_stays(
+    boxes: ShardSet, server: FaultServer, make_cache: MakeCache, program_environment: dict[str, str]
+) -> None:
+    here, killed = Path(__file__).resolve(), threading.Event()
+    last = boxes.rows[PLAN.epoch(0).batch(2).sample[0]].shard
+    url = boxes.serve(server)
+
+    def half(handler: Any, file: Served | None) -> None:
+        assert file
+        if handler.headers["Range"] == "bytes=0-0":
+            answer(handler, file)
+            return
+        size = len(file.data)
+        handler.start(206, size, Content_Range=f"bytes 0-{size - 1}/{size}", ETag=file.etag)
+        handler.body(file.data[: size // 2])
+        killed.wait(120)
+        handler.close_connection = True
+
+    server.fail(f"/shards/{last}", half, half, half)
+    cache = make_cache(6)
+    program = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, here.parent, here.parents[1], url, cache.folder],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**program_environment, "NO_PROXY": "127.0.0.1"},
+        cwd=here.parents[2],
+    )
+    with program:
+        eventually(lambda: any(seen.sent > 1 for seen in server.asked(f"/shards/{last}")))
+        program.kill()
+    killed.set()
+    server.queues.clear()
+    assert len(list(cache.folder.glob("*/.*.part"))) == 1, "it was in the middle of it"
+    after = list(loader(boxes, server, cache).epoch())
+    local = PlannedLoader(PLAN, {"boxes": ShardReader(boxes.folder, "train")}, ViewChoice())
+    for mine, right in zip(after, local.epoch(), strict=True):
+        assert torch.equal(mine.rgba, right.rgba)
+    assert copies(cache) == [0, 1, 2]
+    assert list(cache.folder.glob("*/.*.part")) == []
