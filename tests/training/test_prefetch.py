@@ -75,7 +75,7 @@ def brought(server: FaultServer) -> list[int]:
 
 
 def needs(cache: ShardCache, store: HttpStore, *batches: Sequence[int]) -> list[list[Place]]:
-    return [[Place(cache, store, shard_name(number)) for number in batch] for batch in batches]
+    return [[Place(cache, store, shard_name(number), SHARD_BYTES) for number in batch] for batch in batches]
 
 
 def eventually(condition: Callable[[], bool]) -> None:
@@ -158,8 +158,10 @@ def test_a_shard_beyond_the_bound_holds_up_no_other(
 ) -> None:
     cache = make_cache(2)
     server.serve(f"/shards/{shard_name(1)}", shards.data(shard_name(1)) * 3)
-    with Prefetch(needs(cache, store, [0], [1], [2]), ahead=9, threads=1):
+    (first,), (second,), (third,) = needs(cache, store, [0], [1], [2])
+    with Prefetch([[first], [second._replace(size=3 * SHARD_BYTES)], [third]], ahead=9, threads=1):
         eventually(lambda: copies(cache) == [0, 2])
+    assert brought(server) == [0, 2]
 
 
 def test_caches_of_several_sets_are_filled_each_for_itself(

@@ -20,8 +20,7 @@ from stage.errors import InputError, StageKilledError, ViewforgeError
 from training.data.batches import BatchMaker, Damage, MadeBatch, Objects, ViewBatch, ViewChoice, ViewSource, as_view_source
 from training.data.damage import DamageRecord
 from training.data.plan import Draws, Plan, slots_of_rank
-from training.data.prefetch import Prefetch, needed_shards
-from training.data.reader import ShardReader
+from training.data.prefetch import Prefetch, needed_shards, reads_through_cache
 
 
 class PlannedLoader:
@@ -139,7 +138,7 @@ class PlannedLoader:
 
     def _prefetching(self, start: tuple[int, int]) -> Prefetch:
         """Brings the shards of all ranks' batches: those of one machine share its cache, and mostly need the same."""
-        cached = any(isinstance(source, ShardReader) and source.samples.cache is not None for source in self._maker.sources)
+        cached = any(map(reads_through_cache, self._maker.sources))
         needs = needed_shards(self.plan.batches_from(*start), self._maker.sources)
         return Prefetch(needs, self.plan.batches, self.fetchers if cached else 0)
 

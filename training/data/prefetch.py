@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import NamedTuple, Self, TypeGuard
 
 from stage.errors import ViewforgeError
 from training.data.cache import ShardCache
@@ -27,6 +27,8 @@ class Place(NamedTuple):
     cache: ShardCache
     store: ShardStore
     name: str
+    size: int
+    """About how many bytes it has."""
 
 
 def needed_shards(draws: Iterable[Draws], sources: Sequence[object]) -> Iterator[list[Place]]:
@@ -36,14 +38,22 @@ def needed_shards(draws: Iterable[Draws], sources: Sequence[object]) -> Iterator
         draws: of batch after batch.
         sources: of each dataset of the plan, in its order; those that read no shards through a cache need none.
     """
-    caches = [source.samples.cache if isinstance(source, ShardReader) else None for source in sources]
+    cached = {number: source for number, source in enumerate(sources) if reads_through_cache(source)}
+    places = {number: _places(source) for number, source in cached.items()}
     for batch in draws:
-        places: dict[Place, None] = {}
-        for dataset, sample in zip(batch.dataset.tolist(), batch.sample.tolist(), strict=True):
-            source, cache = sources[dataset], caches[dataset]
-            if cache is not None and isinstance(source, ShardReader):
-                places[Place(cache, source.samples.store, source.shard(sample))] = None
-        yield list(places)
+        read = zip(batch.dataset.tolist(), batch.sample.tolist(), strict=True)
+        yield list(dict.fromkeys(places[d][cached[d].shard(sample)] for d, sample in read if d in cached))
+
+
+def reads_through_cache(source: object) -> TypeGuard[ShardReader]:
+    """Whether a source's shards are to be in a cache."""
+    return isinstance(source, ShardReader) and source.samples.cache is not None
+
+
+def _places(source: ShardReader) -> dict[str, Place]:
+    """A source's shards by file name."""
+    cache, store = source.samples.cache, source.samples.store
+    return {name: Place(cache, store, name, size) for name, size in source.shard_sizes().items() if cache}
 
 
 class Prefetch:
@@ -62,7 +72,6 @@ class Prefetch:
         self._ahead, self._batch, self._stopped = ahead, 0, False
         # Shards that are to be in the cache now, and the last batch known to need each.
         self._wanted: dict[Place, int] = {}
-        self._sizes: dict[Place, int] = {}
         self._moved = threading.Condition()
         self._walking = threading.Lock()
         self._walk = self._in_order_of_need(needs)
@@ -124,7 +133,7 @@ class Prefetch:
                     continue
                 while number >= self._batch and not self._fits(place):
                     yield None
-                if number >= self._batch and self._size(place) <= place.cache.max_bytes:
+                if number >= self._batch and place.size <= place.cache.max_bytes:
                     self._wanted[place] = number
                     yield place
 
@@ -132,17 +141,8 @@ class Prefetch:
         """Whether there is room for one more; never for want of it where it can never be had, so that others get their turn."""
         for past in [wanted for wanted, last in self._wanted.items() if last < self._batch]:
             del self._wanted[past]
-        filled = sum(self._size(wanted) for wanted in self._wanted if wanted.cache.folder == place.cache.folder)
-        return self._size(place) > place.cache.max_bytes or filled + self._size(place) <= place.cache.max_bytes
-
-    def _size(self, place: Place) -> int:
-        """Bytes of a shard; more than any cache holds where they cannot be learnt."""
-        if place not in self._sizes:
-            try:
-                self._sizes[place] = place.store.size(place.name)
-            except ViewforgeError:
-                return place.cache.max_bytes + 1
-        return self._sizes[place]
+        filled = sum(wanted.size for wanted in self._wanted if wanted.cache.folder == place.cache.folder)
+        return place.size > place.cache.max_bytes or filled + place.size <= place.cache.max_bytes
 
     def _bring(self, place: Place) -> None:
         try:

@@ -90,6 +90,13 @@ class ShardReader:
         """File name of the shard that holds the object of one row."""
         return self.rows[number].shard
 
+    def shard_sizes(self) -> dict[str, int]:
+        """Bytes of each shard by its file name, up to the end of its last object."""
+        sizes: dict[str, int] = {}
+        for row in self.rows:
+            sizes[row.shard] = max(sizes.get(row.shard, 0), row.offset + row.size)
+        return sizes
+
     def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
         """Some views of the object of one row, in the order asked for; no other picture is decoded, and nothing is kept.
 
