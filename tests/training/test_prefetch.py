@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from fault_server import FaultServer, Served, answer
-from shard_sets import QUICK, ShardSet, shard_name, write_set
+from shard_sets import ShardSet, shard_name, write_set
 from shard_support import SMALL
 
 from stage.errors import InputError
@@ -26,9 +26,12 @@ from training.data.plan import Plan
 from training.data.prefetch import Place, Prefetch
 from training.data.reader import ShardReader
 from training.data.samples import CheckedSamples
+from training.data.shard_store import StreamParameters
 from training.data.writer import write_shards
 
 SHARD_BYTES = 30_000
+# A machine that is busy with other things is no server that is silent.
+PATIENT = StreamParameters(attempts=3, first_wait_seconds=0.001, max_wait_seconds=0.01)
 
 
 @pytest.fixture(autouse=True)
@@ -51,7 +54,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
 
 @pytest.fixture
 def store(server: FaultServer, shards: ShardSet) -> HttpStore:
-    return HttpStore(shards.serve(server), QUICK)
+    return HttpStore(shards.serve(server), PATIENT)
 
 
 MakeCache = Callable[[int], ShardCache]
@@ -185,7 +188,7 @@ def boxes(render_boxes: Callable[..., Workspace], tmp_path_factory: pytest.TempP
 
 
 def loader(boxes: ShardSet, server: FaultServer, cache: ShardCache, **options: int) -> PlannedLoader:
-    reader = ShardReader(boxes.serve(server), "train", cache=cache, streams=QUICK)
+    reader = ShardReader(boxes.serve(server), "train", cache=cache, streams=PATIENT)
     return PlannedLoader(PLAN, {"boxes": reader}, ViewChoice(), **options)
 
 
