@@ -237,8 +237,8 @@ class BatchMaker(Dataset[MadeBatch]):
             for place in places
         }
         union = list(dict.fromkeys(view for views in chosen.values() for view in views))
-        stored = source.views(sample, union)
-        decoded = squared(stored, self.size) if self.size else stored
+        decoded = source.views(sample, union)
+        decoded = squared(decoded, self.size) if self.size else decoded
         return {place: (_picked(decoded, union, views), views) for place, views in chosen.items()}
 
     def _stacked(self, unfilled: _Unfilled) -> ViewBatch:

@@ -10,6 +10,7 @@ from dataclasses import asdict
 
 import numpy as np
 from jaxtyping import Float
+from pydantic_core import from_json
 
 from blender_render.camera_sets import View
 
@@ -45,8 +46,8 @@ def read_cameras_file(
         ValueError: when it is no JSON.
         LookupError: when it lacks something.
     """
-    document = json.loads(bytes(data))
-    lenses = document["intrinsics"]
+    document = from_json(bytes(data))
+    c2w, lenses = document["c2w"], document["intrinsics"]
     each = [lenses if isinstance(lenses, dict) else lenses[view] for view in chosen]
     intrinsics = [[lens[name] for name in _LENS] for lens in each]
-    return np.array(document["c2w"])[list(chosen)], np.array(intrinsics, dtype=np.float64)
+    return np.array([c2w[view] for view in chosen], dtype=np.float64), np.array(intrinsics, dtype=np.float64)

@@ -11,7 +11,7 @@ from stage.parameters import Parameters
 
 # What a process writes while another one starts: fewer bytes than this are not worth one.
 _WORTH_A_PROCESS = 32 * 2**20
-# Raised when the same parameters begin to mean other bytes.
+# Raised when the same parameters begin to mean other bytes, of shards or index.
 _FORMAT = 2
 
 
