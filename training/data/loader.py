@@ -148,9 +148,9 @@ class PlannedLoader:
             batch_size=None,
             sampler=_Ahead(self, endless=endless),
             num_workers=self.workers,
+            pin_memory=self.pin_memory and torch.cuda.is_available(),
             prefetch_factor=self.prefetch if self.workers else None,
             collate_fn=_unchanged,
-            pin_memory=self.pin_memory and torch.cuda.is_available(),
             multiprocessing_context=self.start_method if self.workers else None,
             # The loader draws a seed for workers, which have no use for it; not from the generator that training draws from.
             generator=torch.Generator(),
