@@ -87,9 +87,12 @@ def resized(rgba: UInt8[np.ndarray, "h w 4"], size: int) -> UInt8[np.ndarray, "s
         raise ValueError(f"{width}×{height} pixels cannot be made {size}×{size}")
     if size == width:
         return rgba
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    planes = np.concatenate([rgba[..., :3] * alpha, alpha * 255], axis=-1)
-    small = np.stack([_averaged(plane, size) for plane in np.moveaxis(planes, -1, 0)], axis=-1)
+    # Plane by plane, which takes half the time of pixel by pixel.
+    planes = np.ascontiguousarray(np.moveaxis(rgba, -1, 0)).astype(np.float32)
+    alpha = planes[3] / 255
+    planes[:3] *= alpha
+    planes[3] = alpha * 255
+    small = np.stack([_averaged(plane, size) for plane in planes], axis=-1)
     coverage = small[..., 3:] / 255
     colours = np.divide(small[..., :3], coverage, out=np.zeros_like(small[..., :3]), where=coverage > 0)
     return _rounded(np.concatenate([colours, small[..., 3:]], axis=-1) / 255)

@@ -40,6 +40,11 @@ class Intrinsics:
         """Full horizontal field of view, radians."""
         return 2.0 * float(np.arctan(0.5 * self.width / self.fx))
 
+    def resized(self, width: int, height: int) -> "Intrinsics":
+        """The intrinsics of the same picture at another size."""
+        x, y = width / self.width, height / self.height
+        return Intrinsics(self.fx * x, self.fy * y, self.cx * x, self.cy * y, width, height)
+
     def matrix(self) -> Float[np.ndarray, "3 3"]:
         """K = [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], for OpenCV camera axes."""
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
@@ -48,6 +53,16 @@ class Intrinsics:
 def fov_from_lens(lens_mm: float, sensor_mm: float) -> float:
     """Full field of view, radians, of a lens: 2·atan(sensor / 2·lens); 35 mm on 32 mm is 49.13°."""
     return 2.0 * float(np.arctan(0.5 * sensor_mm / lens_mm))
+
+
+def fov_from_focal(focal: Float[np.ndarray, "*n"], pixels: int) -> Float[np.ndarray, "*n"]:
+    """Full fields of view, radians: 2·atan(pixels / 2·focal), the principal point in the middle.
+
+    Args:
+        focal: focal lengths along a side, pixels.
+        pixels: length of the side.
+    """
+    return 2.0 * np.arctan(0.5 * pixels / focal)
 
 
 def position_from_spherical(polar: float, azimuth: float, radius: float) -> Float[np.ndarray, "3"]:

@@ -18,7 +18,10 @@ import psutil
 import pytest
 from PIL import Image
 
+from blender_render.camera_sets import View
+from geometry.cameras import Intrinsics
 from training.data.batches import ViewBatch, ViewChoice
+from training.data.cameras_file import cameras_file
 from training.data.index import IndexRow, write_index
 from training.data.loader import PlannedLoader
 from training.data.mixture import Mixed
@@ -55,7 +58,8 @@ def contents(batches: Iterable[ViewBatch]) -> list[list[object]]:
 
 
 def write_object(archive: tarfile.TarFile, key: str, chance: np.random.Generator) -> None:
-    members = {"cameras.json": json.dumps({"c2w": [np.eye(4).tolist()] * VIEWS}).encode()}
+    cameras = [View(np.eye(4), Intrinsics.from_fov(0.8, SIZE))] * VIEWS
+    members = {"cameras.json": cameras_file(cameras)}
     for view in range(VIEWS):
         stream = io.BytesIO()
         Image.fromarray(chance.integers(0, 256, (SIZE, SIZE, 4), dtype=np.uint8)).save(stream, "png")

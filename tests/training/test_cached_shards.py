@@ -18,7 +18,6 @@ from stage.errors import InputError
 from training.data import cache as cache_module
 from training.data.cache import ShardCache
 from training.data.http_store import HttpStore
-from training.data.prefetch import Prefetch
 from training.data.samples import CheckedSamples
 from training.data.shard_store import LocalStore, StreamError
 
@@ -431,48 +430,3 @@ def test_a_folder_far_away_is_cached_like_a_server(shards: ShardSet, make_cache:
     samples = CheckedSamples(LocalStore(shards.folder), cache)
     assert [samples.read(row) for row in shards.rows] == [shards.piece(row) for row in shards.rows]
     assert len(copies(cache)) == 3
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-
-
-def test_prefetch_brings_the_next_shards_and_no_more(store: HttpStore, make_cache: MakeCache) -> None:
-    cache = make_cache(6)
-    order = [shard_name(number) for number in (5, 5, 3, 0, 0, 1)]
-    with Prefetch(cache, store, order, ahead=2) as prefetch:
-        prefetch.at(0)
-        eventually(lambda: copies(cache) == [shard_name(0), shard_name(3)])
-        prefetch.at(1)
-        time.sleep(0.05)
-        assert copies(cache) == [shard_name(0), shard_name(3)], "still at the same shard"
-        prefetch.at(2)
-        eventually(lambda: copies(cache) == [shard_name(0), shard_name(1), shard_name(3)])
-        prefetch.at(5)
-
-
-def test_prefetch_never_displaces_the_current_shard(store: HttpStore, make_cache: MakeCache) -> None:
-    cache = make_cache(2)
-    touch(cache, store, 0)
-    with Prefetch(cache, store, [shard_name(number) for number in range(6)], ahead=4) as prefetch:
-        prefetch.at(0)
-        eventually(lambda: copies(cache) == [shard_name(0), shard_name(1)])
-        time.sleep(0.05)
-        assert copies(cache) == [shard_name(0), shard_name(1)]
-
-
-def test_prefetch_leaves_errors_to_the_reader(
-    store: HttpStore, make_cache: MakeCache, server: FaultServer, shards: ShardSet
-) -> None:
-    cache = make_cache()
-    del server.files[f"/shards/{shard_name(1)}"]
-    with Prefetch(cache, store, [shard_name(number) for number in (0, 1, 2, 3)], ahead=1) as prefetch:
-        prefetch.at(0)
-        eventually(lambda: bool(server.asked(f"/shards/{shard_name(1)}")))
-        prefetch.at(2)
-        eventually(lambda: copies(cache) == [shard_name(3)])
-        with pytest.raises(InputError, match="404"):
-            CheckedSamples(store, cache).read(shards.rows[3])

@@ -185,6 +185,20 @@ def test_the_generator_of_training_is_left_alone(sources: Sources) -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+def test_pinned_memory_is_for_cuda_alone(sources: Sources) -> None:
+    pinned = loader(sources, workers=1, pin_memory=True)
+    batches = list(pinned.epoch())
+    assert {batch.rgba.is_pinned() for batch in batches} == {torch.cuda.is_available()}
+    assert places(batches) == places(loader(sources).epoch())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+def test_all_of_a_batch_is_pinned(sources: Sources) -> None:
+    for batch in loader(sources, pin_memory=True).epoch():
+        assert all(tensor.is_pinned() for tensor in (batch.rgba, batch.c2w, batch.intrinsics))
+
+
 def test_only_chosen_views_are_decoded(sources: Sources, monkeypatch: pytest.MonkeyPatch) -> None:
     decoded: list[object] = []
     opened = view_codecs.Image.open
@@ -276,6 +290,49 @@ def test_another_sample_stands_in_for_a_damaged_one(
     assert places(islice(again, 12)) == got
 
 
+# Ranks × workers.
+GROUPS = [(1, 8), (2, 4), (8, 1)]
+
+
+@pytest.fixture
+def of_eight(copied: Path) -> Sources:
+    """Sources with a damaged sample that stands in batches of eight."""
+    flip(copied, "03train")
+    return readers(copied)
+
+
+def eight(sources: Sources, ranks: int, workers: int) -> list[PlannedLoader]:
+    planned = plan(batch_size=8, draws=32)
+    options = {"plan": planned, "ranks": ranks, "workers": workers, "max_failure_rate": 0.2}
+    return [loader(sources, rank=rank, **options) for rank in range(ranks)]
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
+@pytest.mark.parametrize(("ranks", "workers"), GROUPS)
+def test_stand_ins_are_the_same_for_every_grouping_of_eight(of_eight: Sources, ranks: int, workers: int) -> None:
+    alone = places(islice(eight(of_eight, 1, 0)[0], 4))
+    group = eight(of_eight, ranks, workers)
+    assert interleaved([islice(rank, 4) for rank in group]) == alone
+    assert "03train" not in {uid for _, uid, *_ in alone}
+    assert {damage.sample for rank in group for damage in rank.damaged} == {3}
+
+
+@pytest.mark.parametrize(("before", "after"), [(8, 2), (2, 8)])
+def test_damage_counts_once_when_other_ranks_go_on(of_eight: Sources, before: int, after: int) -> None:
+    undisturbed = places(islice(eight(of_eight, 1, 0)[0], 6))
+    first = eight(of_eight, before, 0)
+    seen = interleaved([islice(rank, 3) for rank in first])
+    states = [json.loads(json.dumps(rank.state_dict())) for rank in first]
+    resumed = eight(of_eight, after, 0)
+    for rank in resumed:
+        # A rank takes over what every one of them has found.
+        for state in states:
+            rank.load_state_dict(state)
+    assert [[damage.sample for damage in rank.damaged] for rank in resumed] == [[3]] * after
+    assert seen + interleaved([islice(rank, 3) for rank in resumed]) == undisturbed
+    assert [[damage.sample for damage in rank.damaged] for rank in resumed] == [[3]] * after
+
+
 def test_damage_is_remembered_with_the_place(copied: Path) -> None:
     flip(copied, "03train")
     first = loader(readers(copied), max_failure_rate=0.2)
@@ -306,7 +363,7 @@ def test_a_dataset_of_nothing_but_damage_ends_the_run(copied: Path) -> None:
 def test_objects_of_too_few_views_are_left_out(sources: Sources) -> None:
     whole = {name: [source[number] for number in range(len(source))] for name, source in sources.items()}
     one = whole["train"][2]
-    whole["train"][2] = ObjectViews(one.uid, one.rgba[:1], one.c2w[:1])
+    whole["train"][2] = ObjectViews(one.uid, one.rgba[:1], one.c2w[:1], one.intrinsics[:1])
     limited = PlannedLoader(plan(), whole, ViewChoice(), max_failure_rate=0.2)
     assert "02train" not in {name for _, name, *_ in places(limited.epoch())}
     assert [damage.message for damage in limited.damaged] == ["train: sample 2 has 1 views, 2 are needed; render more"]
@@ -368,8 +425,8 @@ def test_a_damaged_view_costs_the_draws_that_take_it(sources: Sources, copied: P
 
 def test_pictures_of_one_batch_have_one_size(sources: Sources) -> None:
     whole = {name: [source[number] for number in range(len(source))] for name, source in sources.items()}
-    whole["val"] = [ObjectViews(one.uid, one.rgba[:, :8], one.c2w) for one in whole["val"]]
-    with pytest.raises(InputError, match=r"has 16×\d+ pixels, .* of the same batch 16×\d+; write the shards"):
+    whole["val"] = [ObjectViews(one.uid, one.rgba[:, :8], one.c2w, one.intrinsics) for one in whole["val"]]
+    with pytest.raises(InputError, match=r"has 16×\d+ pixels, .* of the same batch 16×\d+; name the size"):
         list(PlannedLoader(plan(), whole, ViewChoice()).epoch())
 
 

@@ -37,7 +37,7 @@ def _members(archive: Path) -> Iterator[tuple[str, str, bytes]]:
     """Folder, name and content of each file in a folder."""
     last = "its first file"
     try:
-        _check_end(archive)
+        check_end(archive)
         with tarfile.open(archive, "r|*") as stream:
             for member in stream:
                 path = PurePosixPath(member.name)
@@ -55,8 +55,12 @@ def _members(archive: Path) -> Iterator[tuple[str, str, bytes]]:
         raise InputError(f"{archive} is damaged at {last}: {error}", _REMEDY) from None
 
 
-def _check_end(archive: Path) -> None:
-    """Refuse an uncompressed tar without the two empty blocks at its end: cut between two members it would read as whole."""
+def check_end(archive: Path) -> None:
+    """Refuse an uncompressed tar without the two empty blocks at its end: cut between two members it would read as whole.
+
+    Raises:
+        InputError: when it is truncated.
+    """
     end = 2 * tarfile.BLOCKSIZE
     with archive.open("rb") as stream:
         head = stream.read(_MAGIC_OFFSET + len(_MAGIC))

@@ -6,20 +6,21 @@ for a damaged one. Workers keep no state.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from stage.errors import InputError, ParameterError, ViewforgeError
 from stage.seeds import generator
 from training.data.mixture import Mixed
 from training.data.plan import Draws
 from training.data.reader import ObjectViews
+from training.data.squares import squared
 
 # Damaged samples in a row before a batch gives up; by then the share of them is past any limit.
 _ATTEMPTS = 16
@@ -63,7 +64,7 @@ class WholeObjects:
     def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
         """Some views of an object, in the order asked for."""
         whole, views = self._whole(number), list(chosen)
-        return ObjectViews(whole.uid, whole.rgba[views], whole.c2w[views])
+        return ObjectViews(whole.uid, whole.rgba[views], whole.c2w[views], whole.intrinsics[views])
 
     def _whole(self, number: int) -> ObjectViews:
         if self._last is None or self._last[0] != number:
@@ -122,6 +123,13 @@ class ViewBatch:
     """Numbers of the views in their object, as `ViewChoice` orders them."""
     rgba: UInt8[Tensor, "b v h w 4"]
     c2w: Float[Tensor, "b v 4 4"]
+    intrinsics: Float[Tensor, "b v 4"]
+    """fx, fy, cx, cy in pixels of the pictures as they are here."""
+
+    def pin_memory(self) -> "ViewBatch":
+        """The same in memory that a GPU copies from while it computes; PyTorch's loader asks for it."""
+        tensors = {name: getattr(self, name).pin_memory() for name in ("rgba", "c2w", "intrinsics")}
+        return replace(self, **tensors)
 
 
 @dataclass(frozen=True)
@@ -142,6 +150,10 @@ class MadeBatch:
     result: ViewBatch | ViewforgeError
     """The batch, or why there is none: a value, because PyTorch's loader would make a traceback of what is raised."""
     damaged: tuple[Damage, ...]
+
+    def pin_memory(self) -> "MadeBatch":
+        """The same with its batch in pinned memory."""
+        return replace(self, result=self.result.pin_memory()) if isinstance(self.result, ViewBatch) else self
 
 
 @dataclass
@@ -169,14 +181,20 @@ class BatchMaker(Dataset[MadeBatch]):
         sources: the objects of each dataset by its name.
         choice: which views a draw takes.
         seed: the plan's.
+        size: width and height in pixels of all pictures; None leaves them as they are stored.
     """
 
     def __init__(
-        self, datasets: Sequence[Mixed], sources: Mapping[str, ViewSource], choice: ViewChoice, seed: int
+        self,
+        datasets: Sequence[Mixed],
+        sources: Mapping[str, ViewSource],
+        choice: ViewChoice,
+        seed: int,
+        size: int | None = None,
     ) -> None:
         self.datasets = tuple(datasets)
         self.sources = [sources[dataset.name] for dataset in self.datasets]
-        self.choice, self.seed = choice, seed
+        self.choice, self.seed, self.size = choice, seed, size
 
     def __getitem__(self, draws: Draws) -> MadeBatch:
         """The batch of these draws, or why there is none."""
@@ -251,6 +269,7 @@ class BatchMaker(Dataset[MadeBatch]):
         source = self.sources[dataset]
         union = list(dict.fromkeys(view for views in chosen.values() for view in views))
         decoded = source.views(sample, union)
+        decoded = squared(decoded, self.size) if self.size else decoded
         return {place: (_picked(decoded, union, views), views) for place, views in chosen.items()}
 
     def _stacked(self, unfilled: _Unfilled) -> ViewBatch:
@@ -262,7 +281,7 @@ class BatchMaker(Dataset[MadeBatch]):
                 raise InputError(
                     f"{self.datasets[dataset].name}: {views_of_one.uid} has {sizes[1]} pixels, "
                     f"{objects[0].uid} of the same batch {sizes[0]}",
-                    "write the shards of all datasets at one size",
+                    "name the size that all are to have",
                 )
         return ViewBatch(
             draws.epoch,
@@ -270,9 +289,14 @@ class BatchMaker(Dataset[MadeBatch]):
             draws.dataset,
             tuple(one.uid for one in objects),
             np.array(views),
-            torch.from_numpy(np.stack([one.rgba for one in objects])),
-            torch.from_numpy(np.stack([one.c2w for one in objects])),
+            *(_together([getattr(one, name) for one in objects]) for name in ("rgba", "c2w", "intrinsics")),
         )
+
+
+def _together(arrays: list[np.ndarray]) -> Tensor:
+    """Arrays as one; in a worker in the memory that the main process maps, where anything else would be copied to."""
+    together: Tensor = default_collate([torch.from_numpy(array) for array in arrays])
+    return together
 
 
 def _picked(decoded: ObjectViews, union: list[int], views: tuple[int, ...]) -> ObjectViews:
@@ -280,4 +304,4 @@ def _picked(decoded: ObjectViews, union: list[int], views: tuple[int, ...]) -> O
     if list(views) == union:
         return decoded
     numbers = [union.index(view) for view in views]
-    return ObjectViews(decoded.uid, decoded.rgba[numbers], decoded.c2w[numbers])
+    return ObjectViews(decoded.uid, decoded.rgba[numbers], decoded.c2w[numbers], decoded.intrinsics[numbers])

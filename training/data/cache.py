@@ -121,6 +121,20 @@ class ShardCache:
         finally:
             _release(stream)
 
+    def touch(self, store: ShardStore, name: str) -> bool:
+        """Mark a shard's copy as used just now; whether there is one.
+
+        Raises:
+            InputError: when the cache's folder cannot be used.
+        """
+        try:
+            stream = self._open(self._path(store, name))
+        except OSError as error:
+            raise self._unusable(error) from None
+        if stream:
+            _release(stream)
+        return stream is not None
+
     def used_bytes(self) -> int:
         """Bytes of all copies, those in the making included."""
         return sum(entry.size for entry in self._entries())

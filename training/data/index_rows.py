@@ -107,6 +107,13 @@ class IndexRows(Sequence[IndexRow]):
         """How many rows lie in each shard, in the order of the rows: what the order `window` of a plan needs."""
         return tuple(len(list(run)) for _, run in groupby(self._table["shard"].to_pylist()))
 
+    @property
+    def ends_of_shards(self) -> dict[str, int]:
+        """The byte after the last row of each shard."""
+        ends = pa.table({"shard": self._table["shard"], "end": pc.add(self._table["offset"], self._table["size"])})
+        largest = ends.group_by("shard").aggregate([("end", "max")])
+        return dict(zip(largest["shard"].to_pylist(), largest["end_max"].to_pylist(), strict=True))
+
     def of_split(self, split: str) -> "IndexRows":
         """The rows of one split."""
         rows = IndexRows(self._table.filter(pc.equal(self._table["split"], split)))

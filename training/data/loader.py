@@ -10,6 +10,7 @@ sequence goes on after a kill from `state_dict()`, with as many workers as one l
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from stage.errors import InputError, StageKilledError, ViewforgeError
 from training.data.batches import BatchMaker, Damage, MadeBatch, Objects, ViewBatch, ViewChoice, ViewSource, as_view_source
 from training.data.damage import DamageRecord
 from training.data.plan import Draws, Plan, slots_of_rank
+from training.data.prefetch import Prefetch, needed_shards, reads_through_cache
 
 
 class PlannedLoader:
@@ -36,6 +38,11 @@ class PlannedLoader:
         prefetch: batches that each worker is ahead.
         max_failure_rate: share of all samples that this rank may find damaged before the run fails.
         start_method: how workers start, "fork" or "spawn"; None is the platform's way. Sources that hold threads want "spawn".
+        size: width and height in pixels to which the middle square of every picture is made smaller; None leaves pictures as they
+            are stored, and then they must agree.
+        fetchers: threads of this process that bring the shards which come next into the sources' caches; 0 leaves that to the
+            workers.
+        pin_memory: have batches in pinned memory where there is a CUDA device.
 
     Raises:
         InputError: when the sources are not those of the plan.
@@ -54,13 +61,17 @@ class PlannedLoader:
         prefetch: int = 2,
         max_failure_rate: float = 0.01,
         start_method: str | None = None,
+        size: int | None = None,
+        fetchers: int = 4,
+        pin_memory: bool = False,
     ) -> None:
         _check_sources(plan, sources)
         slots_of_rank(plan.batch_size, rank, ranks)
         self.plan, self.choice, self.rank, self.ranks = plan, choice, rank, ranks
         self.workers, self.prefetch, self.start_method = workers, prefetch, start_method
+        self.fetchers, self.pin_memory = fetchers, pin_memory
         views = {name: as_view_source(source) for name, source in sources.items()}
-        self._maker = BatchMaker(plan.datasets, views, choice, plan.seed)
+        self._maker = BatchMaker(plan.datasets, views, choice, plan.seed, size)
         self._damage = DamageRecord(sum(dataset.samples for dataset in plan.datasets), max_failure_rate)
         self._place = (0, 0)
 
@@ -112,13 +123,24 @@ class PlannedLoader:
         self._place = (state["epoch"], state["batch"])
 
     def _batches(self, *, endless: bool) -> Iterator[ViewBatch]:
-        for made in _unless_killed(iter(self._data_loader(endless=endless))):
-            self._damage.add(made.damaged)
-            if isinstance(made.result, ViewforgeError):
-                raise made.result
-            ahead = made.draws.batch + 1
-            self._place = (made.draws.epoch, ahead) if ahead < self.plan.batches else (made.draws.epoch + 1, 0)
-            yield made.result
+        start = self._place
+        made_batches = iter(self._data_loader(endless=endless))
+        # Only now: the workers have been forked, and threads do not survive that.
+        with self._prefetching(start) as prefetch:
+            for number, made in enumerate(_unless_killed(made_batches), start=1):
+                self._damage.add(made.damaged)
+                if isinstance(made.result, ViewforgeError):
+                    raise made.result
+                ahead = made.draws.batch + 1
+                self._place = (made.draws.epoch, ahead) if ahead < self.plan.batches else (made.draws.epoch + 1, 0)
+                prefetch.at(number)
+                yield made.result
+
+    def _prefetching(self, start: tuple[int, int]) -> Prefetch:
+        """Brings the shards of all ranks' batches: those of one machine share its cache, and mostly need the same."""
+        cached = any(map(reads_through_cache, self._maker.sources))
+        needs = needed_shards(self.plan.batches_from(*start), self._maker.sources)
+        return Prefetch(needs, self.plan.batches, self.fetchers if cached else 0)
 
     def _data_loader(self, *, endless: bool) -> "DataLoader[MadeBatch]":
         return DataLoader(
@@ -126,6 +148,7 @@ class PlannedLoader:
             batch_size=None,
             sampler=_Ahead(self, endless=endless),
             num_workers=self.workers,
+            pin_memory=self.pin_memory and torch.cuda.is_available(),
             prefetch_factor=self.prefetch if self.workers else None,
             collate_fn=_unchanged,
             multiprocessing_context=self.start_method if self.workers else None,
@@ -142,14 +165,10 @@ class _Ahead:
 
     def __iter__(self) -> Iterator[Draws]:
         loader = self._loader
-        epoch, batch = loader.place
-        while True:
-            planned = loader.plan.epoch(epoch)
-            for number in range(batch, len(planned)):
-                yield planned.batch(number).share(loader.rank, loader.ranks)
-            if not self._endless:
-                return
-            epoch, batch = epoch + 1, 0
+        _, batch = loader.place
+        left = None if self._endless else loader.plan.batches - batch
+        for draws in islice(loader.plan.batches_from(*loader.place), left):
+            yield draws.share(loader.rank, loader.ranks)
 
 
 def _unless_killed(batches: Iterator[MadeBatch]) -> Iterator[MadeBatch]:

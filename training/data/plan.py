@@ -17,6 +17,7 @@ What is exact:
     plan.epoch(3).batch(17).share(rank=1, ranks=8)
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
@@ -130,6 +131,13 @@ class Plan:
     def epoch(self, number: int) -> "EpochPlan":
         """One epoch of the sequence."""
         return EpochPlan(self, number, self._mixture(number), [self._stream(d, number) for d in range(len(self.counts))])
+
+    def batches_from(self, epoch: int, batch: int) -> Iterator["Draws"]:
+        """The global batches from a place on, without an end."""
+        while True:
+            planned = self.epoch(epoch)
+            yield from map(planned.batch, range(batch, len(planned)))
+            epoch, batch = epoch + 1, 0
 
     def _mixture(self, epoch: int) -> Int[np.ndarray, "n b"]:
         """Which dataset is drawn from at each place: every slot a shuffled column that holds its quota."""

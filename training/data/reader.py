@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from pydantic_core import from_json
 
 from blender_render.view_codecs import decode_view, view_members, view_numbers
 from stage.errors import InputError
 from training.data.cache import ShardCache
+from training.data.cameras_file import read_cameras_file
 from training.data.members import tar_members
 from training.data.samples import CheckedSamples
 from training.data.shard_store import StreamParameters
@@ -33,6 +33,8 @@ class ObjectViews:
     uid: str
     rgba: UInt8[np.ndarray, "v h w 4"]
     c2w: Float[np.ndarray, "v 4 4"]
+    intrinsics: Float[np.ndarray, "v 4"]
+    """fx, fy, cx, cy of each view in pixels of its picture."""
 
 
 class ShardReader:
@@ -89,6 +91,14 @@ class ShardReader:
         """How many views the object of one row has."""
         return int(self.rows.views[number])
 
+    def shard(self, number: int) -> str:
+        """File name of the shard that holds the object of one row."""
+        return self.rows[number].shard
+
+    def shard_sizes(self) -> dict[str, int]:
+        """Bytes of each shard by its file name, up to the end of its last object."""
+        return self.rows.ends_of_shards
+
     def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
         """Some views of the object of one row, in the order asked for; no other picture is decoded, and nothing is kept.
 
@@ -113,7 +123,7 @@ class ShardReader:
             views = range(len(stored)) if chosen is None else chosen
             members = sample.read([_CAMERAS, *(name for view in views for name in stored[view].members)])
             pictures = np.stack([decode_view(members, stored[view].number) for view in views])
-            return ObjectViews(row.key, pictures, _poses(members[_CAMERAS], views))
+            return ObjectViews(row.key, pictures, *read_cameras_file(members[_CAMERAS], views))
         except (OSError, ValueError, LookupError, tarfile.TarError) as error:
             # As it was written, its hash says; so it was written wrong.
             place = f"{self.samples.store.where(row.shard)} at byte {row.offset}, object {row.key}"
@@ -134,8 +144,3 @@ def _stored_views(names: tuple[str, ...]) -> tuple[_StoredView, ...]:
     """The views of an object by its members' names, which most objects of a set share."""
     return tuple(_StoredView(number, tuple(view_members(names, number))) for number in view_numbers(names))
 
-
-def _poses(cameras: memoryview, views: Sequence[int]) -> Float[np.ndarray, "v 4 4"]:
-    """c2w of some views out of `cameras.json`."""
-    c2w = from_json(bytes(cameras))["c2w"]
-    return np.array([c2w[view] for view in views], dtype=np.float64)

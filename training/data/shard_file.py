@@ -1,9 +1,8 @@
 """One shard: its samples written as a tar, and the rows of the index that it gives. Runs in any process."""
 
 import hashlib
-import json
 import tarfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import webdataset
@@ -11,9 +10,9 @@ import webdataset
 from blender_render.passes import DEPTH_SCALE
 from blender_render.rendered_object import read_views
 from blender_render.view_codecs import view_numbers
-from geometry.cameras import Intrinsics
 from stage.files import replacing
 from stage.packs import object_folder
+from training.data.cameras_file import cameras_file
 from training.data.index import IndexRow
 from training.data.members import listing
 from training.data.shard_parameters import ShardParameters
@@ -67,23 +66,12 @@ class ShardWriter:
         return {f"{number:03d}.{suffix}": data for suffix, data in members.items()}
 
     def _cameras(self, folder: Path) -> bytes:
-        views = read_views(folder)
-        lens = _scaled(views[0].intrinsics, self.parameters.size)
-        document: dict[str, object] = {"c2w": [view.c2w.tolist() for view in views], "intrinsics": asdict(lens)}
-        if "depth" in self.parameters.include:
-            document["depth_scale"] = DEPTH_SCALE
-        return json.dumps(document, sort_keys=True).encode()
+        depth_scale = DEPTH_SCALE if "depth" in self.parameters.include else None
+        return cameras_file(read_views(folder), self.parameters.size, depth_scale)
 
 
 def _archive(path: Path) -> webdataset.TarWriter:
     return webdataset.TarWriter(str(path), mtime=0, encoder=False)
-
-
-def _scaled(lens: Intrinsics, size: int | None) -> Intrinsics:
-    if not size:
-        return lens
-    x, y = size / lens.width, size / lens.height
-    return Intrinsics(lens.fx * x, lens.fy * y, lens.cx * x, lens.cy * y, size, size)
 
 
 def index_rows(path: Path, shard: PlannedShard) -> list[IndexRow]:

@@ -5,7 +5,6 @@ Depth is the renderings' where they have the pass, and invalid everywhere (0) wh
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -75,9 +74,7 @@ def rendered_scenes(assets: Iterable[Asset], renders: Path, side: int) -> Iterat
 def _resized_lens(lens: Intrinsics, side: int) -> Intrinsics:
     """The intrinsics of the picture when its shorter side is `side`."""
     factor = side / min(lens.width, lens.height)
-    width, height = round(lens.width * factor), round(lens.height * factor)
-    x, y = width / lens.width, height / lens.height
-    return replace(lens, fx=lens.fx * x, fy=lens.fy * y, cx=lens.cx * x, cy=lens.cy * y, width=width, height=height)
+    return lens.resized(round(lens.width * factor), round(lens.height * factor))
 
 
 def _resized(rgba: UInt8[np.ndarray, "h w 4"], lens: Intrinsics) -> UInt8[np.ndarray, "H W 3"]:

@@ -26,7 +26,7 @@ from training.data.pictures import decoded
 from training.data.zeronvs_cameras import CameraForm, camera_from, metadata_of
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.\-]*", re.ASCII)
-_FRAME = re.compile(r"(frame\d{6})(?:\.png|_depth\.png|_metadata\.json)")
+FRAME = re.compile(r"(frame\d{6})(?:\.png|_depth\.png|_metadata\.json)")
 _FARTHEST = float(np.finfo(np.float16).max)
 
 
@@ -183,7 +183,7 @@ def read_scene(shard: Path, key: str, files: dict[str, bytes]) -> Scene:
 
 def frame_stems(files: Iterable[str]) -> list[str]:
     """The frames, `frame000001` …, that any of a scene's files belongs to."""
-    return sorted({match[1] for name in files if (match := _FRAME.fullmatch(name))})
+    return sorted({match[1] for name in files if (match := FRAME.fullmatch(name))})
 
 
 Frame = tuple[UInt8[np.ndarray, "h w 3"], Float[np.ndarray, "h w"], Float[np.ndarray, "4 4"], Intrinsics]

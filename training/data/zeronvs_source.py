@@ -1,0 +1,91 @@
+"""Scenes in ZeroNVS's shards as they were published, read where they lie: a source of views without an import.
+
+    scenes = ZeroNvsScenes(Path("/data/co3d"), index=Path("/scratch/co3d.parquet"))
+    Mixed("co3d", len(scenes), probability=0.34, draws=draws_at_rate(0.025, scenes.counts), shards=scenes.shards)
+
+Only the pictures and cameras that are asked for are read. The shards have no hashes: what tells a damaged picture are PNG's own
+checksums, and a camera is checked to be one. Depth is left where it is (`training.data.zeronvs_layout` reads it).
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Float, Int, UInt8
+
+from stage.errors import InputError
+from training.data.pictures import decoded
+from training.data.reader import ObjectViews
+from training.data.zeronvs_cameras import camera_from
+from training.data.zeronvs_index import scene_index
+
+_Frame = tuple[UInt8[np.ndarray, "h w 4"], Float[np.ndarray, "4 4"], Float[np.ndarray, "4"]]
+
+
+class ZeroNvsScenes:
+    """The scenes of all shards below a folder, in the order of shards and of the scenes in them.
+
+    Args:
+        folder: with `*.tar` in it or below it; those of another split belong into another folder.
+        index: the file that keeps what a scan of the shards found; None is `frames.parquet` in the folder.
+        processes: that scan.
+
+    Raises:
+        InputError: when there is no scene, a shard is damaged or truncated, or the index cannot be written.
+    """
+
+    def __init__(self, folder: Path, index: Path | None = None, processes: int = 1) -> None:
+        self.folder, self._index = folder, scene_index(folder, index, processes)
+
+    def __len__(self) -> int:
+        return len(self._index.scenes)
+
+    @property
+    def counts(self) -> Int[np.ndarray, " n"]:
+        """How many views each scene has, as `draws_at_rate` wants it."""
+        return self._index.views
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """Scenes of each shard, as `Mixed` wants it for the order `window`."""
+        return tuple(len(list(group)) for _, group in groupby(self._index.shards))
+
+    def view_count(self, number: int) -> int:
+        """How many views a scene has."""
+        return int(self._index.views[number])
+
+    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
+        """Some views of a scene, in the order asked for; its uid is `<category>_<scene>`, as after an import.
+
+        Raises:
+            InputError: naming shard and frame, when it is damaged.
+        """
+        scene, shard = self._index.scenes[number], self.folder / self._index.shards[number]
+        try:
+            with shard.open("rb", buffering=0) as stream:
+                frames = [self._frame(stream, number, view) for view in chosen]
+        except OSError as error:
+            raise InputError(f"{shard}: {scene}: {error.strerror or error}", "restore the shard") from None
+        rgba, c2w, intrinsics = zip(*frames, strict=True)
+        if len({picture.shape for picture in rgba}) > 1:
+            raise InputError(f"{shard}: {scene}: its pictures differ in size", "leave the scene out")
+        return ObjectViews("_".join(scene.split("/")[-2:]), np.stack(rgba), np.stack(c2w), np.stack(intrinsics))
+
+    def _frame(self, stream: BinaryIO, number: int, view: int) -> _Frame:
+        row = {name: int(values[self._index.starts[number] + view]) for name, values in self._index.frames.items()}
+        try:
+            picture = np.asarray(decoded(_piece(stream, row["picture_offset"], row["picture_size"])).convert("RGBA"))
+            height, width = picture.shape[:2]
+            metadata = _piece(stream, row["metadata_offset"], row["metadata_size"])
+            c2w, lens, _ = camera_from(metadata, width, height)
+        except ValueError as error:
+            key = f"{self._index.scenes[number]}/frame{row['number']:06d}"
+            raise InputError(f"{stream.name}: {key}: {error}", "download the shard again") from None
+        return picture, c2w, np.array([lens.fx, lens.fy, lens.cx, lens.cy])
+
+
+def _piece(stream: BinaryIO, offset: int, size: int) -> bytes:
+    stream.seek(offset)
+    return stream.read(size)
