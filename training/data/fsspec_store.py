@@ -91,7 +91,7 @@ class FsspecStore(RemoteStore):
             raise StreamError(f"{self.where(name)} ends at byte {at} of {size}", _LATER, passing=True)
 
     def _size(self, name: str) -> int:
-        return int(self.asked(name, lambda files, path: files.size(path)))
+        return self.asked(name, _size)
 
     def asked(self, name: str, question: Callable[[Any, str], Result], doing: str = "read") -> Result:
         """An answer of the file system; whatever its library raises as one clear line.
@@ -126,8 +126,13 @@ class FsspecStore(RemoteStore):
         return self._opened[1:]
 
 
-def _tars(files: Any, root: str) -> set[str]:  # noqa: ANN401 - fsspec is untyped
+def _size(files: Any, path: str) -> int:  # noqa: ANN401 - fsspec is untyped
     # What was listed before may be out of date.
+    files.invalidate_cache()
+    return int(files.size(path))
+
+
+def _tars(files: Any, root: str) -> set[str]:  # noqa: ANN401 - fsspec is untyped
     files.invalidate_cache()
     names = (str(path).rpartition("/")[2] for path in files.ls(root.rstrip("/"), detail=False))
     return {name for name in names if name.endswith(".tar")}

@@ -124,6 +124,7 @@ def _move(files: Any, source: str, target: str) -> Stored:  # noqa: ANN401 - fss
 
 
 def _checked(files: Any, target: str, size: int) -> Stored:  # noqa: ANN401 - fsspec is untyped
+    files.invalidate_cache()
     stored = _stored(files.info(target))
     if stored.size != size:
         raise OSError(f"of {size} bytes {stored.size} have arrived")
