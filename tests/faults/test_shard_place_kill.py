@@ -13,7 +13,7 @@ from pathlib import Path
 import boto3
 import pytest
 from object_store import ObjectStore, door_of, empty_bucket, reach, s3_server
-from test_shard_faults import UIDS, complete, rendered
+from test_shard_faults import UIDS, complete, rendered, small_disk  # noqa: F401
 
 from stage.errors import InputError
 from stage.workspace import Workspace
@@ -165,3 +165,21 @@ def test_killed_while_new_shards_take_the_place_of_old_ones(
         each for each in store.seen if each.method == "PUT" and each.path.rpartition("/")[2].startswith("waiting-")
     ]
     assert objects() == undisturbed(tmp_path, 16384)
+
+
+def test_a_full_disk_elsewhere_is_one_line_and_a_rerun_continues(tmp_path: Path, small_disk: Path) -> None:  # noqa: F811
+    workspace = rendered(tmp_path / "workspace", UIDS, size=64)
+    far = small_disk / "far"
+    parameterised(workspace, 20000, str(far))
+    result = run(workspace)
+    assert result.returncode == 1
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "no space left on the disk" in result.stderr
+    finished = {path.name: path.stat().st_mtime_ns for path in far.glob("*.tar")}
+    assert finished
+    assert not (far / INDEX).exists()
+    assert not list(far.glob(".*"))
+    subprocess.run(["mount", "-o", "remount,size=30m", small_disk], check=True)
+    assert run(workspace).returncode == 0
+    assert verify(far).damages == []
+    assert {name: (far / name).stat().st_mtime_ns for name in finished} == finished, "sent again"

@@ -12,6 +12,7 @@ from object_store import ObjectStore, door_of, empty_bucket, reach, s3_server
 from shard_sets import QUICK
 from shard_support import SMALL, render_anew, render_only
 
+from catalog.attribution import shard_objects
 from evaluation.shards import TrainingShards
 from stage.errors import InputError, ViewforgeError
 from stage.files import folder_sha256
@@ -25,6 +26,7 @@ from training.data.stats import count
 from training.data.verify import verify
 from training.data.writer import write_shards
 from training.data.writer_lock import LOCK
+from training.data.zero123_export import export_zero123
 
 RenderBoxes = Callable[..., Workspace]
 ALL = tuple(f"{number:02d}train" for number in range(7))
@@ -129,6 +131,48 @@ def test_what_reads_the_folder_goes_on_to_the_store(workspace: Workspace, here: 
         (workspace.root / name).write_bytes(data)
     pattern = str(workspace.root / "train-{000000..000003}.tar")
     assert [sample["__key__"] for sample in webdataset.WebDataset(pattern, shardshuffle=False)] == list(ALL)
+
+
+def test_exports_and_attribution_find_the_objects(workspace: Workspace, here: Workspace, store: ObjectStore) -> None:
+    write(at(URL), workspace)
+    write(SMALL, here)
+    for each in (workspace, here):
+        export_zero123(each.shards, each.root / "exported")
+    assert folder_sha256(workspace.root / "exported") == folder_sha256(here.root / "exported")
+    assert [asset.uid for asset in shard_objects(workspace, workspace.shards)] == list(ALL)
+
+
+def test_verification_reads_shards_and_not_objects(workspace: Workspace, store: ObjectStore) -> None:
+    write(at(URL), workspace)
+    store.seen.clear()
+    assert verify(URL).objects == len(ALL)
+    assert len([each for each in store.seen if each.method == "GET" and each.path.endswith(".tar")]) == 4
+
+
+def test_damage_in_a_store_is_named_as_in_a_folder(workspace: Workspace, here: Workspace, store: ObjectStore) -> None:
+    for each, parameters in ((workspace, at(URL)), (here, SMALL)):
+        write(parameters, each)
+    client, shards = boto3.client("s3"), sorted(here.shards.glob("*.tar"))
+    for path, harm in zip(
+        shards, (lambda data: data[:700], lambda data: data[:600] + b"?" + data[601:]), strict=False
+    ):
+        path.write_bytes(harm(path.read_bytes()))
+        client.put_object(Bucket="sets", Key=f"deep/shards/{path.name}", Body=path.read_bytes())
+    shards[2].unlink()
+    client.delete_object(Bucket="sets", Key=f"deep/shards/{shards[2].name}")
+    shards[3].rename(here.shards / "train-000009.tar")
+    client.copy_object(
+        Bucket="sets", Key="deep/shards/train-000009.tar", CopySource=f"sets/deep/shards/{shards[3].name}"
+    )
+    client.delete_object(Bucket="sets", Key=f"deep/shards/{shards[3].name}")
+    expected = verify(here.shards)
+    assert len(expected.damages) == 6
+    assert verify(URL) == expected
+    # Beside the tars of an index that DVC brought others may lie.
+    assert verify(workspace.shards).damages == [each for each in expected.damages if each.shard != "train-000009.tar"]
+    store.fail("GET", r".*\.tar", "refused", times=1000)
+    with pytest.raises(StreamError, match=URL):
+        verify(URL, streams=QUICK)
 
 
 def test_a_rerun_without_a_change_writes_nothing(workspace: Workspace, store: ObjectStore) -> None:

@@ -129,7 +129,10 @@ def _contents(row: IndexRow, data: bytearray) -> ShardContents:
     """One object: its bytes, its members' names and their number."""
     if hashlib.sha256(data).hexdigest() != row.sha256:
         return _damaged(row, row.offset + _first_damage(data), f"its bytes are not those that {INDEX} names")
-    names = [member.name for member in _members(data)]
+    try:
+        names = [member.name for member in _members(data)]
+    except tarfile.TarError as error:
+        return _damaged(row, row.offset, f"here lies no tar ({error}), as {INDEX} has it")
     keys = {name.partition(".")[0] for name in names}
     if keys != {row.key}:
         others = ", ".join(sorted(keys)) or "nothing"
