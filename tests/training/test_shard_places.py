@@ -231,6 +231,13 @@ def test_a_store_that_fails_now_and_then_gets_all_of_it(
     write(at(URL), workspace)
     write(SMALL, here)
     assert objects() == files(here.shards)
+    # In the exchange of one set for another as well.
+    store.fail("PUT", r".*\.tar", kind, times=2)
+    for pattern in (r".*/waiting-.*", rf".*/{INDEX}"):
+        store.fail("DELETE", pattern, kind)
+    write(at(URL, max_bytes=1025), workspace)
+    write(SMALL.model_copy(update={"max_bytes": 1025}), here)
+    assert objects() == files(here.shards)
 
 
 def test_a_store_that_stays_away_is_one_line_and_nothing_is_sent_twice(

@@ -55,7 +55,9 @@ class FsspecTarget(ShardTarget):
 
     def move(self, name: str, final: str) -> Stored:
         """Give a file another name; in an object store no byte passes through here."""
-        return self._answer(final, lambda files, target: _move(files, f"{target.rpartition('/')[0]}/{name}", target))
+        stored = self._answer(final, lambda files, target: _move(files, f"{target.rpartition('/')[0]}/{name}", target))
+        self.remove(name)
+        return stored
 
     def remove(self, name: str) -> None:
         """Delete a file."""
@@ -114,12 +116,8 @@ def _put(files: Any, path: Path, target: str) -> Stored:  # noqa: ANN401 - fsspe
 
 def _move(files: Any, source: str, target: str) -> Stored:  # noqa: ANN401 - fsspec is untyped
     size = files.info(source)["size"]
-    if _is_object_store(files):
-        files.cp_file(source, target)
-        stored = _checked(files, target, size)
-        files.rm_file(source)
-        return stored
-    files.mv(source, target)
+    # In an object store a move that is tried again would not find what it has deleted already.
+    (files.cp_file if _is_object_store(files) else files.mv)(source, target)
     return _checked(files, target, size)
 
 
