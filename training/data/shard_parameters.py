@@ -10,8 +10,9 @@ from blender_render.view_codecs import Encoding
 from stage.files import json_sha256
 from stage.parameters import Parameters
 
-# What a process writes while another one starts: fewer bytes than this are not worth one.
-_WORTH_A_PROCESS = 32 * 2**20
+# What a process encodes, or copies, while another one starts (two seconds): fewer bytes than this are not worth one.
+_ENCODED_MEANWHILE = 32 * 2**20
+_COPIED_MEANWHILE = 2**30
 # Raised when the same parameters begin to mean other bytes.
 _FORMAT = 1
 _SMALL_SHARD = 64 * 2**20
@@ -78,4 +79,5 @@ class ShardParameters(Parameters):
         Args:
             work: bytes of the pictures to be written.
         """
-        return self.workers or max(1, min(len(os.sched_getaffinity(0)), work // _WORTH_A_PROCESS))
+        meanwhile = _COPIED_MEANWHILE if self.encoding == "as_rendered" else _ENCODED_MEANWHILE
+        return self.workers or max(1, min(len(os.sched_getaffinity(0)), work // meanwhile))
