@@ -1,5 +1,6 @@
 """`viewforge shards`: whether a shard set is as it was written, and what it holds."""
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from training.data.stats import ShardGroup
 
 _ROWS = 20
-_FolderArgument = Annotated[Path | None, typer.Argument(help="Shard set; the workspace's own if absent.")]
+_PlaceArgument = Annotated[
+    str | None, typer.Argument(metavar="[PLACE]", help="Shard set, a folder or a URL; the workspace's own if absent.")
+]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -28,34 +31,35 @@ def add_to(app: typer.Typer) -> None:
 
 
 def verify(
-    folder: _FolderArgument = None,
+    place: _PlaceArgument = None,
     workers: Annotated[int, typer.Option(min=0, help="Shards read side by side; 0 takes one per CPU core.")] = 0,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Hash and count everything again; names shard, object and byte of any damage, and then fails."""
     from training.data.verify import verify as verified
 
-    place = folder or opened(workspace).shards
-    found = verified(place, workers)
+    where: Path | str = place or opened(workspace).shards
+    started = time.perf_counter()
+    found = verified(where, workers)
+    speed = found.bytes / 1e6 / (time.perf_counter() - started)
     for damage in found.damages:
         print(f"shards: {damage}")
-    print(
-        f"shards: {found.objects:,} objects of {found.views:,} views in {found.shards:,} shards, {found.bytes:,} bytes"
-    )
+    counts = f"{found.objects:,} objects of {found.views:,} views in {found.shards:,} shards"
+    print(f"shards: {counts}, {found.bytes:,} bytes, at {speed:,.0f} MB/s")
     if found.damages:
         raise InputError(
-            f"{place} is damaged in {len(found.damages)} places",
+            f"{where} is damaged in {len(found.damages)} places",
             "restore it with dvc pull, or write it anew with viewforge shard --compact",
         )
 
 
-def stats(folder: _FolderArgument = None, workspace: WorkspaceOption = HERE) -> None:
+def stats(place: _PlaceArgument = None, workspace: WorkspaceOption = HERE) -> None:
     """Count objects, views and bytes by split, licence and source, and what compacting would remove."""
     from rich.console import Console
 
     from training.data.stats import count
 
-    found = count(folder or opened(workspace).shards)
+    found = count(place or opened(workspace).shards)
     console = Console()
     for by, groups in found.groups.items():
         console.print(_table(by, groups[:_ROWS]))

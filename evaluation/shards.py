@@ -2,7 +2,7 @@
 
 The rooms `training` and `evaluation` do not import one another; what joins them is the format on disk: WebDataset tars
 with members `<uid>.000.png` … (`blender_render.view_codecs`), and `index.parquet` with shard, key, offset, size, sha256 and split
-of each living object.
+of each living object; the tars are beside it, or where `stage.location` says.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, UInt8
@@ -19,6 +20,7 @@ from jaxtyping import Float, UInt8
 from blender_render.rendered_object import on_white
 from blender_render.view_codecs import decode_view, view_numbers
 from stage.errors import InputError
+from stage.location import read_location
 
 _REMEDY = "restore it with dvc pull, or run viewforge shard --compact"
 
@@ -34,7 +36,7 @@ class TrainingShards:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder, self._root = folder, read_location(folder) or str(folder.absolute())
         rows = _index(folder / "index.parquet")
         self._rows = {row["key"]: row for row in rows if row["split"] == "train"}
         if not self._rows:
@@ -76,13 +78,17 @@ class TrainingShards:
             yield self.views(uid)
 
     def _bytes(self, row: dict[str, Any]) -> bytes:
-        path = self.folder / row["shard"]
+        path = f"{self._root}/{row['shard']}"
         try:
-            with path.open("rb") as stream:
-                stream.seek(row["offset"])
-                data = stream.read(row["size"])
+            files, place = fsspec.url_to_fs(path)
+            data = files.cat_file(place, start=row["offset"], end=row["offset"] + row["size"])
         except FileNotFoundError:
             raise InputError(f"the shard {path} is missing", _REMEDY) from None
+        except Exception as error:
+            cause = " ".join(str(error).split()) or type(error).__name__
+            raise InputError(
+                f"{path} cannot be read: {cause}", "check network and credentials, and run again"
+            ) from error
         if hashlib.sha256(data).hexdigest() != row["sha256"]:
             raise InputError(f"{path} is damaged at byte {row['offset']}, object {row['key']}", _REMEDY)
         return data

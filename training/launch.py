@@ -13,7 +13,7 @@ import torch
 from stage.errors import StageFailedError, StageKilledError, ViewforgeError
 from stage.lifeline import tied
 from stage.workspace import Workspace
-from training.data.index import read_index
+from training.data.streams import open_store
 from training.parameters import TrainParameters
 
 _MESSAGE = "viewforge: "
@@ -34,7 +34,7 @@ def train(parameters: TrainParameters, workspace: Workspace) -> None:
         StageFailedError: with the reason that the processes gave.
         StageKilledError: when a signal ended one of them.
     """
-    read_index(workspace.shards)
+    open_store(workspace.shards).index()
     process = subprocess.Popen(
         tied(_command(parameters, workspace)),
         stdout=sys.stderr,

@@ -182,7 +182,7 @@ def test_a_killed_process_of_several_is_one_error_and_a_rerun_continues(workspac
     with monkeypatch.context() as patch:
         # Forked processes have the patch; spawned ones would not.
         context = multiprocessing.get_context("fork")
-        patch.setattr("training.data.writer.multiprocessing.get_context", lambda _: context)
+        patch.setattr("training.data.shard_crew.multiprocessing.get_context", lambda _: context)
         patch.setattr("training.data.shard_file.ShardWriter.write", deadly)
         with pytest.raises(StageKilledError, match="run viewforge shard again"):
             write_shards(parameters, workspace)

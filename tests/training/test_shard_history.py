@@ -147,6 +147,34 @@ def test_other_parameters_write_the_set_anew(workspace: Workspace) -> None:
     assert dead(workspace) == []
 
 
+def test_shards_become_larger_with_the_set_and_old_ones_stay(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, size in (("_SMALL_SHARD", 1024), ("_LARGE_SHARD", 4000), ("_LARGE_SET", 9000)):
+        monkeypatch.setattr(f"training.data.shard_parameters.{name}", size)
+    write_shards(ShardParameters(), workspace)
+    before = tars(workspace)
+    assert list(before) == ["train-000000.tar", "train-000001.tar"]
+    render_only(workspace, *ALL)
+    rows = write_shards(ShardParameters(), workspace)
+    assert tars(workspace).items() > before.items()
+    assert {row.shard for row in rows if row.key in ALL[1::2]} == {"train-000002.tar"}
+
+
+def test_processes_are_started_for_work_that_outlasts_their_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("training.data.shard_parameters.os.sched_getaffinity", lambda _: range(4))
+    copying, encoding = ShardParameters(), ShardParameters(encoding="webp")
+    assert [copying.processes(work) for work in (0, 2**30, 2**32, 2**40)] == [1, 1, 4, 4]
+    assert [encoding.processes(work) for work in (0, 2**25, 2**26, 2**40)] == [1, 1, 2, 4]
+    assert ShardParameters(workers=3).processes(0) == 3
+
+
+def test_the_automatic_size_follows_from_the_whole_set() -> None:
+    sizes = [ShardParameters().shard_bytes(total) for total in (0, 2**33 - 1, 2**33, 2**50)]
+    assert sizes == [2**26, 2**26, 2**28, 2**28]
+    assert ShardParameters(max_bytes=5000).shard_bytes(2**50) == 5000
+
+
 @pytest.mark.parametrize("harm", ["missing", "short", "index"])
 def test_a_set_that_is_not_whole_is_written_anew(workspace: Workspace, harm: str) -> None:
     before = folder_sha256(workspace.shards)

@@ -1,11 +1,14 @@
 """Verification of shard sets: whole ones pass, and every kind of damage is named by shard, object and byte."""
 
 import shutil
+import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fault_server import FaultServer, end_after, reset_after
+from shard_sets import QUICK, write_set
 from shard_support import SMALL, flip, render_only
 
 from stage.errors import InputError
@@ -171,6 +174,35 @@ def test_a_key_twice_and_a_key_with_a_dot_are_named(shards: Path) -> None:
     what = {damage.what for damage in verify(shards).damages}
     assert "index.parquet lists its key 2 times" in what
     assert "its key holds a dot, which ends a sample's key" in what
+
+
+def test_a_set_behind_http_is_verified_through_cuts(grown: Path) -> None:
+    server = FaultServer()
+    try:
+        for path in grown.iterdir():
+            server.serve(f"/shards/{path.name}", path.read_bytes())
+        server.fail("/shards/train-000001.tar", reset_after(900), end_after(2000))
+        url = server.url("/shards")
+        assert verify(url, streams=QUICK) == verify(grown)
+        assert count(url) == count(grown)
+        del server.files["/shards/val-000000.tar"]
+        (damage,) = verify(url, streams=QUICK).damages
+        assert damage == Damage("val-000000.tar", "00val", 0, "the shard is missing")
+    finally:
+        server.close()
+
+
+def test_verification_keeps_an_object_and_not_a_shard_in_memory(tmp_path: Path) -> None:
+    shard = write_set(tmp_path / "shards", shards=1, samples=48, size=512 << 10)
+    tracemalloc.start()
+    try:
+        found = verify(shard.folder, workers=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert found.bytes == 24 << 20
+    assert {damage.what.partition(" (")[0] for damage in found.damages if damage.key} == {"here lies no tar"}
+    assert peak < 6 << 20
 
 
 @pytest.mark.parametrize("name", [INDEX, TOMBSTONES])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
+from itertools import chain, repeat
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from stage.packs import object_folder
 from stage.workspace import Workspace
 from training.data.index import INDEX, read_index
 from training.data.reader import ShardReader
+from training.data.shard_file import index_rows
 from training.data.writer import ShardParameters, write_shards
 
 RenderBoxes = Callable[..., Workspace]
@@ -125,16 +127,22 @@ def test_leftovers_of_a_killed_run_are_cleared(render_boxes: RenderBoxes, tmp_pa
     assert sorted(path.name for path in workspace.shards.iterdir()) == [INDEX, "train-000000.tar"]
 
 
-def test_while_shards_are_rewritten_there_is_no_index(
+def test_while_shards_are_rewritten_the_old_set_stays_whole(
     render_boxes: RenderBoxes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    workspace = render_boxes(tmp_path / "w", train=2)
+    workspace = render_boxes(tmp_path / "w", train=4)
     write_shards(ShardParameters(), workspace)
-    monkeypatch.setattr("training.data.shard_file.index_rows", lambda *_: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        write_shards(SMALL, workspace)
-    with pytest.raises(InputError, match="no shard index"):
-        read_index(workspace.shards)
+    before = folder_sha256(workspace.shards)
+    with monkeypatch.context() as patch:
+        # The second shard fails when the first is finished.
+        second = chain([index_rows], repeat(lambda *_: 1 / 0))
+        patch.setattr("training.data.shard_file.index_rows", lambda *given: next(second)(*given))
+        with pytest.raises(ZeroDivisionError):
+            write_shards(SMALL, workspace)
+    assert list((workspace.scratch / "shards").glob("*.tar"))
+    assert folder_sha256(workspace.shards) == before
+    assert len(write_shards(SMALL, workspace)) == 4
+    assert tars(workspace) == ["train-000000.tar", "train-000001.tar"]
 
 
 def test_incomplete_renders_are_left_out(render_boxes: RenderBoxes, tmp_path: Path) -> None:

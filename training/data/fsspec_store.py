@@ -44,6 +44,12 @@ class FsspecStore(RemoteStore):
         """Its URL."""
         return f"{self.identity}/{name}"
 
+    def tars(self) -> set[str]:
+        """The names of all tars that are there."""
+        found: list[set[str]] = []
+        self.persistently(lambda: found.append(self.asked("", _tars)), Progress(0, None))
+        return found[-1]
+
     def size(self, name: str) -> int:
         """Bytes of a file."""
         found: list[int] = []
@@ -67,9 +73,14 @@ class FsspecStore(RemoteStore):
     def _window(self, name: str, start: int, stop: int) -> bytes:
         """Bytes of one request; none where the file ends before them, which some stores call an error."""
         try:
-            return bytes(self._asked(name, lambda files, path: files.cat_file(path, start=start, end=stop)))
+            return bytes(self.asked(name, lambda files, path: files.cat_file(path, start=start, end=stop)))
         except StreamError as error:
-            if error.passing and start and isinstance(error.__cause__, OSError) and error.__cause__.errno == errno.EINVAL:
+            if (
+                error.passing
+                and start
+                and isinstance(error.__cause__, OSError)
+                and error.__cause__.errno == errno.EINVAL
+            ):
                 return b""
             raise
 
@@ -80,10 +91,20 @@ class FsspecStore(RemoteStore):
             raise StreamError(f"{self.where(name)} ends at byte {at} of {size}", _LATER, passing=True)
 
     def _size(self, name: str) -> int:
-        return int(self._asked(name, lambda files, path: files.size(path)))
+        return self.asked(name, _size)
 
-    def _asked(self, name: str, question: Callable[[Any, str], Result]) -> Result:
-        """An answer of the file system; whatever its library raises as one clear line."""
+    def asked(self, name: str, question: Callable[[Any, str], Result], doing: str = "read") -> Result:
+        """An answer of the file system; whatever its library raises as one clear line.
+
+        Args:
+            name: the file that is asked about.
+            question: gets the file system and the file's path in it.
+            doing: what fails when it fails, for the message.
+
+        Raises:
+            InputError: when the file is missing.
+            StreamError: when it cannot be reached.
+        """
         try:
             files, root = self._files()
             return question(files, f"{root}/{name}")
@@ -94,7 +115,7 @@ class FsspecStore(RemoteStore):
         except Exception as error:
             passing = not isinstance(error, _FOREVER) and type(error).__name__ not in _FOREVER_NAMES
             raise StreamError(
-                f"{self.where(name)} cannot be read: {_cause(error)}", _remedy(error, passing), passing=passing
+                f"{self.where(name)} cannot be {doing}: {_cause(error)}", _remedy(error, passing), passing=passing
             ) from error
 
     def _files(self) -> tuple[Any, str]:
@@ -103,6 +124,18 @@ class FsspecStore(RemoteStore):
             files, root = fsspec.url_to_fs(self.address)
             self._opened = (os.getpid(), files, str(root).rstrip("/"))
         return self._opened[1:]
+
+
+def _size(files: Any, path: str) -> int:  # noqa: ANN401 - fsspec is untyped
+    # What was listed before may be out of date.
+    files.invalidate_cache()
+    return int(files.size(path))
+
+
+def _tars(files: Any, root: str) -> set[str]:  # noqa: ANN401 - fsspec is untyped
+    files.invalidate_cache()
+    names = (str(path).rpartition("/")[2] for path in files.ls(root.rstrip("/"), detail=False))
+    return {name for name in names if name.endswith(".tar")}
 
 
 def _cause(error: Exception) -> str:

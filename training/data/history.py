@@ -6,7 +6,7 @@ from pathlib import Path
 
 from catalog.table import SPLITS
 from stage.errors import InputError
-from training.data.index import IndexRow, read_index, read_recipe, read_tombstones
+from training.data.index import IndexRow, read_recipe, read_rows, read_tombstones
 from training.data.sources import Source
 
 # Two blocks of zeros end a tar.
@@ -41,19 +41,24 @@ class History:
         return History(in_order(alive), in_order(dead))
 
 
-def read_history(folder: Path, recipe: str) -> History | None:
+def read_history(folder: Path, recipe: str, sizes: Mapping[str, int]) -> History | None:
     """The pieces of a shard set; None when it is to be written from nothing.
 
-    That is so without an index, with one of other parameters, and when a shard is missing or too short. Bytes are not hashed here.
+    That is so without an index, with one of other parameters, and when a shard is missing or too short. Bytes are not hashed.
+
+    Args:
+        folder: has the set's lists.
+        recipe: hash of the parameters that the set is to be of.
+        sizes: bytes of the files that are there, wherever the set's tars are.
     """
     if read_recipe(folder) != recipe:
         return None
     try:
-        alive = read_index(folder)
+        alive = read_rows(folder)
         history = History(alive, read_tombstones(folder, alive))
     except InputError:
         return None
-    return history if _is_long_enough(folder, history) else None
+    return history if _is_long_enough(history, sizes) else None
 
 
 def in_order(rows: list[IndexRow]) -> list[IndexRow]:
@@ -61,9 +66,8 @@ def in_order(rows: list[IndexRow]) -> list[IndexRow]:
     return sorted(rows, key=lambda row: (SPLITS.index(row.split), row.shard, row.offset))
 
 
-def _is_long_enough(folder: Path, history: History) -> bool:
+def _is_long_enough(history: History, sizes: Mapping[str, int]) -> bool:
     ends: dict[str, int] = {}
     for row in history.pieces:
         ends[row.shard] = max(ends.get(row.shard, 0), row.offset + row.size)
-    paths = {folder / shard: end + _END_OF_TAR for shard, end in ends.items()}
-    return all(path.is_file() and path.stat().st_size >= least for path, least in paths.items())
+    return all(sizes.get(shard, 0) >= end + _END_OF_TAR for shard, end in ends.items())

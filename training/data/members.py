@@ -63,7 +63,7 @@ def tar_members(data: bytes) -> dict[str, memoryview]:
         return _by_tarfile(data)
 
 
-def listing(data: bytes, key: str) -> tuple[str, tuple[int, ...], bytes]:
+def listing(data: bytes | bytearray, key: str) -> tuple[str, tuple[int, ...], bytes]:
     """What the index says of an object's members: `members`, `sizes` and `checks` of its row.
 
     All empty when one of them has no plain header, another key, or a name that comes twice.
@@ -120,7 +120,7 @@ class _NotPlainError(Exception):
     """A header whose name or size does not stand where they always do."""
 
 
-def _plain_members(data: bytes) -> Iterator[tuple[str, int, int]]:
+def _plain_members(data: bytes | bytearray) -> Iterator[tuple[str, int, int]]:
     """Name, place of the content and size of each member.
 
     Raises:
@@ -148,7 +148,7 @@ def _check(content: memoryview) -> bytes:
     return hashlib.sha256(content).digest()[:_CHECK]
 
 
-def _plain(header: bytes) -> bool:
+def _plain(header: bytes | bytearray) -> bool:
     """Whether a header is one of a regular file whose name and size stand where they always do."""
     return header[156:157] in (b"0", b"\0") and header[124] < 0x80
 

@@ -33,7 +33,7 @@ class PlannedShard:
 def plan_shards(
     sources: Sequence[Source], renders: Path, parameters: ShardParameters, written: Iterable[IndexRow] = ()
 ) -> list[PlannedShard]:
-    """Cut objects into shards of about `max_bytes`, each split for itself.
+    """Cut objects into shards of about one size, each split for itself.
 
     Args:
         sources: objects, in order of key; their renders are below `renders`.
@@ -45,12 +45,15 @@ def plan_shards(
         InputError: when a view that the estimate of sizes looks at cannot be made as small as asked.
     """
     ratio = _ratio(sources, renders, parameters)
+    sizes = {source.key: _size(source, renders, ratio, parameters) for source in sources}
+    written = list(written)
     recipe, first = parameters.recipe(), _first_numbers(written)
+    # What is there keeps its shards, whatever size new ones take.
+    limit = parameters.shard_bytes(sum(row.size for row in written) + sum(sizes.values()))
     plan = []
     for split in SPLITS:
         mine = [source for source in sources if source.asset.split == split]
-        sizes = [_size(source, renders, ratio, parameters) for source in mine]
-        for number, group in enumerate(_groups(mine, sizes, parameters.max_bytes), first.get(split, 0)):
+        for number, group in enumerate(_groups(mine, sizes, limit), first.get(split, 0)):
             content = json_sha256([recipe, [[source.key, source.fingerprint] for source in group]])
             plan.append(PlannedShard(f"{split}-{number:06d}.tar", content, tuple(group)))
     return plan
@@ -113,13 +116,13 @@ def depth_paths(source: Source, renders: Path) -> list[Path]:
     return paths
 
 
-def _groups(sources: Sequence[Source], sizes: Sequence[float], max_bytes: int) -> Iterable[list[Source]]:
+def _groups(sources: Sequence[Source], sizes: Mapping[str, float], limit: int) -> Iterable[list[Source]]:
     group: list[Source] = []
     total = 0.0
-    for source, size in zip(sources, sizes, strict=True):
+    for source in sources:
         group.append(source)
-        total += size
-        if total >= max_bytes:
+        total += sizes[source.key]
+        if total >= limit:
             yield group
             group, total = [], 0.0
     if group:

@@ -8,7 +8,8 @@ import os
 import tempfile
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from catalog.http_errors import shown
 from catalog.rate_limit import Timing
 from stage.errors import InputError, ViewforgeError
 from stage.parameters import Parameters
-from training.data.index import INDEX, IndexRows, read_index, read_rows
+from training.data.index import INDEX, TOMBSTONES, IndexRow, IndexRows, read_index, read_rows, read_tombstones
 
 Write = Callable[[bytes], object]
 Extents = Sequence[tuple[int, int]]
@@ -60,7 +61,9 @@ class StreamError(ViewforgeError):
         asked_wait: seconds that the server asked to wait, when it did.
     """
 
-    def __init__(self, message: str, remedy: str = "", *, passing: bool = False, asked_wait: float | None = None) -> None:
+    def __init__(
+        self, message: str, remedy: str = "", *, passing: bool = False, asked_wait: float | None = None
+    ) -> None:
         self.passing, self.asked_wait = passing, asked_wait
         super().__init__(message, remedy)
 
@@ -87,6 +90,26 @@ class ShardStore(ABC):
             InputError: when it is missing or damaged.
             StreamError: when it cannot be reached.
         """
+
+    def rows(self) -> IndexRows:
+        """As `index`, whether the shards that it names are there or not."""
+        return self.index()
+
+    @abstractmethod
+    def tombstones(self, rows: Iterable[IndexRow]) -> list[IndexRow]:
+        """What is in the set's tars and no longer alive.
+
+        Args:
+            rows: those of its index.
+
+        Raises:
+            InputError: when the list is damaged.
+            StreamError: when it cannot be reached.
+        """
+
+    def tars(self) -> set[str] | None:
+        """The names of all tars that are there; None where that cannot be told."""
+        return None
 
     @abstractmethod
     def size(self, name: str) -> int:
@@ -142,6 +165,18 @@ class LocalStore(ShardStore):
     def index(self) -> IndexRows:
         """The rows of the set's index, whose shards are all there."""
         return read_index(self.folder)
+
+    def rows(self) -> IndexRows:
+        """The rows of the set's index."""
+        return read_rows(self.folder)
+
+    def tombstones(self, rows: Iterable[IndexRow]) -> list[IndexRow]:
+        """What is in the set's tars and no longer alive."""
+        return read_tombstones(self.folder, rows)
+
+    def tars(self) -> set[str]:
+        """The names of all tars that are there."""
+        return {path.name for path in self.folder.glob("*.tar")}
 
     def size(self, name: str) -> int:
         """Bytes of a file."""
@@ -237,13 +272,28 @@ class RemoteStore(ShardStore):
 
     def index(self) -> IndexRows:
         """The rows of the set's index, asked for anew by every call: it is small, and a stale one would be believed."""
+        with self._fetched(INDEX) as folder:
+            return read_rows(folder)
+
+    def tombstones(self, rows: Iterable[IndexRow]) -> list[IndexRow]:
+        """What is in the set's tars and no longer alive."""
+        try:
+            self.size(TOMBSTONES)
+        except InputError:
+            return []
+        with self._fetched(TOMBSTONES) as folder:
+            return read_tombstones(folder, rows)
+
+    @contextmanager
+    def _fetched(self, name: str) -> Iterator[Path]:
+        """A folder with one of the set's lists, in a block that reads it."""
         with tempfile.TemporaryDirectory() as folder:
-            with (Path(folder) / INDEX).open("wb") as stream:
-                self.copy(INDEX, stream.write)
+            with (Path(folder) / name).open("wb") as stream:
+                self.copy(name, stream.write)
             try:
-                return read_rows(Path(folder))
+                yield Path(folder)
             except InputError:
-                raise InputError(f"{self.where(INDEX)} is damaged", "publish the set again") from None
+                raise InputError(f"{self.where(name)} is damaged", "publish the set again") from None
 
     def copy(self, name: str, write: Write, start: int = 0, stop: int | None = None) -> None:
         """Hand the bytes start ≤ place < stop of a file to `write`."""

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from catalog.licences import licence_of
 from catalog.table import SPLITS
-from training.data.index import IndexRow, read_rows, read_tombstones
+from training.data.index import IndexRow
+from training.data.shard_store import StreamParameters
+from training.data.streams import open_store
 
 _NAMES: dict[str, Callable[[IndexRow], str]] = {
     "split": lambda row: row.split,
@@ -39,16 +41,22 @@ class ShardStatistics:
     """What compacting would remove; `shards` are those that hold some of it."""
 
 
-def count(folder: Path) -> ShardStatistics:
+def count(place: Path | str, streams: StreamParameters | None = None) -> ShardStatistics:
     """Count a shard set.
+
+    Args:
+        place: the shard set, a folder or a URL (`training.data.streams`).
+        streams: how patiently a server is asked.
 
     Raises:
         InputError: when there is no index, or a list is damaged.
+        StreamError: when the server that has the set cannot be reached.
     """
-    rows = read_rows(folder)
+    store = open_store(place, streams)
+    rows = store.rows()
     groups = {by: _groups(rows, name_of) for by, name_of in _NAMES.items()}
     groups["split"].sort(key=lambda group: SPLITS.index(group.name) if group.name in SPLITS else len(SPLITS))
-    tombstones = _group("tombstones", read_tombstones(folder, rows))
+    tombstones = _group("tombstones", store.tombstones(rows))
     return ShardStatistics(groups, _group("all", rows), tombstones)
 
 

@@ -11,6 +11,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from stage.errors import InputError
+from stage.location import read_location
+from training.data.located_store import LocatedStore
 from training.data.shard_store import LocalStore, ShardStore, StreamParameters
 
 
@@ -18,20 +20,20 @@ def open_store(place: Path | str, parameters: StreamParameters | None = None) ->
     """The store of a shard set.
 
     Args:
-        place: a folder or URL.
+        place: a folder or URL; a folder with a `location.json` has its lists beside it and its tars there.
         parameters: how patiently a server is asked.
 
     Raises:
-        InputError: when the URL is malformed.
+        InputError: when the URL is malformed, or the location is damaged.
     """
     if isinstance(place, Path) or "://" not in place:
-        return LocalStore(Path(place))
+        return _of_folder(Path(place), parameters)
     try:
         parts = urlsplit(place)
     except ValueError as error:
         raise InputError(f"{place} is no URL: {error}", "check the address") from None
     if parts.scheme == "file":
-        return LocalStore(Path(unquote(parts.path)))
+        return _of_folder(Path(unquote(parts.path)), parameters)
     # Imported where they are needed: a set on the disk needs no client of a server.
     if parts.scheme in ("http", "https"):
         from training.data.http_store import HttpStore
@@ -40,3 +42,8 @@ def open_store(place: Path | str, parameters: StreamParameters | None = None) ->
     from training.data.fsspec_store import FsspecStore
 
     return FsspecStore(place, parameters or StreamParameters())
+
+
+def _of_folder(folder: Path, parameters: StreamParameters | None) -> ShardStore:
+    root = read_location(folder)
+    return LocatedStore(folder, open_store(root, parameters)) if root else LocalStore(folder)

@@ -17,8 +17,9 @@ from geometry.cameras import zero123_from_c2w
 from stage.errors import InputError
 from stage.files import remove_leftovers, replacing_folder, write_json
 from stage.progress import Progress
-from training.data.index import INDEX, read_index
+from training.data.index import INDEX
 from training.data.reader import ShardReader
+from training.data.streams import open_store
 
 VALID_PATHS = "valid_paths.json"
 
@@ -40,7 +41,7 @@ def export_zero123(shards: Path, target: Path) -> Zero123Export:
     """
     if (target / INDEX).exists():
         raise InputError(f"{target} holds shards", "name another folder to export to")
-    rows = read_index(shards)
+    rows = open_store(shards).index()
     splits = [split for split in SPLITS if any(row.split == split for row in rows)]
     target.mkdir(parents=True, exist_ok=True)
     remove_leftovers(target)
