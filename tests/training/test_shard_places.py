@@ -100,7 +100,7 @@ def test_everywhere_are_the_bytes_of_the_own_folder(
         for each, parameters in ((workspace, at(root)), (here, SMALL)):
             render_only(each, *chosen)
             rows = write(parameters, each)
-        assert rows == read_rows(workspace.shards)
+        assert rows == list(read_rows(workspace.shards))
     if kind == "object store":
         there = objects()
     elif kind == "any other":

@@ -105,7 +105,7 @@ class Elsewhere(Delivery):
         if receipt.name not in (shard.name, _waiting_name(shard)):
             return None
         try:
-            rows = read_rows(folder)
+            rows = list(read_rows(folder))
         except InputError:
             return None
         if receipt.name != shard.name:
@@ -124,7 +124,7 @@ class Elsewhere(Delivery):
         """Rename those that waited."""
         for name, shard in self._waiting.items():
             stored = self._target.move(_waiting_name(shard), name)
-            self._note(shard, name, stored, read_rows(self._receipts / shard.content))
+            self._note(shard, name, stored, list(read_rows(self._receipts / shard.content)))
 
     def _note(self, shard: PlannedShard, name: str, stored: Stored, rows: Sequence[IndexRow]) -> None:
         with replacing_folder(self._receipts / shard.content) as folder:

@@ -54,8 +54,8 @@ def read_history(folder: Path, recipe: str, sizes: Mapping[str, int]) -> History
     if read_recipe(folder) != recipe:
         return None
     try:
-        alive = read_rows(folder)
-        history = History(alive, read_tombstones(folder, alive))
+        alive = list(read_rows(folder))
+        history = History(alive, list(read_tombstones(folder, alive)))
     except InputError:
         return None
     return history if _is_long_enough(history, sizes) else None

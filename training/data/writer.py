@@ -99,15 +99,15 @@ def _write(
     unpack_missing(workspace.renders, renders, [source.key for source in sources])
     plan = plan_shards(sources, renders, parameters, kept.pieces)
     delivered = {shard.name: rows for shard in plan if (rows := place.delivery.delivered(shard)) is not None}
-    writer = ShardWriter(finished, renders, parameters)
     missing = [shard for shard in plan if shard.name not in delivered]
     work = sum(picture_bytes(source, renders) for shard in missing for source in shard.sources)
     processes = max(1, min(len(missing), parameters.processes(work)))
-    rows = [row for of_shard in delivered.values() for row in of_shard]
+    writer = ShardWriter(finished, renders, parameters)
 
     def take(shard: PlannedShard, rows: Sequence[IndexRow]) -> None:
         place.delivery.take(shard, writer.path(shard), rows)
 
+    rows = [row for of_shard in delivered.values() for row in of_shard]
     with Progress("shard", len(sources), "objects", done=len(rows)) as progress:
         for _, written in written_shards(writer, missing, processes, take):
             rows += written
