@@ -6,8 +6,6 @@ import tarfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import webdataset
-
 from blender_render.passes import DEPTH_SCALE
 from blender_render.rendered_object import read_views
 from blender_render.view_codecs import view_numbers
@@ -17,6 +15,7 @@ from stage.packs import object_folder
 from training.data.index import IndexRow
 from training.data.shard_parameters import ShardParameters
 from training.data.shard_plan import PlannedShard, depth_paths, pictures, small_view
+from training.data.shard_tar import ShardTar
 from training.data.sources import SPLATTER, Extent, Source
 
 
@@ -42,7 +41,7 @@ class ShardWriter:
         """Write a shard, unless it is finished already; its rows."""
         path = self.path(shard)
         if not path.is_file():
-            with replacing(path) as temporary, _archive(temporary) as archive:
+            with replacing(path) as temporary, ShardTar(temporary) as archive:
                 for source in shard.sources:
                     archive.write(self._sample(source))
         return index_rows(path, shard)
@@ -72,10 +71,6 @@ class ShardWriter:
         if "depth" in self.parameters.include:
             document["depth_scale"] = DEPTH_SCALE
         return json.dumps(document, sort_keys=True).encode()
-
-
-def _archive(path: Path) -> webdataset.TarWriter:
-    return webdataset.TarWriter(str(path), mtime=0, encoder=False)
 
 
 def _scaled(lens: Intrinsics, size: int | None) -> Intrinsics:
