@@ -5,8 +5,6 @@ import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 
-import webdataset
-
 from blender_render.passes import DEPTH_SCALE
 from blender_render.rendered_object import read_views
 from blender_render.view_codecs import view_numbers
@@ -17,6 +15,7 @@ from training.data.index import IndexRow
 from training.data.members import listing
 from training.data.shard_parameters import ShardParameters
 from training.data.shard_plan import PlannedShard, depth_paths, pictures, small_view
+from training.data.shard_tar import ShardTar
 from training.data.sources import SPLATTER, Extent, Source
 
 
@@ -42,7 +41,7 @@ class ShardWriter:
         """Write a shard, unless it is finished already; its rows."""
         path = self.path(shard)
         if not path.is_file():
-            with replacing(path) as temporary, _archive(temporary) as archive:
+            with replacing(path) as temporary, ShardTar(temporary) as archive:
                 for source in shard.sources:
                     archive.write(self._sample(source))
         return index_rows(path, shard)
@@ -68,10 +67,6 @@ class ShardWriter:
     def _cameras(self, folder: Path) -> bytes:
         depth_scale = DEPTH_SCALE if "depth" in self.parameters.include else None
         return cameras_file(read_views(folder), self.parameters.size, depth_scale)
-
-
-def _archive(path: Path) -> webdataset.TarWriter:
-    return webdataset.TarWriter(str(path), mtime=0, encoder=False)
 
 
 def index_rows(path: Path, shard: PlannedShard) -> list[IndexRow]:
