@@ -7,12 +7,14 @@ import subprocess
 import sys
 from collections import deque
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 
 from stage.errors import StageFailedError, StageKilledError, ViewforgeError
 from stage.lifeline import tied
 from stage.workspace import Workspace
+from training.data.datasets import place_of
 from training.data.index import read_index
 from training.parameters import TrainParameters
 
@@ -27,14 +29,16 @@ _VERBOSE = "VIEWFORGE_VERBOSE"
 def train(parameters: TrainParameters, workspace: Workspace) -> None:
     """Train the system of a workspace.
 
-    Reads `data/shards/`; writes `data/model/` and `data/training/`. The processes read `params.yaml` themselves.
+    Reads the shard sets of `train.data`; writes `data/model/` and `data/training/`. The processes read `params.yaml` themselves.
 
     Raises:
-        InputError: when there are no shards.
+        InputError: when there are no shards in a folder that should have some.
         StageFailedError: with the reason that the processes gave.
         StageKilledError: when a signal ended one of them.
     """
-    read_index(workspace.shards)
+    for dataset in parameters.data.datasets:
+        if isinstance(folder := place_of(dataset, workspace.root), Path):
+            read_index(folder)
     process = subprocess.Popen(
         tied(_command(parameters, workspace)),
         stdout=sys.stderr,
@@ -98,6 +102,8 @@ def _failure(lines: deque[str]) -> ViewforgeError:
     """What the processes said: our own message, the signal that ended one, or else the exception's last line."""
     ours = [line.removeprefix(_MESSAGE) for line in lines if line.startswith(_MESSAGE)]
     killed = [match.group(1) for line in lines if (match := _KILLED.search(line))]
+    if ours and ours[-1].startswith(StageKilledError.PREFIX):
+        return StageKilledError(ours[-1].removeprefix(StageKilledError.PREFIX))
     if ours:
         return StageFailedError(f"training failed: {ours[-1]}", "finished checkpoints are kept")
     if killed:
