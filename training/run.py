@@ -1,8 +1,8 @@
 """One process of a training run: `accelerate launch -m training.run WORKSPACE`.
 
 Reads `params.yaml` and the shard sets that it names; works in `scratch/training/<fingerprint>/`; writes `data/model/`, a
-diffusers pipeline folder with `provenance.json`, and `data/training/` with `loss.csv` and `metrics.json`. `viewforge train` starts
-it.
+diffusers pipeline folder with `provenance.json`, and `data/training/` with `loss.csv` and `metrics.json`. It is started by
+`viewforge train`.
 """
 
 import shutil
