@@ -20,8 +20,9 @@ from training.parameters import TrainParameters
 
 _MESSAGE = "viewforge: "
 _REMEMBERED_LINES = 200
-# What accelerate (one process) and torch (several) say of one that a signal ended, and the last line of a Python traceback.
-_KILLED = re.compile(r"(?:died with <Signals\.|Signal \d+ \()(\w+)")
+# What accelerate (one process), torch (several) and its loader (a worker, also in the middle of a step) say of one that a signal
+# ended, and the last line of a Python traceback.
+_KILLED = re.compile(r"(?:died with <Signals\.|Signal \d+ \(|DataLoader worker .* is killed by signal: )(\w+)")
 _EXCEPTION = re.compile(r"^[\w.]*(Error|Exception)\b")
 _VERBOSE = "VIEWFORGE_VERBOSE"
 

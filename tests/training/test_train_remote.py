@@ -196,4 +196,4 @@ def test_a_killed_worker_is_a_killed_stage(trainable: Trainable, start: Train) -
     os.kill(worker.pid, signal.SIGKILL)
     _, errors = process.communicate(timeout=PATIENCE)
     assert "Traceback" not in errors
-    assert errors.splitlines()[-1].startswith("viewforge: killed: DataLoader worker")
+    assert errors.splitlines()[-1].startswith("viewforge: killed: ")
