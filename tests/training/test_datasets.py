@@ -1,6 +1,8 @@
 """The shard sets of `train.data`: what may be said of them, where they may lie, and the plan that they give."""
 
 import json
+import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -9,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from fault_server import FaultServer
 from shard_support import SMALL, flip
 
@@ -22,6 +25,7 @@ from training.data.datasets import index_hashes, open_datasets, picture_size, pl
 from training.data.index import INDEX, read_index
 from training.data.loader import PlannedLoader
 from training.data.writer import write_shards
+from training.parameters import TrainParameters
 
 
 @pytest.fixture(scope="module")
@@ -158,6 +162,13 @@ def test_a_mistake_is_one_line_that_names_the_key(values: dict[str, Any], messag
     with pytest.raises(ParameterError, match=message) as caught:
         data(**values)
     assert "\n" not in str(caught.value)
+
+
+def test_the_documented_example_is_valid() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "reading.md").read_text()
+    (example,) = re.findall(r"\n    (train:\n(?:     .*\n)+)", text)
+    parameters = validated(TrainParameters, yaml.safe_load(textwrap.dedent("    " + example))["train"], "reading.md")
+    assert [part.name for part in parameters.data.datasets] == ["objects", "scenes"]
 
 
 @pytest.mark.parametrize("place", ["https://me:secret@host/set?signature=secret", "s3://key:secret@bucket/set"])
