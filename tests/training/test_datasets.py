@@ -151,6 +151,7 @@ def test_a_set_that_is_missing_is_named(tmp_path: Path) -> None:
         ({"datasets": []}, r"train\.data\.datasets = \[\]"),
         ({"datasets": [dataset(rate="2_per_object")]}, r"datasets\.0\.rate = '2_per_object'.* such as 2_per_scene"),
         ({"datasets": [dataset(rate=0)]}, r"datasets\.0\.rate = 0"),
+        ({"datasets": [dataset(rate=float("inf"))]}, r"datasets\.0\.rate = inf"),
         ({"datasets": [dataset(rate=0.1, draws=2)]}, "objects has draws and a rate; give one of them"),
         ({"datasets": [dataset(probability=0.4)]}, r"of train\.data\.datasets sum to 0\.4; make them sum to 1"),
         ({"datasets": [dataset(probability=0.5)] * 2}, r"two of train\.data\.datasets have the same name"),

@@ -1,5 +1,6 @@
 """Parameters of what a training reads: which shard sets, in which mixture and order, and how they are brought."""
 
+import math
 import re
 from typing import Self
 
@@ -41,7 +42,8 @@ class DatasetParameters(Parameters):
     @field_validator("rate")
     @classmethod
     def _of_a_view_or_a_scene(cls, rate: float | str | None) -> float | str | None:
-        if isinstance(rate, str) and not _PER_SCENE.fullmatch(rate) or isinstance(rate, float) and not rate > 0:
+        valid = _PER_SCENE.fullmatch(rate) if isinstance(rate, str) else rate is None or 0 < rate < math.inf
+        if not valid:
             raise ValueError("give a number of pairs per view, or a text such as 2_per_scene")
         return rate
 
