@@ -166,9 +166,9 @@ def test_a_mistake_is_one_line_that_names_the_key(values: dict[str, Any], messag
 
 
 def test_the_documented_example_is_valid() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "reading.md").read_text()
+    text = (Path(__file__).parents[2] / "docs" / "training-data.md").read_text()
     (example,) = re.findall(r"\n    (train:\n(?:     .*\n)+)", text)
-    parameters = validated(TrainParameters, yaml.safe_load(textwrap.dedent("    " + example))["train"], "reading.md")
+    parameters = validated(TrainParameters, yaml.safe_load(textwrap.dedent("    " + example))["train"], "training-data.md")
     assert [part.name for part in parameters.data.datasets] == ["objects", "scenes"]
 
 
