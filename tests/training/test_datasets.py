@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import yaml
 from fault_server import FaultServer
-from shard_support import SMALL, flip
+from shard_support import SMALL, damage
 
 from stage.errors import InputError, ParameterError
 from stage.files import file_sha256
@@ -130,10 +130,10 @@ def test_the_size_of_pictures_is_that_of_the_first_that_can_be_read(workspace: W
     for path in workspace.shards.iterdir():
         (folder / path.name).write_bytes(path.read_bytes())
     rows = [row for row in read_index(folder) if row.split == "train"]
-    flip(folder / rows[0].shard, rows[0].offset + 600)
+    damage(folder, rows[0])
     assert picture_size(open_datasets(data(), tmp_path)) == 16
     for row in rows[1:]:
-        flip(folder / row.shard, row.offset + 600)
+        damage(folder, row)
     with pytest.raises(InputError, match="is damaged at byte"):
         picture_size(open_datasets(data(), tmp_path))
 
@@ -168,7 +168,9 @@ def test_a_mistake_is_one_line_that_names_the_key(values: dict[str, Any], messag
 def test_the_documented_example_is_valid() -> None:
     text = (Path(__file__).parents[2] / "docs" / "training-data.md").read_text()
     (example,) = re.findall(r"\n    (train:\n(?:     .*\n)+)", text)
-    parameters = validated(TrainParameters, yaml.safe_load(textwrap.dedent("    " + example))["train"], "training-data.md")
+    parameters = validated(
+        TrainParameters, yaml.safe_load(textwrap.dedent("    " + example))["train"], "training-data.md"
+    )
     assert [part.name for part in parameters.data.datasets] == ["objects", "scenes"]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from shard_support import SMALL, flip
+from shard_support import SMALL, damage
 
 from stage.errors import ViewforgeError
 from stage.workspace import Workspace
@@ -41,13 +41,13 @@ def shards(render_boxes: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def damaged(shards: Path, tmp_path: Path) -> Callable[..., Path]:
-    """The set with a flipped bit in some of its objects."""
+    """The set with damaged cameras of some objects."""
 
     def copied(*numbers: int) -> Path:
         folder = Path(shutil.copytree(shards, tmp_path / "shards"))
         rows = read_index(folder)
         for number in numbers:
-            flip(folder / rows[number].shard, rows[number].offset + 600)
+            damage(folder, rows[number])
         return folder
 
     return copied

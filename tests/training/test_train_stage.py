@@ -13,6 +13,7 @@ import yaml
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
+from shard_support import damage
 from train_support import PATIENCE, checkpoints, curve, processes_of, trainers, wait_until
 
 from stage.files import file_sha256, folder_sha256
@@ -22,7 +23,7 @@ from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.pipeline import load_pipeline
 from systems.zero123.training import Zero123Training
 from training.curve import read_curve
-from training.data.index import INDEX
+from training.data.index import INDEX, read_index
 from training.data.reader import ShardReader
 
 Trainable = Callable[..., Workspace]
@@ -159,11 +160,10 @@ def test_a_diverging_loss_is_one_line(trainable: Trainable, refused: Callable[..
 
 def test_a_damaged_shard_is_one_line(trainable: Trainable, refused: Callable[..., str]) -> None:
     workspace = trainable()
-    shard = workspace.shards / "train-000000.tar"
-    data = bytearray(shard.read_bytes())
-    data[600] ^= 1
-    shard.write_bytes(data)
-    assert "train-000000.tar is damaged at byte 0, object 00train" in refused(workspace)
+    damage(workspace.shards, read_index(workspace.shards)[0])
+    message = refused(workspace)
+    assert "1 of 6 objects failed, over the limit of 1%" in message
+    assert "train-000000.tar is damaged at byte 0, object 00train" in message
 
 
 @pytest.mark.slow
