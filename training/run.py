@@ -25,7 +25,7 @@ from systems.zero123.training import Zero123Training
 from training.attention import use_attention
 from training.curve import read_curve
 from training.data.batches import ViewChoice
-from training.data.datasets import index_hashes, open_datasets, picture_size, plan_of
+from training.data.datasets import index_hashes, open_datasets, picture_size, plan_of, sources_of
 from training.data.loader import PlannedLoader
 from training.data.plan import Plan
 from training.data.reader import ShardReader
@@ -86,7 +86,7 @@ def _feed(parameters: TrainParameters, plan: Plan, readers: dict[str, ShardReade
     """This process' pairs: two views of an object, the condition last."""
     loader = PlannedLoader(
         plan,
-        readers,
+        sources_of(parameters.data, readers),
         ViewChoice(drawn=2),
         rank=accelerator.process_index,
         ranks=accelerator.num_processes,

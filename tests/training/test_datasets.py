@@ -21,7 +21,7 @@ from stage.parameters import validated
 from stage.workspace import Workspace
 from training.data.batches import ViewBatch, ViewChoice
 from training.data.dataset_parameters import DataParameters
-from training.data.datasets import index_hashes, open_datasets, picture_size, plan_of
+from training.data.datasets import index_hashes, open_datasets, picture_size, plan_of, sources_of
 from training.data.index import INDEX, read_index
 from training.data.loader import PlannedLoader
 from training.data.writer import write_shards
@@ -61,7 +61,7 @@ def served(server: FaultServer, workspace: Workspace) -> str:
 def batches(parameters: DataParameters, root: Path, count: int, size: int = 4, **options: Any) -> list[ViewBatch]:
     readers = open_datasets(parameters, root)
     plan = plan_of(parameters, readers, size, seed=3)
-    return list(islice(PlannedLoader(plan, readers, ViewChoice(drawn=2), **options), count))
+    return list(islice(PlannedLoader(plan, sources_of(parameters, readers), ViewChoice(drawn=2), **options), count))
 
 
 def contents(read: list[ViewBatch]) -> list[tuple[tuple[str, ...], bytes, bytes]]:
@@ -93,6 +93,12 @@ def test_the_same_batches_come_from_a_folder_and_from_a_server(
     assert bool(kept) == (copies.get("max_bytes") != 0)
     assert sum(path.stat().st_size for path in kept) <= copies.get("max_bytes", 10**6)
     assert len(kept) in ({0, 1, 2} if "max_bytes" in copies else {3}), "the bound is less than the set"
+
+
+@pytest.mark.parametrize("kept_bytes", [0, 5_000])
+def test_what_is_kept_in_memory_changes_nothing(workspace: Workspace, kept_bytes: int) -> None:
+    expected = contents(batches(data(), workspace.root, 9))
+    assert contents(batches(data(kept_bytes=kept_bytes), workspace.root, 9)) == expected
 
 
 def test_folders_are_not_copied(workspace: Workspace) -> None:

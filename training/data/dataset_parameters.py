@@ -78,6 +78,8 @@ class DataParameters(Parameters):
     """Processes that read and decode, beside each training process; 0 does it in between its steps."""
     prefetch: int = Field(default=2, ge=1)
     """Batches that each worker is ahead."""
+    kept_bytes: int = Field(default=64 * 2**20, ge=0)
+    """Decoded pictures that each process which reads keeps of each set on the disk, bytes: a small set is decoded once."""
     max_failure_rate: float = Field(default=0.01, ge=0, le=1)
     """Share of all objects that may be damaged; others stand in for them."""
     cache: CacheParameters = CacheParameters()

@@ -2,7 +2,7 @@
 
     readers = open_datasets(parameters, workspace.root)
     plan = plan_of(parameters, readers, batch_size=192, seed=0)
-    loader = PlannedLoader(plan, readers, ViewChoice(drawn=2), workers=parameters.workers)
+    loader = PlannedLoader(plan, sources_of(parameters, readers), ViewChoice(drawn=2), workers=parameters.workers)
 """
 
 import hashlib
@@ -14,9 +14,11 @@ import numpy as np
 from jaxtyping import Int
 
 from stage.errors import InputError
+from training.data.batches import ViewSource
 from training.data.cache import ShardCache
 from training.data.dataset_parameters import DataParameters, DatasetParameters
 from training.data.index import INDEX
+from training.data.kept_views import KeptViews
 from training.data.mixture import Mixed, draws_at_rate
 from training.data.plan import Plan
 from training.data.reader import ShardReader
@@ -50,6 +52,16 @@ def open_datasets(parameters: DataParameters, root: Path) -> dict[str, ShardRead
         dataset.name: ShardReader(
             place_of(dataset, root), _SPLIT, cache=cache if dataset.remote else None, streams=parameters.streams
         )
+        for dataset in parameters.datasets
+    }
+
+
+def sources_of(parameters: DataParameters, readers: Mapping[str, ShardReader]) -> dict[str, ViewSource]:
+    """What a loader reads of each set: those on the disk keep what they have decoded."""
+    return {
+        dataset.name: readers[dataset.name]
+        if dataset.remote or not parameters.kept_bytes
+        else KeptViews(readers[dataset.name], parameters.kept_bytes)
         for dataset in parameters.datasets
     }
 
