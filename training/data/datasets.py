@@ -25,7 +25,7 @@ from training.data.reader import ShardReader
 from training.data.streams import open_store
 
 _SPLIT = "train"
-# A picture's size is asked of the first that can be read; so many damaged ones in a row are past any limit.
+# A picture's size is asked of so many objects at the most, which lie in different shards: one that is missing says nothing.
 _ATTEMPTS = 16
 
 
@@ -101,20 +101,18 @@ def plan_of(parameters: DataParameters, readers: Mapping[str, ShardReader], batc
 
 
 def _mixed(dataset: DatasetParameters, reader: ShardReader, parameters: DataParameters) -> Mixed:
-    shards = tuple(len(list(rows)) for _, rows in groupby(reader.rows, lambda row: row.shard))
-    return Mixed(
-        dataset.name,
-        len(reader),
-        dataset.probability,
-        _draws(dataset, reader),
-        shards if parameters.order == "window" else (),
-    )
+    shards = _samples_of_shards(reader) if parameters.order == "window" else ()
+    return Mixed(dataset.name, len(reader), dataset.probability, _draws(dataset, reader), shards)
+
+
+def _samples_of_shards(reader: ShardReader) -> tuple[int, ...]:
+    return tuple(len(list(rows)) for _, rows in groupby(reader.rows, lambda row: row.shard))
 
 
 def _draws(dataset: DatasetParameters, reader: ShardReader) -> int | Int[np.ndarray, " n"]:
     if dataset.rate is None:
         return dataset.draws
-    return draws_at_rate(dataset.rate, [row.views for row in reader.rows])
+    return draws_at_rate(dataset.rate, [reader.view_count(number) for number in range(len(reader))])
 
 
 def picture_size(readers: Mapping[str, ShardReader]) -> int:
@@ -124,7 +122,7 @@ def picture_size(readers: Mapping[str, ShardReader]) -> int:
         InputError: when it is not square, or none can be read.
     """
     reader = next(iter(readers.values()))
-    for number in range(min(_ATTEMPTS, len(reader))):
+    for number in range(0, len(reader), -(-len(reader) // _ATTEMPTS)):
         try:
             views = reader.views(number, [0])
         except InputError as error:
