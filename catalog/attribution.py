@@ -70,14 +70,19 @@ def model_objects(workspace: Workspace, model: Path, shards: Path) -> list[Asset
 
     Args:
         workspace: whose catalogue knows them.
-        model: folder of the trained pipeline; its `provenance.json` holds the hash of the shard set's index.
+        model: folder of the trained pipeline; its `provenance.json` holds the hash of each shard set's index.
         shards: folder of what should be that shard set.
 
     Raises:
-        InputError: when the model does not say what it was trained on, or it was another shard set.
+        InputError: when the model does not say what it was trained on, or it was another shard set, or several.
     """
     trained_on, path = _shards_sha256(model / "provenance.json"), shards / "index.parquet"
-    if path.is_file() and file_sha256(path) != trained_on:
+    if len(trained_on) > 1:
+        raise InputError(
+            f"{model} was trained on several shard sets: {', '.join(trained_on)}",
+            "list the objects of each with --shards and without --model",
+        )
+    if path.is_file() and file_sha256(path) not in trained_on.values():
         raise InputError(
             f"{model} was trained on another shard set than {shards}",
             "name the right one with --shards or --workspace",
@@ -85,9 +90,10 @@ def model_objects(workspace: Workspace, model: Path, shards: Path) -> list[Asset
     return shard_objects(workspace, shards, "train")
 
 
-def _shards_sha256(path: Path) -> str:
+def _shards_sha256(path: Path) -> dict[str, str]:
+    """Hash of the index of each shard set, by the set's name."""
     try:
-        return str(json.loads(path.read_text())["shards_sha256"])
+        return dict(json.loads(path.read_text())["shards_sha256"])
     except FileNotFoundError:
         raise InputError(f"no {path}", "name the folder of a pipeline that viewforge train wrote") from None
     except (OSError, ValueError, KeyError, TypeError):

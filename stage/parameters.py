@@ -7,7 +7,7 @@ key is answered with the nearest valid one.
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -76,12 +76,11 @@ def _explain(error: ValidationError, model: type[BaseModel], place: str) -> tupl
 
 
 def _valid_keys(model: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
-    """Keys that are valid at the innermost model that `location` leads into."""
+    """Keys that are valid at the innermost model that `location` leads into, also one of a list."""
     for part in location[:-1]:
-        annotation = model.model_fields[str(part)].annotation if str(part) in model.model_fields else None
-        if not (isinstance(annotation, type) and issubclass(annotation, BaseModel)):
-            break
-        model = annotation
+        field = model.model_fields.get(str(part))
+        annotations = [field.annotation, *get_args(field.annotation)] if field else []
+        model = next((a for a in annotations if isinstance(a, type) and issubclass(a, BaseModel)), model)
     return list(model.model_fields)
 
 

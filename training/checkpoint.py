@@ -1,12 +1,16 @@
 """Checkpoints of a training run: folders that appear whole, the newest few kept.
 
-`step-00000100/` holds `weights.safetensors`, `ema.safetensors` and `optimizer.pt` (loaded with `weights_only`). Randomness
-needs no state: every draw derives from the seed and the step.
+`step-00000100/` holds `weights.safetensors`, `ema.safetensors`, `optimizer.pt` (loaded with `weights_only`), and `data.json`: the
+place in the training data. Randomness needs no state: every draw derives from the seed and its place.
 """
 
+import json
 import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from pickle import UnpicklingError
+from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
@@ -15,7 +19,17 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from stage.errors import InputError
-from stage.files import remove_leftovers, replacing_folder
+from stage.files import remove_leftovers, replacing_folder, write_json
+
+
+@dataclass(frozen=True)
+class Resumed:
+    """Where a run goes on."""
+
+    step: int = 0
+    """Steps done."""
+    data: dict[str, Any] = field(default_factory=dict)
+    """The loader's state; empty at the start."""
 
 
 class Checkpoints:
@@ -33,8 +47,15 @@ class Checkpoints:
         """Steps of the whole checkpoints, ascending."""
         return sorted(int(path.name.removeprefix("step-")) for path in self.folder.glob("step-*") if path.is_dir())
 
-    def save(self, step: int, modules: nn.Module, ema: EMAModel, optimizer: torch.optim.Optimizer) -> None:
-        """Write the checkpoint of a step and delete the oldest ones."""
+    def save(
+        self,
+        step: int,
+        modules: nn.Module,
+        ema: EMAModel,
+        optimizer: torch.optim.Optimizer,
+        data: Mapping[str, Any],
+    ) -> None:
+        """Write the checkpoint of a step, `data` being the loader's state, and delete the oldest ones."""
         with replacing_folder(self._path(step)) as folder:
             trained = _trained(modules)
             shadow = dict(zip(trained, ema.shadow_params, strict=True))
@@ -43,11 +64,12 @@ class Checkpoints:
             torch.save(
                 {"optimizer": optimizer.state_dict(), "ema_step": ema.optimization_step}, folder / "optimizer.pt"
             )
+            write_json(folder / "data.json", data)
         for old in self.steps()[: -self.kept]:
             shutil.rmtree(self._path(old))
 
-    def load(self, modules: nn.Module, ema: EMAModel, optimizer: torch.optim.Optimizer) -> int:
-        """Restore the newest checkpoint; the number of steps done, 0 when there is none.
+    def load(self, modules: nn.Module, ema: EMAModel, optimizer: torch.optim.Optimizer) -> Resumed:
+        """Restore the newest checkpoint, if there is one.
 
         Raises:
             InputError: when it does not fit the model.
@@ -55,7 +77,7 @@ class Checkpoints:
         remove_leftovers(self.folder)
         steps = self.steps()
         if not steps:
-            return 0
+            return Resumed()
         folder = self._path(steps[-1])
         trained = _trained(modules)
         try:
@@ -65,6 +87,7 @@ class Checkpoints:
             )
             state = torch.load(folder / "optimizer.pt", weights_only=True)
             optimizer.load_state_dict(state["optimizer"])
+            data = json.loads((folder / "data.json").read_text())
         except (RuntimeError, ValueError, KeyError, OSError, EOFError, UnpicklingError, SafetensorError) as error:
             reason = (str(error) or repr(error)).splitlines()[0]
             raise InputError(f"the checkpoint {folder} does not fit: {reason}", "delete it to start anew") from None
@@ -73,7 +96,7 @@ class Checkpoints:
                 parameter.copy_(weights[name])
         ema.shadow_params = [shadow[name] for name in trained]
         ema.optimization_step = state["ema_step"]
-        return steps[-1]
+        return Resumed(steps[-1], data)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"

@@ -1,11 +1,11 @@
 """The training loop: every system runs on it, one process or many.
 
-What a step learns from follows from (seed, step) alone, so N steps, a kill and M steps equal N + M steps.
+What a step learns from follows from the seed, the plan of reading and the step's number alone, so N steps, a kill and M steps
+equal N + M steps.
 """
 
 import math
 import time
-from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -16,11 +16,11 @@ from diffusers.training_utils import EMAModel
 from stage.errors import ViewforgeError
 from stage.progress import Progress
 from stage.seeds import derive_seed
-from systems.zero123.loss import batch_from_views
 from systems.zero123.training import Zero123Training
 from training.checkpoint import Checkpoints
 from training.curve import CurvePoint, LossCurve
-from training.data.pairs import PairSampler
+from training.data.batches import ViewBatch
+from training.feed import Feed
 from training.parameters import OptimizerParameters, TrainParameters
 from training.tracking import Tracker
 
@@ -42,7 +42,7 @@ class Engine:
         parameters: the run.
         seed: the run's seed.
         system: what is trained.
-        sampler: pairs of a step over all processes.
+        feed: this process' part of the pairs of each step.
         folder: checkpoints and loss curve.
         accelerator: processes and precision.
         tracker: where figures are reported.
@@ -53,13 +53,13 @@ class Engine:
         parameters: TrainParameters,
         seed: int,
         system: Zero123Training,
-        sampler: PairSampler,
+        feed: Feed,
         folder: Path,
         accelerator: Accelerator,
         tracker: Tracker,
     ) -> None:
         self.parameters, self.seed, self.folder = parameters, seed, folder
-        self.sampler, self.accelerator, self.tracker = sampler, accelerator, tracker
+        self.feed, self.accelerator, self.tracker = feed, accelerator, tracker
         self.system = system
         self._trained = [p for p in system.parameters() if p.requires_grad]
         self._ema = EMAModel(self._trained, decay=parameters.ema_decay, foreach=True)
@@ -67,7 +67,10 @@ class Engine:
             self._groups(), betas=parameters.optimizer.betas, weight_decay=parameters.optimizer.weight_decay
         )
         self._checkpoints = Checkpoints(folder / "checkpoints", parameters.checkpoints_kept)
-        self._done = self._checkpoints.load(system, self._ema, self._optimizer)
+        resumed = self._checkpoints.load(system, self._ema, self._optimizer)
+        self._done = resumed.step
+        if resumed.data:
+            feed.load_state_dict(resumed.data)
         self._model, self._optimizer = accelerator.prepare(system, self._optimizer)
         self._ema.to(accelerator.device)
 
@@ -83,14 +86,15 @@ class Engine:
         """Take the remaining steps, then put the moving average of the weights in their place.
 
         Raises:
-            ViewforgeError: when the loss is no longer finite.
+            ViewforgeError: when the loss is no longer finite, or the data cannot be read.
         """
         self._model.train()
         curve = LossCurve(self.folder / "loss.csv", self._done) if self.accelerator.is_main_process else None
+        batches = iter(self.feed)
         with Progress("train", self.parameters.steps, "steps", done=self._done) as progress:
             for step in range(self._done, self.parameters.steps):
                 started = time.monotonic()
-                point = self._step(step)
+                point = self._step(step, next(batches))
                 self._report(point, curve, time.monotonic() - started)
                 if self.accelerator.is_main_process:
                     progress.advance(loss=round(point.loss, 4))
@@ -98,17 +102,17 @@ class Engine:
             curve.close()
         self._ema.copy_to(self._trained)
 
-    def _step(self, step: int) -> CurvePoint:
-        """One optimiser step, counted from 0."""
+    def _step(self, step: int, batch: ViewBatch) -> CurvePoint:
+        """One optimiser step, counted from 0, on this process' part of its pairs."""
         rate = learning_rate(self.parameters.optimizer, step, self.parameters.steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self._optimizer.zero_grad()
         loss = 0.0
-        parts = list(self._parts(step))
-        for number, (start, stop) in enumerate(parts):
-            with self._synchronising(number == len(parts) - 1):
-                part = self._loss(start, stop) / len(parts)
+        parts = self._parts(len(batch.uids))
+        for rows in parts:
+            with self._synchronising(rows is parts[-1]):
+                part = self._loss(step, batch, rows) / len(parts)
                 self.accelerator.backward(part)
             loss += float(self.accelerator.reduce(part.detach(), "mean"))
         if not math.isfinite(loss):
@@ -125,20 +129,18 @@ class Engine:
         """Gradients are exchanged between processes with the last part of a step alone."""
         return nullcontext() if last else self.accelerator.no_sync(self._model)
 
-    def _parts(self, step: int) -> Iterator[tuple[int, int]]:
-        """The places of the endless sequence of pairs that this process takes in a step, cut for accumulation."""
-        world, rank = self.accelerator.num_processes, self.accelerator.process_index
-        count = self.parameters.batch_size // (world * self.parameters.launch.accumulate)
-        for part in range(self.parameters.launch.accumulate):
-            start = step * self.parameters.batch_size + (part * world + rank) * count
-            yield start, start + count
+    def _parts(self, pairs: int) -> list[slice]:
+        """This process' pairs of a step, cut for accumulation."""
+        size = pairs // self.parameters.launch.accumulate
+        return [slice(start, start + size) for start in range(0, pairs, size)]
 
-    def _loss(self, start: int, stop: int) -> torch.Tensor:
-        pairs = self.sampler.pairs(start, stop)
-        batch = batch_from_views(pairs.target, pairs.condition, pairs.target_c2w, pairs.condition_c2w)
-        draws = self.system.draw([derive_seed(self.seed, f"pair {place}", "noise") for place in range(start, stop)])
+    def _loss(self, step: int, batch: ViewBatch, rows: slice) -> torch.Tensor:
+        # Numbers in the sequence of all pairs, which does not depend on how many processes share it.
+        first = step * self.parameters.batch_size + self.accelerator.process_index * len(batch.uids)
+        seeds = [derive_seed(self.seed, f"pair {first + row}", "noise") for row in range(rows.start, rows.stop)]
         device = self.accelerator.device
-        return self._model(batch.to(device), draws.to(device))
+        pairs = self.system.batch(batch.rgba[rows].to(device), batch.c2w[rows])
+        return self._model(pairs, self.system.draw(seeds).to(device))
 
     def _report(self, point: CurvePoint, curve: LossCurve | None, seconds: float) -> None:
         if curve:
@@ -154,4 +156,4 @@ class Engine:
         if point.step % self.parameters.checkpoint_every == 0 or point.step == self.parameters.steps:
             self.accelerator.wait_for_everyone()
             if self.accelerator.is_main_process:
-                self._checkpoints.save(point.step, self.system, self._ema, self._optimizer)
+                self._checkpoints.save(point.step, self.system, self._ema, self._optimizer, self.feed.state_dict())

@@ -7,19 +7,22 @@ import subprocess
 import sys
 from collections import deque
 from contextlib import suppress
+from pathlib import Path
 
 import torch
 
 from stage.errors import StageFailedError, StageKilledError, ViewforgeError
 from stage.lifeline import tied
 from stage.workspace import Workspace
+from training.data.datasets import place_of
 from training.data.streams import open_store
 from training.parameters import TrainParameters
 
 _MESSAGE = "viewforge: "
 _REMEMBERED_LINES = 200
-# What accelerate (one process) and torch (several) say of one that a signal ended, and the last line of a Python traceback.
-_KILLED = re.compile(r"(?:died with <Signals\.|Signal \d+ \()(\w+)")
+# What accelerate (one process), torch (several) and its loader (a worker, also in the middle of a step) say of one that a signal
+# ended, and the last line of a Python traceback.
+_KILLED = re.compile(r"(?:died with <Signals\.|Signal \d+ \(|DataLoader worker .* is killed by signal: )(\w+)")
 _EXCEPTION = re.compile(r"^[\w.]*(Error|Exception)\b")
 _VERBOSE = "VIEWFORGE_VERBOSE"
 
@@ -27,14 +30,16 @@ _VERBOSE = "VIEWFORGE_VERBOSE"
 def train(parameters: TrainParameters, workspace: Workspace) -> None:
     """Train the system of a workspace.
 
-    Reads `data/shards/`; writes `data/model/` and `data/training/`. The processes read `params.yaml` themselves.
+    Reads the shard sets of `train.data`; writes `data/model/` and `data/training/`. The processes read `params.yaml` themselves.
 
     Raises:
-        InputError: when there are no shards.
+        InputError: when there are no shards in a folder that should have some.
         StageFailedError: with the reason that the processes gave.
         StageKilledError: when a signal ended one of them.
     """
-    open_store(workspace.shards).index()
+    for dataset in parameters.data.datasets:
+        if isinstance(folder := place_of(dataset, workspace.root), Path):
+            open_store(folder).index()
     process = subprocess.Popen(
         tied(_command(parameters, workspace)),
         stdout=sys.stderr,
@@ -98,6 +103,8 @@ def _failure(lines: deque[str]) -> ViewforgeError:
     """What the processes said: our own message, the signal that ended one, or else the exception's last line."""
     ours = [line.removeprefix(_MESSAGE) for line in lines if line.startswith(_MESSAGE)]
     killed = [match.group(1) for line in lines if (match := _KILLED.search(line))]
+    if ours and ours[-1].startswith(StageKilledError.PREFIX):
+        return StageKilledError(ours[-1].removeprefix(StageKilledError.PREFIX))
     if ours:
         return StageFailedError(f"training failed: {ours[-1]}", "finished checkpoints are kept")
     if killed:

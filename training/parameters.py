@@ -6,6 +6,7 @@ from pydantic import Field
 
 from stage.parameters import Parameters
 from systems.zero123.parameters import Zero123Parameters
+from training.data.dataset_parameters import DataParameters
 
 
 class OptimizerParameters(Parameters):
@@ -47,6 +48,8 @@ class TrainParameters(Parameters):
     """The system to train."""
     zero123: Zero123Parameters = Zero123Parameters()
     """Zero-1-to-3's modules and diffusion."""
+    data: DataParameters = DataParameters()
+    """The shard sets that are trained on, and how they are read."""
     steps: int = Field(default=400, ge=1)
     """Optimiser steps."""
     batch_size: int = Field(default=32, ge=1)

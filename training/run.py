@@ -1,21 +1,22 @@
 """One process of a training run: `accelerate launch -m training.run WORKSPACE`.
 
-Reads `params.yaml` and `data/shards/`; works in `scratch/training/<fingerprint>/`; writes `data/model/`, a diffusers
-pipeline folder with `provenance.json`, and `data/training/` with `loss.csv` and `metrics.json`. `viewforge train` starts it.
+Reads `params.yaml` and the shard sets that it names; works in `scratch/training/<fingerprint>/`; writes `data/model/`, a
+diffusers pipeline folder with `provenance.json`, and `data/training/` with `loss.csv` and `metrics.json`. It is started by
+`viewforge train`.
 """
 
 import shutil
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import InitProcessGroupKwargs, gather_object, set_seed
 
-from stage.code import source_fingerprint
-from stage.errors import ParameterError, ViewforgeError
-from stage.files import file_sha256, folder_sha256, json_sha256, replacing_folder, write_bytes, write_json
+from stage.errors import InputError, ParameterError, ViewforgeError
+from stage.files import folder_sha256, replacing_folder, write_bytes, write_json
 from stage.lifeline import die_with_parent
 from stage.parameters import load_section, load_seed
 from stage.seeds import derive_seed
@@ -23,32 +24,20 @@ from stage.workspace import Workspace
 from systems.zero123.training import Zero123Training
 from training.attention import use_attention
 from training.curve import read_curve
-from training.data.index import INDEX
-from training.data.pairs import PairSampler
+from training.data.batches import ViewChoice
+from training.data.datasets import index_hashes, open_datasets, picture_size, plan_of, sources_of
+from training.data.loader import PlannedLoader
+from training.data.plan import Plan
 from training.data.reader import ShardReader
 from training.engine import Engine
+from training.feed import Feed
 from training.parameters import TrainParameters
+from training.provenance import provenance
 from training.tracking import MlflowRun, Silence, Tracker, flattened
 
-_SYSTEM_CODE = Path(sys.modules[Zero123Training.__module__].__file__ or "").parent
-TRAINING_CODE = (
-    *sorted(f"systems.zero123.{path.stem}" for path in _SYSTEM_CODE.glob("[a-z]*.py")),
-    "training.data.pairs",
-    "training.engine",
-)
 _TAIL = 20
-
-
-def provenance(parameters: TrainParameters, seed: int, workspace: Workspace) -> dict[str, Any]:
-    """What decides the trained weights; `fingerprint` is its hash."""
-    decisive = parameters.model_dump(mode="json", exclude={"checkpoint_every", "checkpoints_kept", "log_every"})
-    origin = {
-        "parameters": decisive,
-        "seed": seed,
-        "shards_sha256": file_sha256(workspace.shards / INDEX),
-        "code_sha256": source_fingerprint(TRAINING_CODE),
-    }
-    return {**origin, "fingerprint": json_sha256(origin)}
+# A process may wait for another one whose server is slow to answer again; what ends is noticed at once.
+_PATIENCE = timedelta(hours=1)
 
 
 def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> None:
@@ -58,18 +47,20 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
         ViewforgeError: when inputs are missing, or the loss diverges.
     """
     set_seed(derive_seed(seed, "training", "frameworks") % 2**32)
-    reader = ShardReader(workspace.shards, "train")
-    accelerator = Accelerator(cpu=not torch.cuda.is_available(), mixed_precision=parameters.launch.mixed_precision)
+    readers = open_datasets(parameters.data, workspace.root)
+    plan = plan_of(parameters.data, readers, parameters.batch_size, seed)
+    origin = provenance(parameters, seed, plan, index_hashes(parameters.data, workspace.root))
+    accelerator = _accelerator(parameters)
     _check_split(parameters, accelerator)
-    origin = provenance(parameters, seed, workspace)
+    _check_agreement(origin)
     folder = workspace.scratch / "training" / origin["fingerprint"][:16]
     folder.mkdir(parents=True, exist_ok=True)
-    system = Zero123Training(
-        parameters.zero123, derive_seed(seed, "training", "weights") % 2**32, _picture_size(reader)
-    )
+    weights = derive_seed(seed, "training", "weights") % 2**32
+    system = Zero123Training(parameters.zero123, weights, picture_size(readers))
     use_attention(system.unet, parameters.attention)
     tracker = _tracker(accelerator, parameters, workspace, folder, origin)
-    engine = Engine(parameters, seed, system, PairSampler(reader, seed), folder, accelerator, tracker)
+    feed = _feed(parameters, plan, readers, accelerator)
+    engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker)
     try:
         engine.run()
     except BaseException:
@@ -81,6 +72,38 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
         tracker.finish()
         _forget_others(folder)
     accelerator.end_training()
+
+
+def _accelerator(parameters: TrainParameters) -> Accelerator:
+    return Accelerator(
+        cpu=not torch.cuda.is_available(),
+        mixed_precision=parameters.launch.mixed_precision,
+        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
+    )
+
+
+def _feed(parameters: TrainParameters, plan: Plan, readers: dict[str, ShardReader], accelerator: Accelerator) -> Feed:
+    """This process' pairs: two views of an object, the condition last."""
+    loader = PlannedLoader(
+        plan,
+        sources_of(parameters.data, readers),
+        ViewChoice(drawn=2),
+        rank=accelerator.process_index,
+        ranks=accelerator.num_processes,
+        workers=parameters.data.workers,
+        prefetch=parameters.data.prefetch,
+        max_failure_rate=parameters.data.max_failure_rate,
+    )
+    return Feed(loader, accelerator)
+
+
+def _check_agreement(origin: dict[str, Any]) -> None:
+    """Processes of several machines may see different folders, and sets may change between one's look and another's."""
+    if len(set(gather_object([origin["fingerprint"]]))) > 1:
+        raise InputError(
+            "the training processes see different shards, parameters or code",
+            "give all machines the same ones, and publish no shards while a training starts",
+        )
 
 
 def _check_split(parameters: TrainParameters, accelerator: Accelerator) -> None:
@@ -98,10 +121,6 @@ def _check_split(parameters: TrainParameters, accelerator: Accelerator) -> None:
         )
 
 
-def _picture_size(reader: ShardReader) -> int:
-    return int(reader[0].rgba.shape[1])
-
-
 def _tracker(
     accelerator: Accelerator, parameters: TrainParameters, workspace: Workspace, folder: Path, origin: dict[str, Any]
 ) -> Tracker:
@@ -110,8 +129,10 @@ def _tracker(
         return Silence()
     run = MlflowRun(workspace, f"train {parameters.system}", folder / "mlflow_run_id")
     run.parameters({"seed": origin["seed"], **flattened(parameters.model_dump(mode="json"), "train.")})
-    for key in ("fingerprint", "shards_sha256", "code_sha256"):
+    for key in ("fingerprint", "code_sha256"):
         run.tag(f"viewforge.{key}", origin[key])
+    for name, digest in origin["shards_sha256"].items():
+        run.tag(f"viewforge.shards_sha256.{name}", digest)
     return run
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name
 from diffusers import DDIMScheduler
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 
 from systems.zero123.conditioning import dropout_masks, relative_pose
@@ -22,10 +22,6 @@ class TrainingBatch:
     target: Float[Tensor, "b 3 h w"]
     condition: Float[Tensor, "b 3 h w"]
     pose: Float[Tensor, "b 4"]
-
-    def to(self, device: torch.device) -> "TrainingBatch":
-        """The same batch on a device."""
-        return TrainingBatch(self.target.to(device), self.condition.to(device), self.pose.to(device))
 
 
 @dataclass(frozen=True)
@@ -47,19 +43,19 @@ class Draws:
         )
 
 
-def batch_from_views(
-    target: Float[np.ndarray, "b 3 h w"],
-    condition: Float[np.ndarray, "b 3 h w"],
-    target_c2w: Float[np.ndarray, "b 4 4"],
-    condition_c2w: Float[np.ndarray, "b 4 4"],
-) -> TrainingBatch:
-    """A batch from pictures on white in [0, 1] and their cameras."""
-    poses = [relative_pose(t, c) for t, c in zip(target_c2w, condition_c2w, strict=True)]
-    return TrainingBatch(
-        target=torch.from_numpy(target).float() * 2 - 1,
-        condition=torch.from_numpy(condition).float() * 2 - 1,
-        pose=torch.from_numpy(np.stack(poses)).float(),
-    )
+def batch_from_pairs(rgba: UInt8[Tensor, "b 2 h w 4"], c2w: Float[Tensor, "b 2 4 4"]) -> TrainingBatch:
+    """A batch from pairs of views, the condition last.
+
+    Args:
+        rgba: sRGB pictures with straight alpha, which are composited on white.
+        c2w: their cameras, OpenGL axes.
+    """
+    values = rgba.float() / 255.0
+    alpha = values[..., 3:]
+    pictures = (values[..., :3] * alpha + (1.0 - alpha)).permute(0, 1, 4, 2, 3) * 2 - 1
+    poses = [relative_pose(target, condition) for target, condition in c2w.cpu().numpy()]
+    pose = torch.from_numpy(np.stack(poses)).float()
+    return TrainingBatch(target=pictures[:, 0], condition=pictures[:, 1], pose=pose.to(rgba.device))
 
 
 def shifted(uniform: Float[Tensor, ""], timesteps: int, shift: float) -> Int[Tensor, ""]:

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
-from systems.zero123.loss import Draws, TrainingBatch, draw, training_loss
+from systems.zero123.loss import Draws, TrainingBatch, batch_from_pairs, draw, training_loss
 from systems.zero123.modules import Zero123Modules, build_modules
 from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.pipeline import Zero123Pipeline, load_pipeline
@@ -43,6 +43,10 @@ class Zero123Training(nn.Module):
     def system(self) -> Zero123Modules:
         """The parts of the system."""
         return Zero123Modules(self.unet, self.cc_projection, self.image_encoder, self.vae, self.scheduler)
+
+    def batch(self, rgba: UInt8[Tensor, "b 2 h w 4"], c2w: Float[Tensor, "b 2 4 4"]) -> TrainingBatch:
+        """A batch from pairs of views, the condition last; on the device of the pictures."""
+        return batch_from_pairs(rgba, c2w)
 
     def draw(self, seeds: Sequence[int]) -> Draws:
         """The random numbers of a batch, one seed a sample."""

@@ -43,7 +43,8 @@ def _write_index(shards: Path, assets: list[Asset]) -> None:
 
 def _write_model(workspace: Workspace) -> Path:
     model = workspace.root / "model"
-    write_json(model / "provenance.json", {"shards_sha256": file_sha256(workspace.shards / "index.parquet")})
+    index = file_sha256(workspace.shards / "index.parquet")
+    write_json(model / "provenance.json", {"shards_sha256": {"objects": index}})
     return model
 
 
@@ -70,6 +71,17 @@ def test_other_shards_than_the_model_saw_are_refused(workspace: Workspace) -> No
     _write_index(workspace.shards, [DUCK])
     with pytest.raises(
         InputError, match=r"was trained on another shard set than .*; name the right one with --shards"
+    ):
+        model_objects(workspace, model, workspace.shards)
+
+
+def test_a_model_of_several_shard_sets_is_refused(workspace: Workspace) -> None:
+    """A list of one of them would leave out the others' authors."""
+    model = _write_model(workspace)
+    index = file_sha256(workspace.shards / "index.parquet")
+    write_json(model / "provenance.json", {"shards_sha256": {"objects": index, "scenes": "another"}})
+    with pytest.raises(
+        InputError, match="several shard sets: objects, scenes; list the objects of each with --shards"
     ):
         model_objects(workspace, model, workspace.shards)
 

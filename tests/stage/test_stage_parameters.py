@@ -34,6 +34,13 @@ class Render(Parameters):
     quality: Quality = Quality()
 
 
+class Sheet(Parameters):
+    """Which pictures."""
+
+    pictures: tuple[Quality, ...] = ()
+    columns: int = 1
+
+
 def refusal(values: Any) -> str:
     with pytest.raises(ParameterError) as caught:
         validated(Render, values, "params.yaml: render")
@@ -59,6 +66,12 @@ def test_an_unknown_key_names_the_nearest_valid_one() -> None:
 def test_an_unknown_nested_key_names_the_nearest_valid_one_of_its_own_section() -> None:
     message = "unknown parameter params.yaml: render.quality.sample; did you mean samples?"
     assert refusal({"quality": {"sample": 4}}) == message
+
+
+def test_an_unknown_key_in_a_list_names_the_nearest_valid_one_of_its_element() -> None:
+    with pytest.raises(ParameterError) as caught:
+        validated(Sheet, {"pictures": [{}, {"sample": 4}]}, "sheet")
+    assert str(caught.value) == "unknown parameter sheet.pictures.1.sample; did you mean samples?"
 
 
 def test_an_unknown_key_far_from_all_lists_them() -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import pixel_unshuffle
 
 from geometry.cameras import look_at_origin
-from systems.zero123.loss import Draws, TrainingBatch, batch_from_views, draw, shifted, training_loss
+from systems.zero123.loss import Draws, TrainingBatch, batch_from_pairs, draw, shifted, training_loss
 from systems.zero123.modules import Zero123Modules, build_modules
 from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.training import Zero123Training
@@ -141,12 +141,16 @@ def test_loss_of_a_batch_is_the_mean_over_its_parts(
     assert loss(slice(0, 4)) == pytest.approx((loss(slice(0, 2)) + loss(slice(2, 4))) / 2, rel=1e-5)
 
 
-def test_batch_from_views_scales_pictures_and_computes_poses() -> None:
-    cameras = [look_at_origin(1.2, 0.1, 1.5), look_at_origin(0.9, 0.1 + np.pi / 2, 1.9)]
-    white, black = np.ones((1, 3, 4, 4), np.float32), np.zeros((1, 3, 4, 4), np.float32)
-    batch = batch_from_views(white, black, cameras[1][None], cameras[0][None])
-    assert (batch.target == 1).all()
-    assert (batch.condition == -1).all()
+def test_batch_from_pairs_composites_on_white_and_computes_poses() -> None:
+    cameras = [look_at_origin(0.9, 0.1 + np.pi / 2, 1.9), look_at_origin(1.2, 0.1, 1.5)]
+    rgba = torch.zeros(1, 2, 4, 4, 4, dtype=torch.uint8)
+    rgba[0, 1, ..., 3] = 255
+    rgba[0, 1, 2, 3] = torch.tensor([255, 51, 0, 102])
+    batch = batch_from_pairs(rgba, torch.from_numpy(np.stack(cameras))[None])
+    assert batch.target.shape == batch.condition.shape == (1, 3, 4, 4)
+    assert (batch.target == 1).all(), "nothing there is white, whatever its colour"
+    torch.testing.assert_close(batch.condition[0, :, 2, 3], torch.tensor([1.0, 0.36, 0.2]))
+    assert (batch.condition == -1).sum() == 3 * 15
     np.testing.assert_allclose(batch.pose.numpy(), [[-0.3, 1.0, 0.0, 0.4]], atol=1e-6)
     assert batch.pose.dtype == torch.float32
 

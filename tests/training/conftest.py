@@ -1,7 +1,9 @@
 """Rendered objects without Blender: boxes with coloured faces, ray-cast in numpy, laid out as the render stage does."""
 
 import shutil
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ import torch
 import yaml
 from mlflow.tracking import MlflowClient
 from PIL import Image
+from train_support import PATIENCE
 
 from blender_render.protocols import cameras
 from blender_render.rendered_object import write_cameras
@@ -23,6 +26,7 @@ from stage.workspace import Workspace
 from training.data.writer import ShardParameters, write_shards
 
 SIZE = 16
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -142,6 +146,7 @@ TRAIN: dict[str, Any] = {
 }
 
 Trainable = Callable[..., Workspace]
+Train = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture
@@ -163,3 +168,57 @@ def trainable(sharded: Workspace, _empty_database: Path, tmp_path: Path) -> Trai
 def tiny_train() -> dict[str, Any]:
     """The section `train` of a tiny training."""
     return TRAIN
+
+
+@pytest.fixture
+def start(program_environment: dict[str, str]) -> Iterator[Train]:
+    """Starts `viewforge train`; whatever still runs when the test ends is killed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def train(workspace: Workspace, **environment: str) -> "subprocess.Popen[str]":
+        process = subprocess.Popen(
+            [Path(sys.executable).parent / "viewforge", "train", "-w", workspace.root],
+            cwd=PROJECT,
+            env={**program_environment, **environment},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield train
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture
+def finish(start: Train) -> Callable[..., str]:
+    """Train to the end; standard error."""
+
+    def finished(workspace: Workspace, **environment: str) -> str:
+        process = start(workspace, **environment)
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, errors
+        return errors
+
+    return finished
+
+
+@pytest.fixture
+def refused(start: Train) -> Callable[..., str]:
+    """Train in vain: the one line that says why."""
+
+    def message(workspace: Workspace) -> str:
+        process = start(workspace)
+        _, errors = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 1
+        assert "Traceback" not in errors
+        lines = [line for line in errors.splitlines() if line.startswith("viewforge: ")]
+        assert len(lines) == 1
+        assert errors.splitlines()[-1] == lines[0]
+        assert not workspace.model.exists()
+        return lines[0]
+
+    return message

@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from stage.workspace import Workspace
+from training.data.index import IndexRow
 from training.data.shard_parameters import ShardParameters
 
 # Two objects a shard.
@@ -38,6 +39,12 @@ def flip(path: Path, offset: int) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 1
     path.write_bytes(data)
+
+
+def damage(folder: Path, row: IndexRow) -> None:
+    """Change one bit of an object's cameras, which every reader of its views needs."""
+    sample = (folder / row.shard).read_bytes()[row.offset : row.offset + row.size]
+    flip(folder / row.shard, row.offset + sample.index(b'"c2w"') + 20)
 
 
 def _change(workspace: Workspace, change) -> None:

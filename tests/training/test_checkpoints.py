@@ -42,11 +42,13 @@ class Learner:
 
     def save(self, checkpoints: Checkpoints, step: int) -> None:
         """Write a checkpoint."""
-        checkpoints.save(step, self.modules, self.ema, self.optimizer)
+        checkpoints.save(step, self.modules, self.ema, self.optimizer, {"epoch": 0, "batch": step})
 
     def load(self, checkpoints: Checkpoints) -> int:
         """Resume."""
-        return checkpoints.load(self.modules, self.ema, self.optimizer)
+        resumed = checkpoints.load(self.modules, self.ema, self.optimizer)
+        assert resumed.data.get("batch", 0) == resumed.step, "the data go on where the weights do"
+        return resumed.step
 
 
 @pytest.fixture
@@ -94,7 +96,8 @@ def test_the_newest_few_are_kept_and_the_newest_is_loaded(checkpoints: Checkpoin
 def test_no_file_is_a_plain_pickle(checkpoints: Checkpoints) -> None:
     Learner(0).save(checkpoints, 1)
     folder = checkpoints.folder / "step-00000001"
-    assert {path.name for path in folder.iterdir()} == {"weights.safetensors", "ema.safetensors", "optimizer.pt"}
+    files = {path.name for path in folder.iterdir()}
+    assert files == {"weights.safetensors", "ema.safetensors", "optimizer.pt", "data.json"}
     torch.load(folder / "optimizer.pt", weights_only=True)
 
 
@@ -109,7 +112,7 @@ def test_a_checkpoint_of_another_model_is_one_line_and_changes_nothing(checkpoin
     assert all(torch.equal(a, b) for a, b in zip(before, other.weights(), strict=True))
 
 
-@pytest.mark.parametrize("name", ["weights.safetensors", "ema.safetensors", "optimizer.pt"])
+@pytest.mark.parametrize("name", ["weights.safetensors", "ema.safetensors", "optimizer.pt", "data.json"])
 @pytest.mark.parametrize("kept", [0, 0.5])
 def test_a_damaged_file_is_one_line(checkpoints: Checkpoints, name: str, kept: float) -> None:
     Learner(0).save(checkpoints, 1)

@@ -10,9 +10,12 @@ import torch
 import yaml
 
 from stage.workspace import Workspace
-from systems.zero123.loss import batch_from_views
+from systems.zero123.loss import batch_from_pairs
 from systems.zero123.pipeline import load_pipeline
-from training.data.pairs import PairSampler
+from training.data.batches import ViewChoice
+from training.data.loader import PlannedLoader
+from training.data.mixture import Mixed
+from training.data.plan import Plan
 from training.data.reader import ShardReader
 from training.data.writer import ShardParameters, write_shards
 from training.launch import train
@@ -57,8 +60,9 @@ def test_a_tiny_model_learns_four_boxes(
     workspace.parameters.write_text(yaml.safe_dump({"seed": 0, "train": TRAIN}))
     train(TrainParameters.model_validate(TRAIN), workspace)
 
-    pairs = PairSampler(ShardReader(workspace.shards, "train"), seed=99).pairs(0, 48)
-    batch = batch_from_views(pairs.target, pairs.condition, pairs.target_c2w, pairs.condition_c2w)
+    plan = Plan((Mixed("boxes", 4, draws=12),), batch_size=48, seed=99)
+    pairs = next(iter(PlannedLoader(plan, {"boxes": ShardReader(workspace.shards, "train")}, ViewChoice(drawn=2))))
+    batch = batch_from_pairs(pairs.rgba, pairs.c2w)
     pipeline = load_pipeline(workspace.model)
     images = pipeline(
         batch.condition,
@@ -68,6 +72,7 @@ def test_a_tiny_model_learns_four_boxes(
         eta=0.0,
         generator=torch.Generator().manual_seed(0),
     ).images.numpy()
-    copied, sampled = psnr(pairs.condition, pairs.target), psnr(images, pairs.target)
+    condition, target = ((views.numpy() + 1) / 2 for views in (batch.condition, batch.target))
+    copied, sampled = psnr(condition, target), psnr(images, target)
     print(f"copy the input: {copied:.2f} dB, sampled: {sampled:.2f} dB")
     assert sampled > copied + REQUIRED_DB

@@ -3,19 +3,18 @@
 import json
 import signal
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-import psutil
 import pytest
 import torch
 import yaml
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 from safetensors.torch import load_file
+from shard_support import damage
+from train_support import PATIENCE, checkpoints, curve, processes_of, trainers, wait_until
 
 from stage.files import file_sha256, folder_sha256
 from stage.seeds import derive_seed
@@ -23,99 +22,17 @@ from stage.workspace import Workspace
 from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.pipeline import load_pipeline
 from systems.zero123.training import Zero123Training
-from training.curve import CurvePoint, read_curve
-from training.data.index import INDEX
+from training.curve import read_curve
+from training.data.index import INDEX, read_index
 from training.data.reader import ShardReader
-
-PROJECT = Path(__file__).resolve().parents[2]
-PATIENCE = 120.0
 
 Trainable = Callable[..., Workspace]
 Train = Callable[[Workspace], "subprocess.Popen[str]"]
 
 
-@pytest.fixture
-def start(program_environment: dict[str, str]) -> Iterator[Train]:
-    """Starts `viewforge train`; whatever still runs when the test ends is killed."""
-    started: list[subprocess.Popen[str]] = []
-
-    def train(workspace: Workspace) -> "subprocess.Popen[str]":
-        process = subprocess.Popen(
-            [Path(sys.executable).parent / "viewforge", "train", "-w", workspace.root],
-            cwd=PROJECT,
-            env=program_environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
-
-    yield train
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
-def finish(start: Train) -> Callable[[Workspace], str]:
-    """Train to the end; standard error."""
-
-    def finished(workspace: Workspace) -> str:
-        process = start(workspace)
-        _, errors = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0, errors
-        return errors
-
-    return finished
-
-
-@pytest.fixture
-def refused(start: Train) -> Callable[[Workspace], str]:
-    """Train in vain: the one line that says why."""
-
-    def message(workspace: Workspace) -> str:
-        process = start(workspace)
-        _, errors = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 1
-        assert "Traceback" not in errors
-        lines = [line for line in errors.splitlines() if line.startswith("viewforge: ")]
-        assert len(lines) == 1
-        assert errors.splitlines()[-1] == lines[0]
-        assert not workspace.model.exists()
-        return lines[0]
-
-    return message
-
-
-def wait_until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.005)
-
-
-def processes_of(workspace: Workspace) -> list[psutil.Process]:
-    """The processes that work in a workspace."""
-    found = psutil.process_iter(["cmdline"])
-    return [process for process in found if str(workspace.root) in (process.info["cmdline"] or [])]
-
-
-def trainers(workspace: Workspace) -> list[psutil.Process]:
-    return [process for process in processes_of(workspace) if process.info["cmdline"][1:3] == ["-m", "training.run"]]
-
-
-def checkpoints(workspace: Workspace) -> list[Path]:
-    return list(workspace.scratch.glob("training/*/checkpoints/step-*"))
-
-
 def runs(workspace: Workspace) -> list[Run]:
     client = MlflowClient(f"sqlite:///{workspace.mlflow / 'mlflow.db'}")
     return client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
-
-
-def curve(workspace: Workspace) -> list[CurvePoint]:
-    return read_curve(workspace.training_report / "loss.csv")
 
 
 def test_train_makes_a_pipeline_a_curve_and_one_mlflow_run(trainable: Trainable, finish: Callable[..., str]) -> None:
@@ -149,7 +66,7 @@ def check_model(workspace: Workspace) -> None:
     views = torch.zeros(1, 3, 16, 16)
     assert pipeline(views, torch.tensor([[0.0, 0, 1, 0]]), num_inference_steps=2).images.isfinite().all()
     provenance = json.loads((workspace.model / "provenance.json").read_text())
-    assert provenance["shards_sha256"] == file_sha256(workspace.shards / INDEX)
+    assert provenance["shards_sha256"] == {"objects": file_sha256(workspace.shards / INDEX)}
     assert provenance["seed"] == 7
     suffixes = {path.suffix for path in workspace.model.rglob("*") if path.is_file()}
     assert suffixes == {".json", ".safetensors"}
@@ -243,11 +160,10 @@ def test_a_diverging_loss_is_one_line(trainable: Trainable, refused: Callable[..
 
 def test_a_damaged_shard_is_one_line(trainable: Trainable, refused: Callable[..., str]) -> None:
     workspace = trainable()
-    shard = workspace.shards / "train-000000.tar"
-    data = bytearray(shard.read_bytes())
-    data[600] ^= 1
-    shard.write_bytes(data)
-    assert "train-000000.tar is damaged at byte 0, object 00train" in refused(workspace)
+    damage(workspace.shards, read_index(workspace.shards)[0])
+    message = refused(workspace)
+    assert "1 of 6 objects failed, over the limit of 1%" in message
+    assert "train-000000.tar is damaged at byte 0, object 00train" in message
 
 
 @pytest.mark.slow
@@ -268,11 +184,18 @@ def test_frozen_encoder_keeps_every_bit(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("launch", [{"processes": 2}, {"accumulate": 2}, {"processes": 2, "accumulate": 2}])
-def test_processes_and_accumulation_give_the_same_curve(
-    trainable: Trainable, finish: Callable[..., str], launch: dict[str, int]
+@pytest.mark.parametrize(
+    ("launch", "workers"),
+    [
+        ({"processes": 2}, 0),
+        ({"accumulate": 2}, 1),
+        ({"processes": 2, "accumulate": 2}, 2),
+    ],
+)
+def test_processes_accumulation_and_workers_give_the_same_curve(
+    trainable: Trainable, finish: Callable[..., str], launch: dict[str, int], workers: int
 ) -> None:
-    single, split = trainable("single"), trainable("split", launch=launch)
+    single, split = trainable("single"), trainable("split", launch=launch, data={"workers": workers})
     finish(single)
     finish(split)
     for one, other in zip(curve(single), curve(split), strict=True):

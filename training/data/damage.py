@@ -32,12 +32,22 @@ class DamageRecord:
         Raises:
             StageFailedError: when there are too many, with the first few.
         """
+        damaged = list(damaged)
         for damage in damaged:
             if (damage.dataset, damage.sample) not in self._found:
-                self._found[damage.dataset, damage.sample] = damage
                 _log.warning("left out, another sample stands in: %s", damage.message)
+        self.count(damaged)
+
+    def count(self, damaged: Iterable[Damage]) -> None:
+        """Note damaged samples that another process says.
+
+        Raises:
+            StageFailedError: as when they are added.
+        """
+        for damage in damaged:
+            self._found.setdefault((damage.dataset, damage.sample), damage)
         outcomes = [_outcome(damage) for damage in self._found.values()]
-        check_failure_rate("train", outcomes, self.samples, self.max_failure_rate)
+        check_failure_rate("train.data", outcomes, self.samples, self.max_failure_rate)
 
 
 def _outcome(damage: Damage) -> Outcome:

@@ -9,7 +9,9 @@ sequence goes on after a kill from `state_dict()`, with as many workers as one l
         checkpoint["loader"] = loader.state_dict()  # after this batch
 """
 
-from collections.abc import Iterator, Mapping
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -17,6 +19,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from stage.errors import InputError, StageKilledError, ViewforgeError
+from stage.lifeline import die_with
 from training.data.batches import BatchMaker, Damage, MadeBatch, Objects, ViewBatch, ViewChoice, ViewSource, as_view_source
 from training.data.damage import DamageRecord
 from training.data.plan import Draws, Plan, slots_of_rank
@@ -122,6 +125,14 @@ class PlannedLoader:
         self._damage.add(Damage(*entry) for entry in state["damaged"])
         self._place = (state["epoch"], state["batch"])
 
+    def count_damage(self, damaged: Iterable[Damage]) -> None:
+        """Count what other ranks found damaged: the limit is one for all of them.
+
+        Raises:
+            StageFailedError: when more than `max_failure_rate` of the samples are damaged.
+        """
+        self._damage.count(damaged)
+
     def _batches(self, *, endless: bool) -> Iterator[ViewBatch]:
         start = self._place
         made_batches = iter(self._data_loader(endless=endless))
@@ -151,6 +162,7 @@ class PlannedLoader:
             pin_memory=self.pin_memory and torch.cuda.is_available(),
             prefetch_factor=self.prefetch if self.workers else None,
             collate_fn=_unchanged,
+            worker_init_fn=partial(_tied, os.getpid()),
             multiprocessing_context=self.start_method if self.workers else None,
             # The loader draws a seed for workers, which have no use for it; not from the generator that training draws from.
             generator=torch.Generator(),
@@ -185,6 +197,11 @@ def _unless_killed(batches: Iterator[MadeBatch]) -> Iterator[MadeBatch]:
             reason = str(error).partition(".")[0]
             raise StageKilledError(reason, "start again from the last checkpoint; give more memory if it ran out") from None
         yield made
+
+
+def _tied(parent: int, _: int) -> None:
+    """A worker that waits for a server looks after its parent when the answer has come; Linux sooner."""
+    die_with(parent)
 
 
 def _unchanged(made: Any) -> Any:  # noqa: ANN401 - PyTorch types it for lists of samples

@@ -1,0 +1,89 @@
+"""Views kept in memory are the source's own, and are decoded once as far as the bound goes."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stage.errors import InputError
+from stage.workspace import Workspace
+from training.data.kept_views import KeptViews
+from training.data.reader import ObjectViews, ShardReader
+
+PICTURE = 16 * 16 * 4
+
+
+class Counting:
+    """A source that notes which views it decodes; one of them it cannot."""
+
+    def __init__(self, reader: ShardReader, damaged: tuple[int, int] | None = None) -> None:
+        self.reader, self.damaged = reader, damaged
+        self.decoded: list[tuple[int, int]] = []
+
+    def __len__(self) -> int:
+        return len(self.reader)
+
+    def view_count(self, number: int) -> int:  # noqa: D102
+        return self.reader.view_count(number)
+
+    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:  # noqa: D102
+        if self.damaged in [(number, view) for view in chosen]:
+            raise InputError("damaged")
+        self.decoded += [(number, view) for view in chosen]
+        return self.reader.views(number, chosen)
+
+
+@pytest.fixture(scope="module")
+def reader(sharded: Workspace) -> ShardReader:
+    return ShardReader(sharded.shards, "train")
+
+
+asked = st.lists(
+    st.tuples(st.integers(0, 5), st.lists(st.integers(0, 3), min_size=1, max_size=4, unique=True)), max_size=30
+)
+
+
+@given(asked=asked, room=st.sampled_from([0, 1, 5, 100]))
+def test_kept_views_are_those_of_the_source(
+    reader: ShardReader, asked: list[tuple[int, list[int]]], room: int
+) -> None:
+    kept = KeptViews(reader, room * PICTURE)
+    assert len(kept) == len(reader)
+    for number, chosen in asked:
+        one, other = kept.views(number, chosen), reader.views(number, chosen)
+        assert kept.view_count(number) == reader.view_count(number)
+        assert one.uid == other.uid
+        for name in vars(other).keys() - {"uid"}:
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def read_all(kept: KeptViews, times: int) -> None:
+    for _ in range(times):
+        for number in range(len(kept)):
+            kept.views(number, [3, 1])
+            kept.views(number, [1, 0])
+
+
+def test_each_view_is_decoded_once_where_there_is_room(reader: ShardReader) -> None:
+    counting = Counting(reader)
+    read_all(KeptViews(counting, 18 * PICTURE), times=3)
+    assert sorted(counting.decoded) == [(number, view) for number in range(6) for view in (0, 1, 3)]
+
+
+def test_past_the_bound_the_rest_is_decoded_each_time(reader: ShardReader) -> None:
+    counting = Counting(reader)
+    read_all(KeptViews(counting, 9 * PICTURE), times=4)
+    assert sorted(set(counting.decoded)) == sorted((number, view) for number in range(6) for view in (0, 1, 3))
+    first = [place for place in counting.decoded if place[0] < 3]
+    assert len(first) == len(set(first)) == 9, "what came first is kept"
+    assert len(counting.decoded) == 9 + 4 * 3 * 4
+
+
+def test_a_view_that_cannot_be_read_is_never_kept(reader: ShardReader) -> None:
+    kept = KeptViews(Counting(reader, damaged=(2, 1)), 100 * PICTURE)
+    for _ in range(2):
+        kept.views(2, [0, 3])
+        with pytest.raises(InputError):
+            kept.views(2, [0, 1])

@@ -1,0 +1,135 @@
+"""The shard sets of a training, opened, and the plan of how they are read.
+
+    readers = open_datasets(parameters, workspace.root)
+    plan = plan_of(parameters, readers, batch_size=192, seed=0)
+    loader = PlannedLoader(plan, sources_of(parameters, readers), ViewChoice(drawn=2), workers=parameters.workers)
+"""
+
+import hashlib
+from collections.abc import Mapping
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Int
+
+from stage.errors import InputError
+from training.data.batches import ViewSource
+from training.data.cache import ShardCache
+from training.data.dataset_parameters import DataParameters, DatasetParameters
+from training.data.index import INDEX
+from training.data.kept_views import KeptViews
+from training.data.mixture import Mixed, draws_at_rate
+from training.data.plan import Plan
+from training.data.reader import ShardReader
+from training.data.streams import open_store
+
+_SPLIT = "train"
+# A picture's size is asked of so many objects at the most, which lie in different shards: one that is missing says nothing.
+_ATTEMPTS = 16
+
+
+def place_of(dataset: DatasetParameters, root: Path) -> Path | str:
+    """Where a shard set lies: a URL, or a folder below the workspace's root unless it is absolute."""
+    return dataset.place if "://" in dataset.place else root / dataset.place
+
+
+def open_datasets(parameters: DataParameters, root: Path) -> dict[str, ShardReader]:
+    """The training objects of each shard set by its name.
+
+    Args:
+        parameters: which sets.
+        root: of the workspace.
+
+    Raises:
+        InputError: when a set is missing, or has no training object.
+        StreamError: when the server that has it cannot be reached.
+    """
+    copies = parameters.cache
+    remote = any(dataset.remote for dataset in parameters.datasets)
+    cache = ShardCache(root / copies.folder, copies.max_bytes) if remote and copies.max_bytes else None
+    return {
+        dataset.name: ShardReader(
+            place_of(dataset, root), _SPLIT, cache=cache if dataset.remote else None, streams=parameters.streams
+        )
+        for dataset in parameters.datasets
+    }
+
+
+def sources_of(parameters: DataParameters, readers: Mapping[str, ShardReader]) -> dict[str, ViewSource]:
+    """What a loader reads of each set: those on the disk keep what they have decoded."""
+    return {
+        dataset.name: readers[dataset.name]
+        if dataset.remote or not parameters.kept_bytes
+        else KeptViews(readers[dataset.name], parameters.kept_bytes)
+        for dataset in parameters.datasets
+    }
+
+
+def index_hashes(parameters: DataParameters, root: Path) -> dict[str, str]:
+    """Hex SHA-256 of each shard set's index by the set's name, which stands for all of its bytes.
+
+    Raises:
+        InputError: when there is none.
+        StreamError: when the server that has it cannot be reached.
+    """
+    return {dataset.name: _index_hash(place_of(dataset, root), parameters) for dataset in parameters.datasets}
+
+
+def _index_hash(place: Path | str, parameters: DataParameters) -> str:
+    digest = hashlib.sha256()
+    open_store(place, parameters.streams).copy(INDEX, digest.update)
+    return digest.hexdigest()
+
+
+def plan_of(parameters: DataParameters, readers: Mapping[str, ShardReader], batch_size: int, seed: int) -> Plan:
+    """The plan of a training's pairs.
+
+    An epoch is filled up from the next one to whole batches, so that it may be smaller than a batch.
+
+    Args:
+        parameters: mixture and order.
+        readers: the sets, opened.
+        batch_size: pairs of a step, over all processes.
+        seed: the run's.
+
+    Raises:
+        ParameterError: when no object of a set is drawn.
+    """
+    mixed = tuple(_mixed(dataset, readers[dataset.name], parameters) for dataset in parameters.datasets)
+    return Plan(mixed, batch_size, seed, remainder="wrap", order=parameters.order, window=parameters.window)
+
+
+def _mixed(dataset: DatasetParameters, reader: ShardReader, parameters: DataParameters) -> Mixed:
+    shards = _samples_of_shards(reader) if parameters.order == "window" else ()
+    return Mixed(dataset.name, len(reader), dataset.probability, _draws(dataset, reader), shards)
+
+
+def _samples_of_shards(reader: ShardReader) -> tuple[int, ...]:
+    return tuple(len(list(rows)) for _, rows in groupby(reader.rows, lambda row: row.shard))
+
+
+def _draws(dataset: DatasetParameters, reader: ShardReader) -> int | Int[np.ndarray, " n"]:
+    if dataset.rate is None:
+        return dataset.draws
+    return draws_at_rate(dataset.rate, [reader.view_count(number) for number in range(len(reader))])
+
+
+def picture_size(readers: Mapping[str, ShardReader]) -> int:
+    """Width and height of the pictures, pixels, from the first that can be read.
+
+    Raises:
+        InputError: when it is not square, or none can be read.
+    """
+    reader = next(iter(readers.values()))
+    for number in range(0, len(reader), -(-len(reader) // _ATTEMPTS)):
+        try:
+            views = reader.views(number, [0])
+        except InputError as error:
+            damage = error
+            continue
+        height, width = views.rgba.shape[1:3]
+        if height != width:
+            raise InputError(f"{views.uid} has pictures of {width}×{height} pixels", "render square views")
+        return int(width)
+    raise damage
