@@ -19,6 +19,7 @@ TRAINING_CODE = (
     "training.data.orders",
     "training.data.plan",
     "training.data.quotas",
+    "training.data.squares",
     "training.engine",
 )
 # Of the data their plan and their hashes count: the same shards may lie elsewhere, and be read by more workers.
@@ -37,7 +38,7 @@ def provenance(parameters: TrainParameters, seed: int, plan: Plan, shards: dict[
     origin = {
         "parameters": parameters.model_dump(mode="json", exclude=_INDIFFERENT),
         "seed": seed,
-        "data": plan.described(),
+        "data": {**plan.described(), "size": parameters.data.size},
         "shards_sha256": shards,
         "code_sha256": source_fingerprint(TRAINING_CODE),
     }

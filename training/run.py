@@ -56,7 +56,7 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
     folder = workspace.scratch / "training" / origin["fingerprint"][:16]
     folder.mkdir(parents=True, exist_ok=True)
     weights = derive_seed(seed, "training", "weights") % 2**32
-    system = Zero123Training(parameters.zero123, weights, picture_size(readers))
+    system = Zero123Training(parameters.zero123, weights, picture_size(parameters.data, readers))
     use_attention(system.unet, parameters.attention)
     tracker = _tracker(accelerator, parameters, workspace, folder, origin)
     feed = _feed(parameters, plan, readers, accelerator)
@@ -93,6 +93,9 @@ def _feed(parameters: TrainParameters, plan: Plan, readers: dict[str, ShardReade
         workers=parameters.data.workers,
         prefetch=parameters.data.prefetch,
         max_failure_rate=parameters.data.max_failure_rate,
+        size=parameters.data.size,
+        fetchers=parameters.data.fetchers,
+        pin_memory=True,
     )
     return Feed(loader, accelerator)
 

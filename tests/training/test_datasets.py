@@ -17,12 +17,13 @@ from shard_support import SMALL, damage
 
 from stage.errors import InputError, ParameterError
 from stage.files import file_sha256
+from stage.location import write_location
 from stage.parameters import validated
 from stage.workspace import Workspace
 from training.data.batches import ViewBatch, ViewChoice
 from training.data.dataset_parameters import DataParameters
 from training.data.datasets import index_hashes, open_datasets, picture_size, plan_of, sources_of
-from training.data.index import INDEX, read_index
+from training.data.index import INDEX, read_index, read_rows
 from training.data.loader import PlannedLoader
 from training.data.writer import write_shards
 from training.parameters import TrainParameters
@@ -137,11 +138,11 @@ def test_the_size_of_pictures_is_that_of_the_first_that_can_be_read(workspace: W
         (folder / path.name).write_bytes(path.read_bytes())
     rows = [row for row in read_index(folder) if row.split == "train"]
     damage(folder, rows[0])
-    assert picture_size(open_datasets(data(), tmp_path)) == 16
+    assert picture_size(data(), open_datasets(data(), tmp_path)) == 16
     for row in rows[1:]:
         damage(folder, row)
     with pytest.raises(InputError, match="is damaged at byte"):
-        picture_size(open_datasets(data(), tmp_path))
+        picture_size(data(), open_datasets(data(), tmp_path))
 
 
 def test_a_set_that_is_missing_is_named(tmp_path: Path) -> None:
@@ -188,3 +189,27 @@ def test_no_secret_of_an_address_is_noted_or_said(place: str) -> None:
     with pytest.raises(ParameterError) as caught:
         data(datasets=[dataset(place=place, probability=0.4)])
     assert "secret" not in str(caught.value)
+
+
+def test_a_folder_whose_shards_are_elsewhere_is_read_as_a_remote_set(
+    server: FaultServer, workspace: Workspace, tmp_path: Path
+) -> None:
+    shards = tmp_path / "data" / "shards"
+    shards.mkdir(parents=True)
+    (shards / INDEX).write_bytes((workspace.shards / INDEX).read_bytes())
+    write_location(shards, served(server, workspace))
+    # Beside the tars another index may lie meanwhile; the folder's own counts.
+    server.serve(f"/set/{INDEX}", b"a later one")
+    local, located = data(), data(cache={"folder": "copies"})
+    assert index_hashes(located, tmp_path) == index_hashes(local, workspace.root)
+    assert contents(batches(located, tmp_path, 6)) == contents(batches(local, workspace.root, 6))
+    assert {path.name for path in (tmp_path / "copies").glob("*/*.tar")} == {
+        row.shard for row in read_rows(shards) if row.split == "train"
+    }
+
+
+def test_pictures_are_trained_on_at_the_size_that_is_asked_for(workspace: Workspace) -> None:
+    parameters = data(size=8)
+    readers = open_datasets(parameters, workspace.root)
+    assert picture_size(parameters, readers) == 8
+    assert picture_size(data(), readers) == 16

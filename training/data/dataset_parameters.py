@@ -29,11 +29,6 @@ class DatasetParameters(Parameters):
     rate: float | str | None = None
     """Instead of `draws`, ZeroNVS' rate: ⌊rate × its views⌋ pairs of each object, or k for the text `k_per_scene`."""
 
-    @property
-    def remote(self) -> bool:
-        """Whether it lies elsewhere than on a disk."""
-        return "://" in self.place and not self.place.startswith("file:")
-
     @field_serializer("place")
     def _without_secrets(self, place: str) -> str:
         """For whoever notes the parameters: a URL may hold a signature or a password."""
@@ -78,6 +73,10 @@ class DataParameters(Parameters):
     """Processes that read and decode, beside each training process; 0 does it in between its steps."""
     prefetch: int = Field(default=2, ge=1)
     """Batches that each worker is ahead."""
+    size: int | None = Field(default=None, ge=1)
+    """Width and height in pixels to which the middle square of every picture is made smaller; null takes pictures as stored."""
+    fetchers: int = Field(default=4, ge=0)
+    """Threads that bring the remote shards which come next into the cache; 0 leaves that to whoever reads them."""
     kept_bytes: int = Field(default=64 * 2**20, ge=0)
     """Decoded pictures that each process which reads keeps of each set on the disk, bytes: a small set is decoded once."""
     max_failure_rate: float = Field(default=0.01, ge=0, le=1)

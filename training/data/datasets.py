@@ -7,7 +7,6 @@
 
 import hashlib
 from collections.abc import Mapping
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -45,24 +44,21 @@ def open_datasets(parameters: DataParameters, root: Path) -> dict[str, ShardRead
         InputError: when a set is missing, or has no training object.
         StreamError: when the server that has it cannot be reached.
     """
+    places = {dataset.name: place_of(dataset, root) for dataset in parameters.datasets}
+    remote = {name for name, place in places.items() if open_store(place).remote}
     copies = parameters.cache
-    remote = any(dataset.remote for dataset in parameters.datasets)
     cache = ShardCache(root / copies.folder, copies.max_bytes) if remote and copies.max_bytes else None
     return {
-        dataset.name: ShardReader(
-            place_of(dataset, root), _SPLIT, cache=cache if dataset.remote else None, streams=parameters.streams
-        )
-        for dataset in parameters.datasets
+        name: ShardReader(place, _SPLIT, cache=cache if name in remote else None, streams=parameters.streams)
+        for name, place in places.items()
     }
 
 
 def sources_of(parameters: DataParameters, readers: Mapping[str, ShardReader]) -> dict[str, ViewSource]:
     """What a loader reads of each set: those on the disk keep what they have decoded."""
     return {
-        dataset.name: readers[dataset.name]
-        if dataset.remote or not parameters.kept_bytes
-        else KeptViews(readers[dataset.name], parameters.kept_bytes)
-        for dataset in parameters.datasets
+        name: reader if reader.samples.store.remote or not parameters.kept_bytes else KeptViews(reader, parameters.kept_bytes)
+        for name, reader in readers.items()
     }
 
 
@@ -101,26 +97,24 @@ def plan_of(parameters: DataParameters, readers: Mapping[str, ShardReader], batc
 
 
 def _mixed(dataset: DatasetParameters, reader: ShardReader, parameters: DataParameters) -> Mixed:
-    shards = _samples_of_shards(reader) if parameters.order == "window" else ()
+    shards = reader.rows.samples_of_shards if parameters.order == "window" else ()
     return Mixed(dataset.name, len(reader), dataset.probability, _draws(dataset, reader), shards)
-
-
-def _samples_of_shards(reader: ShardReader) -> tuple[int, ...]:
-    return tuple(len(list(rows)) for _, rows in groupby(reader.rows, lambda row: row.shard))
 
 
 def _draws(dataset: DatasetParameters, reader: ShardReader) -> int | Int[np.ndarray, " n"]:
     if dataset.rate is None:
         return dataset.draws
-    return draws_at_rate(dataset.rate, [reader.view_count(number) for number in range(len(reader))])
+    return draws_at_rate(dataset.rate, reader.rows.views)
 
 
-def picture_size(readers: Mapping[str, ShardReader]) -> int:
-    """Width and height of the pictures, pixels, from the first that can be read.
+def picture_size(parameters: DataParameters, readers: Mapping[str, ShardReader]) -> int:
+    """Width and height of the pictures that are trained on, pixels; from the first that can be read where nothing else is asked.
 
     Raises:
         InputError: when it is not square, or none can be read.
     """
+    if parameters.size:
+        return parameters.size
     reader = next(iter(readers.values()))
     for number in range(0, len(reader), -(-len(reader) // _ATTEMPTS)):
         try:

@@ -7,8 +7,8 @@ names bytes that are no longer there, reading them is an error.
 from collections.abc import Iterable
 from pathlib import Path
 
-from training.data.index import IndexRow, IndexRows, read_rows, read_tombstones
-from training.data.shard_store import Extents, ShardStore, Write
+from training.data.index import INDEX, TOMBSTONES, IndexRow, IndexRows
+from training.data.shard_store import Extents, LocalStore, ShardStore, Write
 
 
 class LocatedStore(ShardStore):
@@ -20,28 +20,29 @@ class LocatedStore(ShardStore):
     """
 
     def __init__(self, folder: Path, tars: ShardStore) -> None:
-        self.folder, self._tars = folder, tars
+        self._lists, self._tars = LocalStore(folder), tars
+        self.remote = tars.remote
         self.identity, self.remedy, self.skipped_bytes = tars.identity, tars.remedy, tars.skipped_bytes
 
     def where(self, name: str) -> str:
-        """A tar's place."""
-        return self._tars.where(name)
+        """A file's place."""
+        return self._that_has(name).where(name)
 
     def index(self) -> IndexRows:
         """The rows of the folder's index."""
-        return read_rows(self.folder)
+        return self._lists.rows()
 
     def tombstones(self, rows: Iterable[IndexRow]) -> list[IndexRow]:
         """What is in the tars and no longer alive, as the folder says."""
-        return read_tombstones(self.folder, rows)
+        return self._lists.tombstones(rows)
 
     def size(self, name: str) -> int:
-        """Bytes of a tar."""
-        return self._tars.size(name)
+        """Bytes of a file."""
+        return self._that_has(name).size(name)
 
     def copy(self, name: str, write: Write, start: int = 0, stop: int | None = None) -> None:
-        """Hand the bytes start ≤ place < stop of a tar to `write`."""
-        self._tars.copy(name, write, start, stop)
+        """Hand the bytes start ≤ place < stop of a file to `write`."""
+        self._that_has(name).copy(name, write, start, stop)
 
     def read(self, name: str, offset: int, size: int) -> bytes:
         """`size` bytes of a tar from `offset`; fewer where it ends."""
@@ -50,3 +51,6 @@ class LocatedStore(ShardStore):
     def read_pieces(self, name: str, extents: Extents) -> list[bytes]:
         """Several pieces of a tar."""
         return self._tars.read_pieces(name, extents)
+
+    def _that_has(self, name: str) -> ShardStore:
+        return self._lists if name in (INDEX, TOMBSTONES) else self._tars

@@ -77,6 +77,8 @@ class ShardStore(ABC):
     """What helps when the set's bytes are not what its index says."""
     skipped_bytes: int
     """So few bytes between two pieces are sooner read than skipped."""
+    remote: bool
+    """Whether its tars lie elsewhere than on a disk."""
 
     @abstractmethod
     def where(self, name: str) -> str:
@@ -154,6 +156,7 @@ class LocalStore(ShardStore):
 
     remedy = "restore it with dvc pull, or run viewforge shard --compact"
     skipped_bytes = 4096
+    remote = False
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.identity = folder, str(folder.absolute())
@@ -256,6 +259,7 @@ class RemoteStore(ShardStore):
     remedy = "the index is older than the shard, or the shard is damaged there: publish the set again"
     # A tenth of the time that a request takes to come back.
     skipped_bytes = 64 * 2**10
+    remote = True
 
     def __init__(self, address: str, parameters: StreamParameters, timing: Timing | None = None) -> None:
         self.address, self.identity = address, shown(address).rstrip("/")
