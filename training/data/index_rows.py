@@ -116,10 +116,7 @@ class IndexRows(Sequence[IndexRow]):
 
     def of_split(self, split: str) -> "IndexRows":
         """The rows of one split."""
-        rows = IndexRows(self._table.filter(pc.equal(self._table["split"], split)))
-        # What reading and filtering took on the way is as much again; workers are forked from what is left.
-        pa.default_memory_pool().release_unused()
-        return rows
+        return IndexRows(self._table.filter(pc.equal(self._table["split"], split)))
 
     def __len__(self) -> int:
         return len(self._table)
@@ -160,6 +157,8 @@ class IndexRows(Sequence[IndexRow]):
         """For each column what gives its value at a place."""
         # Each in one piece: to find a row's chunk takes longer than to read it.
         self._table = self._table.combine_chunks()
+        # What reading and filtering took on the way is as much again.
+        pa.default_memory_pool().release_unused()
         return [_value_at(column) for column in self._table.columns]
 
 
