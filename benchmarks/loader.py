@@ -51,7 +51,6 @@ from training.data.writer import write_shards
 _RENDERED, _LOADED = 512, 256
 _LOOSE_GOAL, _LIBRARIES_GOAL, _DECODE_GOAL = 8.0, 1.0, 0.85
 _SECONDS, _SECONDS_WITH_WORKERS = 0.3, 5.0
-_WARM_BATCHES = 2
 
 
 @dataclass(frozen=True)
