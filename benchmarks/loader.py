@@ -17,7 +17,7 @@ dependencies (`torchvision` and the clouds' clients are not needed for a local f
 
 Six composed objects are rendered at 512 and at 256 pixels and stand under 100 and 1,000 keys; the shards hold the latter in
 lossless WebP (`--encoding`), as is recommended for training. All of it was just written or read, so the page cache is warm for
-everybody. Each contender has a process of its own, of which one works at a time, for half a second in every round; the best
+everybody. Each contender has a process of its own, of which one works at a time, for 0.3 seconds in every round; the best
 round counts. With `--workers N` the loaders have so many processes, started anew in each round of five seconds; CPU-seconds
 then include theirs, and the time on the wall is that of all together. `--renders FOLDER` takes rendered objects of one's own, of
 512 pixels, for both sizes. `--quick` takes fewer copies and rounds, without goals. About five minutes.
@@ -50,8 +50,7 @@ from training.data.writer import write_shards
 
 _RENDERED, _LOADED = 512, 256
 _LOOSE_GOAL, _LIBRARIES_GOAL, _DECODE_GOAL = 8.0, 1.0, 0.85
-_SECONDS, _SECONDS_WITH_WORKERS = 0.5, 5.0
-_WARM_BATCHES = 2
+_SECONDS, _SECONDS_WITH_WORKERS = 0.3, 5.0
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,7 @@ class Sizes:
     rounds: int
 
 
-_FULL, _QUICK = Sizes(loose=100, stored=1000, rounds=9), Sizes(loose=12, stored=96, rounds=3)
+_FULL, _QUICK = Sizes(loose=100, stored=1000, rounds=15), Sizes(loose=12, stored=96, rounds=3)
 
 
 @lru_cache

@@ -70,14 +70,6 @@ def bare(material: Material, _workers: int) -> Batches:
         ]
 
 
-def views(material: Material, _workers: int) -> Batches:
-    """The reader alone: no plan, no batch."""
-    reader = material.reader()
-    order = np.random.default_rng(0).permutation(len(reader))
-    for first in count(0, BATCH):
-        yield [reader.views(order[number % len(order)], _two_views()) for number in range(first, first + BATCH)]
-
-
 def planned(material: Material, workers: int) -> Generator[ViewBatch, None, None]:
     """Ours: what a training reads through."""
     reader = material.reader()
@@ -148,8 +140,8 @@ def mosaicml_streaming(material: Material, workers: int) -> Batches:
 
 
 Contender = Callable[[Material, int], Batches]
-ALONE = ("bare decode", "views")
-"""Those that have no loader, and so no worker processes."""
+ALONE = ("bare decode",)
+"""What has no loader, and so no worker processes."""
 LIBRARIES: dict[str, Contender] = {
     "webdataset": webdataset_plain,
     "webdataset, two views": webdataset_selective,
@@ -158,7 +150,6 @@ LIBRARIES: dict[str, Contender] = {
 }
 CONTENDERS: dict[str, Contender] = {
     "bare decode": bare,
-    "views": views,
     "planned": planned,
     "planned, on white": planned_on_white,
     "loose files": loose,
