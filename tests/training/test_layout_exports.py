@@ -100,7 +100,8 @@ def test_pictures_that_are_not_png_are_encoded(sharded: Workspace, tmp_path: Pat
     (tmp_path / "shards").mkdir()
     data = write_archive(tmp_path / "shards" / "train-000000.tar", members).read_bytes()
     row = replace(read_index(sharded.shards)[0], key="one", offset=0, size=len(data), sha256=sha256(data).hexdigest())
-    write_index(tmp_path / "shards", [replace(row, shard="train-000000.tar", split="train")])
+    row = replace(row, shard="train-000000.tar", split="train", members="", sizes=(), checks=b"")
+    write_index(tmp_path / "shards", [row])
     export_zero123(tmp_path / "shards", tmp_path / "out")
     for number, picture in enumerate(views.rgba):
         with Image.open(tmp_path / "out" / "one" / f"{number:03d}.png") as image:
