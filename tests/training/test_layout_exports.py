@@ -98,15 +98,9 @@ def test_pictures_that_are_not_png_are_encoded(sharded: Workspace, tmp_path: Pat
     members["one.cameras.json"] = ShardReader(sharded.shards, "val").members(0)["cameras.json"]
     (tmp_path / "shards").mkdir()
     data = write_archive(tmp_path / "shards" / "train-000000.tar", members).read_bytes()
-<<<<<<< HEAD
     row = replace(read_index(sharded.shards)[0], key="one", offset=0, size=len(data), sha256=sha256(data).hexdigest())
-    row = replace(row, members="", sizes=(), checks=b"")
-    write_index(tmp_path / "shards", [replace(row, shard="train-000000.tar", split="train")])
-=======
-    digest = sha256(data).hexdigest()
-    row = IndexRow("train-000000.tar", "one", 0, len(data), digest, 4, "train", "CC0-1.0", "folder")
+    row = replace(row, shard="train-000000.tar", split="train", members="", sizes=(), checks=b"")
     write_index(tmp_path / "shards", [row])
->>>>>>> i5-batch
     export_zero123(tmp_path / "shards", tmp_path / "out")
     for number, picture in enumerate(views.rgba):
         with Image.open(tmp_path / "out" / "one" / f"{number:03d}.png") as image:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from blender_render.passes import DEPTH_SCALE, save_depth
 from blender_render.rendered_object import on_white, read_rgba
-from blender_render.view_codecs import decode_view, encode_view, resized, view_numbers
+from blender_render.view_codecs import decode_view, encode_view, resized, view_members, view_numbers
 from evaluation.shards import TrainingShards
 from stage.errors import InputError, ParameterError
 from stage.files import folder_sha256, write_json
@@ -210,3 +210,28 @@ def test_splatter_images_are_included_where_there_are_some(workspace: Workspace,
     _publish_splatter(workspace, tmp_path / "splatters", "second")
     rows = {row.key: row.shard for row in write_shards(parameters, workspace)}
     assert rows == {"00train": "train-000000.tar", "01train": "train-000001.tar"}
+
+
+@pytest.mark.parametrize("encoding", ["png", "webp", "jpeg_alpha"])
+def test_what_is_needed_of_a_view_is_what_is_decoded(encoding: str) -> None:
+    rgba = np.random.default_rng(0).integers(0, 256, (4, 4, 4), dtype=np.uint8)
+    members = {f"007.{name}": data for name, data in encode_view(rgba, encoding).items()}  # type: ignore[arg-type]
+    others = {"cameras.json": b"{}", "007.depth.png": b"", "006.png": b""}
+    assert sorted(view_members([*others, *members], 7)) == sorted(members)
+    np.testing.assert_array_equal(decode_view(members, 7), decode_view(others | members, 7))
+
+
+@pytest.mark.parametrize("side", [1, 64, 2100])
+def test_pixels_are_the_same_however_they_lie_in_memory(side: int) -> None:
+    """A picture of more than 16 MB is in several pieces."""
+    rgba = np.zeros((side, side, 4), np.uint8)
+    rgba[::7, ::5] = np.random.default_rng(0).integers(0, 256, rgba[::7, ::5].shape, dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(rgba).save(stream, "PNG", compress_level=1)
+    np.testing.assert_array_equal(decode_view({"000.png": stream.getvalue()}, 0), rgba)
+
+
+def test_a_picture_of_another_format_is_one_line() -> None:
+    webp = encode_view(np.zeros((2, 2, 4), np.uint8), "webp")["webp"]
+    with pytest.raises(ValueError, match=r"^000\.png is no PNG$"):
+        decode_view({"000.png": webp}, 0)

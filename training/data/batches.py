@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset, default_collate, get_worker_info
 
 from stage.errors import InputError, ParameterError, ViewforgeError
 from stage.seeds import generator
@@ -295,6 +295,8 @@ class BatchMaker(Dataset[MadeBatch]):
 
 def _together(arrays: list[np.ndarray]) -> Tensor:
     """Arrays as one; in a worker in the memory that the main process maps, where anything else would be copied to."""
+    if get_worker_info() is None:
+        return torch.from_numpy(np.stack(arrays))
     together: Tensor = default_collate([torch.from_numpy(array) for array in arrays])
     return together
 

@@ -127,7 +127,7 @@ def _read(path: Path) -> IndexRows:
 
 
 def _checked(table: pa.Table) -> pa.Table:
-    """A table whose columns are of the right types.
+    """A table whose columns are of the right types; texts may come with long offsets, as other libraries write them.
 
     Raises:
         ValueError: when they are not.
@@ -135,6 +135,9 @@ def _checked(table: pa.Table) -> pa.Table:
     for name, kind in TYPES.items():
         column = table[name]
         found = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        if column.type == pa.large_string():
+            found, column = pa.string(), column.cast(pa.string())
+            table = table.set_column(table.column_names.index(name), name, column)
         if found != kind or column.null_count:
             raise ValueError(f"its column {name} is not of {kind} alone")
     return table

@@ -63,7 +63,7 @@ class ShardReader:
         store = open_store(folder, streams)
         self.rows = store.index().of_split(split)
         if not len(self.rows):
-            raise InputError(f"{folder} holds no object of the split {split}", "add objects, or change catalog.split")
+            raise InputError(f"{store.identity} holds no object of the split {split}", "add objects, or change catalog.split")
         self.cached, self.samples = cached, CheckedSamples(store, cache)
         self._read = lru_cache(maxsize=cached)(self._decode)
 
