@@ -113,11 +113,7 @@ def litdata(material: Material, workers: int) -> Batches:
         cache.done()
         cache.merge()
 
-    class Pairs(StreamingDataset):
-        def __getitem__(self, index: Any) -> Pair:  # noqa: ANN401 - its own kind of index
-            return _pair_of_sample(super().__getitem__(index))
-
-    dataset = Pairs(str(material.copies / "litdata"), shuffle=True)
+    dataset = StreamingDataset(str(material.copies / "litdata"), shuffle=True, transform=_pair_of_sample)
     return _repeated(StreamingDataLoader(dataset, batch_size=BATCH, num_workers=workers))
 
 
