@@ -115,3 +115,11 @@ def test_a_column_that_is_not_what_it_should_be(tmp_path: Path, name: str, colum
     with pytest.raises(InputError, match=rf"{INDEX} is damaged: .*{name}.*; run viewforge shard again") as caught:
         read_rows(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_texts_with_long_offsets_are_read(tmp_path: Path) -> None:
+    write_index(tmp_path, [ROW, replace(ROW, key="b", offset=512)])
+    written, table = list(read_rows(tmp_path)), pq.read_table(tmp_path / INDEX)
+    long = [field.with_type(pa.large_string()) if field.type == pa.string() else field for field in table.schema]
+    pq.write_table(table.cast(pa.schema(long)), tmp_path / INDEX)
+    assert list(read_rows(tmp_path)) == written

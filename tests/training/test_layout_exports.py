@@ -22,7 +22,7 @@ from stage.workspace import Workspace
 from systems.zero123.conditioning import relative_pose
 from training.data.importers.views_release import views_release
 from training.data.importers.workspace_import import import_set
-from training.data.index import IndexRow, read_index, write_index
+from training.data.index import read_index, write_index
 from training.data.reader import ShardReader
 from training.data.zero123_export import export_zero123
 from training.data.zeronvs_export import export_zeronvs

@@ -303,7 +303,8 @@ def test_compacting_gives_the_bytes_of_a_set_from_nothing(
     write(SMALL, here)
     assert objects() == files(here.shards)
     with pytest.raises(
-        InputError, match=r"train-000000\.tar is damaged at byte 0, object 00train, member 000\.png at byte 0; the index is older"
+        InputError,
+        match=r"train-000000\.tar is damaged at byte 0, object 00train, member 000\.png at byte 0; the index is older",
     ):
         stale[0]
     assert ShardReader(workspace.shards, "train", streams=QUICK)[0].uid == ALL[1]

@@ -45,7 +45,9 @@ def _members(archive: Path) -> Iterator[tuple[str, str, bytes]]:
                     continue
                 last = member.name
                 if member.size > MAX_FILE_BYTES:
-                    raise InputError(f"{archive} holds {last} of {member.size:,} bytes", "this is not the published set")
+                    raise InputError(
+                        f"{archive} holds {last} of {member.size:,} bytes", "this is not the published set"
+                    )
                 content = stream.extractfile(member)
                 if content:
                     yield str(path.parent), path.name, content.read()

@@ -1,7 +1,7 @@
 """Batches of views: what a loader's worker makes of a plan's draws.
 
-A batch follows from its draws alone: which views each takes is seeded by (seed, dataset, draw), and so is the sample that stands in
-for a damaged one. Workers keep no state.
+A batch follows from its draws alone: which views each takes is seeded by (seed, dataset, draw), and so is the sample that
+stands in for a damaged one. Workers keep no state.
 """
 
 from collections.abc import Mapping, Sequence
@@ -243,7 +243,9 @@ class BatchMaker(Dataset[MadeBatch]):
     def _chosen_of(self, draws: Draws, dataset: int, sample: int, places: list[int]) -> dict[int, tuple[int, ...]]:
         name, count = self.datasets[dataset].name, self.sources[dataset].view_count(sample)
         if count < self.choice.needed:
-            raise InputError(f"{name}: sample {sample} has {count} views, {self.choice.needed} are needed", "render more")
+            raise InputError(
+                f"{name}: sample {sample} has {count} views, {self.choice.needed} are needed", "render more"
+            )
         return {
             place: self.choice.choose(count, generator(self.seed, f"{name} draw {draws.draw[place]}", "views"))
             for place in places

@@ -7,8 +7,8 @@
 There is no ledger that a kill could leave wrong; the folder is the state:
 - `<set>/<shard>` is a whole copy. Readers hold a shared lock on it, its time of change is its last use, and whoever needs room
   removes the copy least recently used whose lock can be had.
-- `<set>/.<shard>.part` is a copy in the making, of its final size from the start so that it counts against the bound, and locked by
-  its maker. A part that is not locked is a leftover, which the next one who needs room removes.
+- `<set>/.<shard>.part` is a copy in the making, of its final size from the start so that it counts against the bound, and
+  locked by its maker. A part that is not locked is a leftover, which the next one who needs room removes.
 - `.lock` is held while room is made.
 
 Locks are flock's: they end with their process, however it ends. The folder belongs on a local disk.
@@ -19,7 +19,6 @@ import fcntl
 import hashlib
 import logging
 import os
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -142,7 +141,9 @@ class ShardCache:
     def _path(self, store: ShardStore, name: str) -> Path:
         # An index comes from elsewhere: its names must not lead out of the folder.
         if not name or name.startswith(".") or Path(name).name != name:
-            raise InputError(f"{store.where('index.parquet')} names a shard {name!r}, which is no file name", store.remedy)
+            raise InputError(
+                f"{store.where('index.parquet')} names a shard {name!r}, which is no file name", store.remedy
+            )
         return self.folder / hashlib.sha256(store.identity.encode()).hexdigest()[:_SET_LETTERS] / name
 
     def _open(self, path: Path) -> IO[bytes] | None:
@@ -284,7 +285,9 @@ class ShardCache:
             _log.warning("%s: %s; shards are streamed, which is slower: free some space", self.folder, error.strerror)
 
     def _unusable(self, error: OSError) -> InputError:
-        return InputError(f"{self.folder} cannot hold shards: {error.strerror or error}", "name another folder for the cache")
+        return InputError(
+            f"{self.folder} cannot hold shards: {error.strerror or error}", "name another folder for the cache"
+        )
 
 
 def _allocated(stream: IO[bytes], size: int) -> bool:

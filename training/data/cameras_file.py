@@ -1,7 +1,8 @@
 """`cameras.json`, the member of a shard's object that holds its cameras.
 
-`c2w`: a 4×4 matrix of each view, OpenGL axes. `intrinsics`: fx, fy, cx, cy, width and height in pixels of the stored pictures, one
-object for all views, or a list of one for each where they differ. `depth_scale`: of the depth pictures, where there are some.
+`c2w`: a 4×4 matrix of each view, OpenGL axes. `intrinsics`: fx, fy, cx, cy, width and height in pixels of the stored pictures,
+one object for all views, or a list of one for each where they differ. `depth_scale`: of the depth pictures, where there are
+some.
 """
 
 import json
@@ -27,7 +28,10 @@ def cameras_file(views: Sequence[View], size: int | None = None, depth_scale: fl
     """
     lenses = [asdict(view.intrinsics.resized(size, size) if size else view.intrinsics) for view in views]
     alike = all(lens == lenses[0] for lens in lenses)
-    document: dict[str, object] = {"c2w": [view.c2w.tolist() for view in views], "intrinsics": lenses[0] if alike else lenses}
+    document: dict[str, object] = {
+        "c2w": [view.c2w.tolist() for view in views],
+        "intrinsics": lenses[0] if alike else lenses,
+    }
     if depth_scale is not None:
         document["depth_scale"] = depth_scale
     return json.dumps(document, sort_keys=True).encode()

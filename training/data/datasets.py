@@ -1,8 +1,8 @@
 """The shard sets of a training, opened, and the plan of how they are read.
 
-    readers = open_datasets(parameters, workspace.root)
-    plan = plan_of(parameters, readers, batch_size=192, seed=0)
-    loader = PlannedLoader(plan, sources_of(parameters, readers), ViewChoice(drawn=2), workers=parameters.workers)
+readers = open_datasets(parameters, workspace.root)
+plan = plan_of(parameters, readers, batch_size=192, seed=0)
+loader = PlannedLoader(plan, sources_of(parameters, readers), ViewChoice(drawn=2), workers=parameters.workers)
 """
 
 import hashlib
@@ -57,7 +57,9 @@ def open_datasets(parameters: DataParameters, root: Path) -> dict[str, ShardRead
 def sources_of(parameters: DataParameters, readers: Mapping[str, ShardReader]) -> dict[str, ViewSource]:
     """What a loader reads of each set: those on the disk keep what they have decoded."""
     return {
-        name: reader if reader.samples.store.remote or not parameters.kept_bytes else KeptViews(reader, parameters.kept_bytes)
+        name: reader
+        if reader.samples.store.remote or not parameters.kept_bytes
+        else KeptViews(reader, parameters.kept_bytes)
         for name, reader in readers.items()
     }
 

@@ -1,8 +1,8 @@
 """The index of a shard set: where each object lies, and what its bytes hash to.
 
-`index.parquet` stands beside the tars and is written last, so its presence means that the set is whole. What was removed from the
-set, or replaced, stays in its tar until the set is compacted; `tombstones.parquet` lists it in the same columns. A row of the index
-is alive whatever the tombstones say: they are written first, and a process may die in between.
+`index.parquet` stands beside the tars and is written last, so its presence means that the set is whole. What was removed from
+the set, or replaced, stays in its tar until the set is compacted; `tombstones.parquet` lists it in the same columns. A row of
+the index is alive whatever the tombstones say: they are written first, and a process may die in between.
 """
 
 from collections.abc import Iterable
@@ -64,7 +64,9 @@ def read_index(folder: Path) -> IndexRows:
     rows = read_rows(folder)
     missing = [name for name in sorted(rows.shards) if not (folder / name).is_file()]
     if missing:
-        raise InputError(f"{folder} lacks the shard {missing[0]}", "restore it with dvc pull, or run viewforge shard again")
+        raise InputError(
+            f"{folder} lacks the shard {missing[0]}", "restore it with dvc pull, or run viewforge shard again"
+        )
     return rows
 
 

@@ -182,4 +182,3 @@ def _row(values: Iterable[Any]) -> IndexRow:
     row = list(values)
     row[_SIZES] = tuple(row[_SIZES])
     return IndexRow(*row)
-

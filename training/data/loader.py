@@ -1,7 +1,8 @@
 """The loader: a rank's batches in the order of the plan, made by worker processes, from any place of the sequence.
 
-The main process plans; workers turn draws into batches and know nothing of the place. So what has been read is one number, and the
-sequence goes on after a kill from `state_dict()`, with as many workers as one likes, and with other ranks of the same global batch.
+The main process plans; workers turn draws into batches and know nothing of the place. So what has been read is one number, and
+the sequence goes on after a kill from `state_dict()`, with as many workers as one likes, and with other ranks of the same
+global batch.
 
     loader = PlannedLoader(plan, {"objects": ShardReader(folder, "train")}, ViewChoice(drawn=2), workers=4)
     for step, batch in zip(range(steps), loader):  # endless; `for batch in loader.epoch()` ends with the epoch
@@ -20,7 +21,16 @@ from torch.utils.data import DataLoader
 
 from stage.errors import InputError, StageKilledError, ViewforgeError
 from stage.lifeline import die_with
-from training.data.batches import BatchMaker, Damage, MadeBatch, Objects, ViewBatch, ViewChoice, ViewSource, as_view_source
+from training.data.batches import (
+    BatchMaker,
+    Damage,
+    MadeBatch,
+    Objects,
+    ViewBatch,
+    ViewChoice,
+    ViewSource,
+    as_view_source,
+)
 from training.data.damage import DamageRecord
 from training.data.plan import Draws, Plan, slots_of_rank
 from training.data.prefetch import Prefetch, needed_shards, reads_through_cache
@@ -195,7 +205,9 @@ def _unless_killed(batches: Iterator[MadeBatch]) -> Iterator[MadeBatch]:
             if not str(error).startswith("DataLoader worker"):
                 raise
             reason = str(error).partition(".")[0]
-            raise StageKilledError(reason, "start again from the last checkpoint; give more memory if it ran out") from None
+            raise StageKilledError(
+                reason, "start again from the last checkpoint; give more memory if it ran out"
+            ) from None
         yield made
 
 
@@ -211,7 +223,9 @@ def _unchanged(made: Any) -> Any:  # noqa: ANN401 - PyTorch types it for lists o
 def _check_sources(plan: Plan, sources: Mapping[str, Objects | ViewSource]) -> None:
     for dataset in plan.datasets:
         if dataset.name not in sources:
-            raise InputError(f"the dataset {dataset.name} of the plan has no source", f"there are {', '.join(sources) or 'none'}")
+            raise InputError(
+                f"the dataset {dataset.name} of the plan has no source", f"there are {', '.join(sources) or 'none'}"
+            )
         if (found := len(sources[dataset.name])) != dataset.samples:
             raise InputError(
                 f"the dataset {dataset.name} has {found} samples, the plan says {dataset.samples}",

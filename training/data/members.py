@@ -1,8 +1,8 @@
 """The members of one object: found in its piece of a tar without copying any, or by the index without reading the others.
 
-Each training sample is two views out of many. `tarfile` takes as long for a walk over all headers as for decoding a small picture,
-and reading and hashing all views takes about as long again. So the index lists what an object's members are, how large, and the
-start of each one's hash: where a member lies follows from the sizes before it.
+Each training sample is two views out of many. `tarfile` takes as long for a walk over all headers as for decoding a small
+picture, and reading and hashing all views takes about as long again. So the index lists what an object's members are, how
+large, and the start of each one's hash: where a member lies follows from the sizes before it.
 
 Plain headers, which is what shards have, are read here; anything else (long names, links, sizes over 8 GiB) is left to `tarfile`,
 and an object that has such members is not listed and is read whole. Checksums of headers are not looked at: contents have their

@@ -1,8 +1,8 @@
 """Orders in which a dataset is read once through: any order at all, or one that reads shards from front to back.
 
-`full` is a permutation: the best mixture, and every sample is a read of its own. `window` shuffles the shards, lays them one behind
-the other and shifts samples by less than `window` places: a reader has few shards open at a time and goes through each of them once,
-which is what a remote store or a disk with a head wants.
+`full` is a permutation: the best mixture, and every sample is a read of its own. `window` shuffles the shards, lays them one
+behind the other and shifts samples by less than `window` places: a reader has few shards open at a time and goes through each
+of them once, which is what a remote store or a disk with a head wants.
 """
 
 from collections.abc import Sequence

@@ -1,15 +1,15 @@
 """The plan of reading: which sample of which dataset stands at which place of which global batch.
 
-The sequence of global batches follows from the datasets, the seed and the global batch size alone. Ranks and workers only part it
-among themselves (a rank takes a run of slots of every batch, a worker whole batches of its rank), so 1×8, 2×4 and 8×1 of them train
-on the same batches, and a run continues on other hardware where it stopped.
+The sequence of global batches follows from the datasets, the seed and the global batch size alone. Ranks and workers only part
+it among themselves (a rank takes a run of slots of every batch, a worker whole batches of its rank), so 1×8, 2×4 and 8×1 of
+them train on the same batches, and a run continues on other hardware where it stopped.
 
 What is exact:
 
 - an epoch holds `probability` × draws of each dataset, less than one away (largest remainder);
 - each rank of an epoch holds an even share of them, less than two away, whatever divides the batch;
-- every rank has the same number of batches; what does not fill the last one is dropped or filled up, a named choice, and either way
-  the next epoch goes on with the draw after the last;
+- every rank has the same number of batches; what does not fill the last one is dropped or filled up, a named choice, and either
+  way the next epoch goes on with the draw after the last;
 - a dataset is read through in one seeded order after another across epochs, so its samples' counts never differ by more than one
   visit.
 
@@ -91,7 +91,8 @@ class Plan:
     draws: int | None = None
     """Draws of an epoch, all datasets together; None: as many as read all datasets once through."""
     remainder: Remainder = "drop"
-    """What becomes of draws that do not fill a last batch: `drop` leaves them to the next epoch, `wrap` takes from it what is missing."""
+    """What becomes of draws that do not fill a last batch: `drop` leaves them to the next epoch, `wrap` takes from it what is
+    missing."""
     order: Order = "full"
     window: int = 4096
     """How far the order `window` shifts samples, in samples."""
@@ -110,7 +111,9 @@ class Plan:
                 "make the batch smaller or the epoch longer, or choose the remainder wrap",
             )
         if self.order == "window" and (without := [dataset.name for dataset in self.datasets if not dataset.shards]):
-            raise ParameterError(f"dataset {without[0]} names no shards to shuffle", "give them, or choose the order full")
+            raise ParameterError(
+                f"dataset {without[0]} names no shards to shuffle", "give them, or choose the order full"
+            )
 
     @property
     def _wanted(self) -> int:
@@ -130,7 +133,9 @@ class Plan:
 
     def epoch(self, number: int) -> "EpochPlan":
         """One epoch of the sequence."""
-        return EpochPlan(self, number, self._mixture(number), [self._stream(d, number) for d in range(len(self.counts))])
+        return EpochPlan(
+            self, number, self._mixture(number), [self._stream(d, number) for d in range(len(self.counts))]
+        )
 
     def batches_from(self, epoch: int, batch: int) -> Iterator["Draws"]:
         """The global batches from a place on, without an end."""
@@ -161,10 +166,8 @@ class Plan:
     def _pass(self, mixed: Mixed, number: int) -> Int[np.ndarray, " l"]:
         """A dataset once through."""
         chance = generator(self.seed, f"{mixed.name} pass {number}", "order")
-        if self.order == "full":
-            order = full_order(mixed.samples, chance)
-        else:
-            order = window_order(mixed.shards, self.window, chance)
+        full = self.order == "full"
+        order = full_order(mixed.samples, chance) if full else window_order(mixed.shards, self.window, chance)
         return np.repeat(order, mixed.draws if np.ndim(mixed.draws) == 0 else np.asarray(mixed.draws)[order])
 
     def described(self) -> dict[str, Any]:

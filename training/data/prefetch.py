@@ -1,9 +1,9 @@
 """Shards brought into their cache before they are read: a loader knows from its plan which ones come next.
 
-    with Prefetch(needed_shards(draws_to_come, sources), ahead=plan.batches) as prefetch:
-        for number in count():
-            prefetch.at(number)  # batch `number` is the next that comes
-            ...
+with Prefetch(needed_shards(draws_to_come, sources), ahead=plan.batches) as prefetch:
+for number in count():
+prefetch.at(number)  # batch `number` is the next that comes
+...
 """
 
 import threading
@@ -75,7 +75,9 @@ class Prefetch:
         self._moved = threading.Condition()
         self._walking = threading.Lock()
         self._walk = self._in_order_of_need(needs)
-        self._threads = [threading.Thread(target=self._work, name="prefetch shards", daemon=True) for _ in range(threads)]
+        self._threads = [
+            threading.Thread(target=self._work, name="prefetch shards", daemon=True) for _ in range(threads)
+        ]
         for thread in self._threads:
             thread.start()
 

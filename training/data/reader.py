@@ -63,7 +63,9 @@ class ShardReader:
         store = open_store(folder, streams)
         self.rows = store.index().of_split(split)
         if not len(self.rows):
-            raise InputError(f"{store.identity} holds no object of the split {split}", "add objects, or change catalog.split")
+            raise InputError(
+                f"{store.identity} holds no object of the split {split}", "add objects, or change catalog.split"
+            )
         self.cached, self.samples = cached, CheckedSamples(store, cache)
         self._read = lru_cache(maxsize=cached)(self._decode)
 
@@ -128,7 +130,9 @@ class ShardReader:
             # As it was written, its hash says; so it was written wrong.
             place = f"{self.samples.store.where(row.shard)} at byte {row.offset}, object {row.key}"
             reason = " ".join(str(error).split())
-            raise InputError(f"{place}: cannot be decoded: {reason}", "render the object and write the shards again") from None
+            raise InputError(
+                f"{place}: cannot be decoded: {reason}", "render the object and write the shards again"
+            ) from None
 
 
 @dataclass(frozen=True)
@@ -143,4 +147,3 @@ class _StoredView:
 def _stored_views(names: tuple[str, ...]) -> tuple[_StoredView, ...]:
     """The views of an object by its members' names, which most objects of a set share."""
     return tuple(_StoredView(number, tuple(view_members(names, number))) for number in view_numbers(names))
-

@@ -1,7 +1,7 @@
 """Samples as the index promises them: whatever is used is checked against its hash at every read, whichever way the bytes came.
 
-A sample is read whole, or some of its members alone. A cached copy that fails the check is compared with the origin once: where the
-origin has the right bytes they are used, and the copy goes; where it has not, the error names shard, key and offset.
+A sample is read whole, or some of its members alone. A cached copy that fails the check is compared with the origin once: where
+the origin has the right bytes they are used, and the copy goes; where it has not, the error names shard, key and offset.
 """
 
 import hashlib

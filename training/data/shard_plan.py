@@ -1,4 +1,4 @@
-"""Which objects go into which shard, decided before the first is written, so that any number of processes gives the same bytes."""
+"""Which objects go into which shard, decided before the first is written: any number of processes gives the same bytes."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass

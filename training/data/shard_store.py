@@ -51,8 +51,8 @@ class StreamParameters(Parameters):
 class StreamError(ViewforgeError):
     """A server does not give what it has: it is away, fails, or refuses.
 
-    No `InputError`, which a loader takes for a damaged sample and puts another one in its place: a network that is down for a while
-    must end the run, which then goes on where it was, and not change what it trains on.
+    No `InputError`, which a loader takes for a damaged sample and puts another one in its place: a network that is down for a
+    while must end the run, which then goes on where it was, and not change what it trains on.
 
     Args:
         message: what is wrong, with the address.

@@ -103,14 +103,18 @@ def _splatters(folder: Path) -> dict[str, tuple[str, Extent]]:
     """By uid, the fingerprint of an object's published splatter images and where in the packs their tensor lies."""
     packs = sorted(folder.glob("pack-*.tar"))
     if not packs:
-        raise InputError(f"no splatter images in {folder}", "run viewforge splatter first, or leave splatter out of shard.include")
+        raise InputError(
+            f"no splatter images in {folder}", "run viewforge splatter first, or leave splatter out of shard.include"
+        )
     found: dict[str, tuple[str, Extent]] = {}
     for path in packs:
         try:
             with tarfile.open(path, "r:") as archive:
                 found |= _pack_splatters(path, archive)
         except (tarfile.TarError, KeyError, ValueError) as error:
-            raise InputError(f"{path} is damaged: {error}", "restore it with dvc pull, or run its stage again") from None
+            raise InputError(
+                f"{path} is damaged: {error}", "restore it with dvc pull, or run its stage again"
+            ) from None
     return found
 
 

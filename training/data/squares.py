@@ -13,8 +13,8 @@ from training.data.reader import ObjectViews
 def squared(views: ObjectViews, size: int) -> ObjectViews:
     """Views of `size` × `size` pixels.
 
-    A crop by (left, top) of a square whose side is s, then made smaller by k = size / s, maps a pixel (x, y), whose centre lies at
-    half-integers, to k·(x − left, y − top): so fx and fy become k times, and the principal point moves likewise.
+    A crop by (left, top) of a square whose side is s, then made smaller by k = size / s, maps a pixel (x, y), whose centre lies
+    at half-integers, to k·(x − left, y − top): so fx and fy become k times, and the principal point moves likewise.
 
     Raises:
         InputError: when the pictures are smaller than that.
@@ -22,7 +22,9 @@ def squared(views: ObjectViews, size: int) -> ObjectViews:
     height, width = views.rgba.shape[1:3]
     side = min(height, width)
     if side < size:
-        raise InputError(f"{views.uid} has {width}×{height} pixels, {size}×{size} are wanted", "ask for a smaller size")
+        raise InputError(
+            f"{views.uid} has {width}×{height} pixels, {size}×{size} are wanted", "ask for a smaller size"
+        )
     left, top = (width - side) // 2, (height - side) // 2
     middle = views.rgba[:, top : top + side, left : left + side]
     rgba = middle if side == size else np.stack([resized(picture, size) for picture in middle])

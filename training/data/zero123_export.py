@@ -1,8 +1,9 @@
 """Shards as the folders that Zero-1-to-3's own code trains on: `<uid>/000.png`, `<uid>/000.npy` and `valid_paths.json`.
 
-Pictures are PNG, the shards' own bytes where those are PNG and their pixels otherwise, straight alpha; `.npy` is the 3×4 world-to-camera in OpenGL axes, as 64-bit floats.
-`valid_paths.json` is written last. The published loader trains on the first 99 % of it and validates on the rest, so objects of the split
-train come first, then val, then test. Source: cvlab-columbia/zero123 `ldm/data/simple.py`.
+Pictures are PNG, the shards' own bytes where those are PNG and their pixels otherwise, straight alpha; `.npy` is the 3×4
+world-to-camera in OpenGL axes, as 64-bit floats. `valid_paths.json` is written last. The published loader trains on the first
+99 % of it and validates on the rest, so objects of the split train come first, then val, then test. Source:
+cvlab-columbia/zero123 `ldm/data/simple.py`.
 """
 
 import json

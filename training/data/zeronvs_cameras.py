@@ -3,11 +3,11 @@
 Source: kylesargent/zeronvs_diffusion `ldm/data/webdataset_co3d.py` and `webdataset_re10k.py`.
 
 - `co3d`: PyTorch3D's `R`, `T`, `focal_length` and `principal_point` (CO3D's normalised device coordinates), and
-  `scale_adjustment`, by which stored depth is multiplied to be in the units of `T`. The published loader asserts a principal point of
-  (0, 0); where a file names its `intrinsics_format`, as CO3D's own annotations do, it is followed.
+  `scale_adjustment`, by which stored depth is multiplied to be in the units of `T`. The published loader asserts a principal
+  point of (0, 0); where a file names its `intrinsics_format`, as CO3D's own annotations do, it is followed.
 - `re10k`, for RealEstate10K and ACID: `extrinsics`, 4×4 camera-to-world in OpenGL axes, and `intrinsics`, the inverse of K: from
-  pixels to rays. The published loader asserts fx = fy, and takes the field of view as 2·atan(cx / fx): the width's, although it crops
-  pictures to their shorter side.
+  pixels to rays. The published loader asserts fx = fy, and takes the field of view as 2·atan(cx / fx): the width's, although it
+  crops pictures to their shorter side.
 """
 
 import json
@@ -69,7 +69,9 @@ def _re10k_values(c2w: Float[np.ndarray, "4 4"], intrinsics: Intrinsics) -> dict
     if abs(intrinsics.fx - intrinsics.fy) >= _SQUARE_PIXELS:
         raise ValueError("ZeroNVS's loader of RealEstate10K knows square pixels alone; write the form co3d")
     if intrinsics.width > intrinsics.height:
-        raise ValueError("ZeroNVS's loader of RealEstate10K takes a wide picture's field of view wrong; write the form co3d")
+        raise ValueError(
+            "ZeroNVS's loader of RealEstate10K takes a wide picture's field of view wrong; write the form co3d"
+        )
     return {"extrinsics": c2w.tolist(), "intrinsics": np.linalg.inv(intrinsics.matrix()).tolist()}
 
 

@@ -1,7 +1,7 @@
 """Rendered objects as scenes in ZeroNVS's layout, `<source>/<uid>/frame000001.png` …, a set of shards for each split.
 
-Pictures are composited on white, for the layout has no alpha, and resized to what the published loader asserts: a shorter side of 256.
-Depth is the renderings' where they have the pass, and invalid everywhere (0) where they do not.
+Pictures are composited on white, for the layout has no alpha, and resized to what the published loader asserts: a shorter side
+of 256. Depth is the renderings' where they have the pass, and invalid everywhere (0) where they do not.
 """
 
 from collections.abc import Iterable, Iterator

@@ -1,8 +1,9 @@
 """Where the frames of ZeroNVS's shards lie: found once by a scan of the tars' headers, and kept in one file.
 
-A row is a scene, in the order of shards and of the scenes in them: the shard's path below the folder, the scene's name, and of each
-of its frames, as lists, number and where the bytes of its picture and of its metadata lie. Published shards have no hashes, so a
-shard is known by its size and time of change, which the file's metadata hold; where they differ all shards are scanned again.
+A row is a scene, in the order of shards and of the scenes in them: the shard's path below the folder, the scene's name, and of
+each of its frames, as lists, number and where the bytes of its picture and of its metadata lie. Published shards have no
+hashes, so a shard is known by its size and time of change, which the file's metadata hold; where they differ all shards are
+scanned again.
 """
 
 import json

@@ -1,8 +1,8 @@
 """Shards in the layout of ZeroNVS, written and read: what its published loaders and stock `webdataset` take unchanged.
 
-A frame is three files, `<category>/<scene>/frame000001.png`, `…_depth.png` and `…_metadata.json`, numbered from 1; pictures are RGB.
-Depth is planar z: the bits of 16-bit floats in a 16-bit grey PNG, 0 where it is invalid. `zeronvs_cameras` has the metadata.
-Source: kylesargent/zeronvs_diffusion `README.md` and `ldm/data/webdataset_co3d.py`.
+A frame is three files, `<category>/<scene>/frame000001.png`, `…_depth.png` and `…_metadata.json`, numbered from 1; pictures are
+RGB. Depth is planar z: the bits of 16-bit floats in a 16-bit grey PNG, 0 where it is invalid. `zeronvs_cameras` has the
+metadata. Source: kylesargent/zeronvs_diffusion `README.md` and `ldm/data/webdataset_co3d.py`.
 
 Shards are `train-000000.tar` …, that is `dataset_url: …/train-{shard:06d}.tar` there; the same scenes give the same bytes.
 """

@@ -1,8 +1,8 @@
 """RealEstate10K and ACID as their publishers give them: a camera file a clip, with the frames that a user took out of the video.
 
-`<clip>.txt` has the video's address in its first line, then a line a frame: time in microseconds, fx, fy, cx, cy as fractions of the
-picture, two zeros, and twelve numbers of the 3×4 world-to-camera matrix in OpenCV axes. Frames are `<clip>/<time>.png` or `.jpg`
-beside it. Source: google.github.io/realestate10k and infinite-nature.github.io, "camera data".
+`<clip>.txt` has the video's address in its first line, then a line a frame: time in microseconds, fx, fy, cx, cy as fractions
+of the picture, two zeros, and twelve numbers of the 3×4 world-to-camera matrix in OpenCV axes. Frames are `<clip>/<time>.png`
+or `.jpg` beside it. Source: google.github.io/realestate10k and infinite-nature.github.io, "camera data".
 
 Frames that could not be had of a video are left out, as its users do; a clip of fewer than two is. Worlds are the publisher's, as
 in `training.data.importers.zeronvs`.
@@ -37,7 +37,9 @@ def clips(source: Path, name: Literal["re10k", "acid"]) -> PublishedSet:
     """
     files = sorted(source.glob("*.txt"))
     if not files:
-        raise InputError(f"no camera file {source / '*.txt'}", "put each clip's folder of frames beside its camera file")
+        raise InputError(
+            f"no camera file {source / '*.txt'}", "put each clip's folder of frames beside its camera file"
+        )
     candidates = [Candidate(path.stem, partial(_load, path)) for path in files]
     return PublishedSet(name, candidates, len(candidates))
 

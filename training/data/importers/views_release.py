@@ -1,8 +1,9 @@
 """Zero-1-to-3's published renderings, `views_release`: a folder of object folders, or the tar of it.
 
-An object is twelve `000.png` (512×512 RGBA) and `000.npy` (3×4 world-to-camera in OpenGL axes), seen through a 35 mm lens on a 32 mm
-sensor. `valid_paths.json`, where the folder has it, says which objects count; mirrors have it empty or as a Git LFS pointer, and
-then all of them do. Source: cvlab-columbia/zero123 `ldm/data/simple.py` and `objaverse-rendering/scripts/blender_script.py`.
+An object is twelve `000.png` (512×512 RGBA) and `000.npy` (3×4 world-to-camera in OpenGL axes), seen through a 35 mm lens on a
+32 mm sensor. `valid_paths.json`, where the folder has it, says which objects count; mirrors have it empty or as a Git LFS
+pointer, and then all of them do. Source: cvlab-columbia/zero123 `ldm/data/simple.py` and
+`objaverse-rendering/scripts/blender_script.py`.
 """
 
 import io
@@ -81,7 +82,9 @@ def _load_folder(folder: Path, views: int) -> ImportedViews:
 
 def _load(files: dict[str, bytes], views: int) -> ImportedViews:
     names = [f"{number:03d}" for number in range(views)]
-    if missing := [f"{name}{suffix}" for name in names for suffix in (".png", ".npy") if f"{name}{suffix}" not in files]:
+    if missing := [
+        f"{name}{suffix}" for name in names for suffix in (".png", ".npy") if f"{name}{suffix}" not in files
+    ]:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ObjectFailedError(FailureClass.MISSING, f"{missing[0]}{others} missing")
     sizes, coverage = zip(*(_check_picture(f"{name}.png", files[f"{name}.png"]) for name in names), strict=True)

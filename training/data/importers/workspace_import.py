@@ -167,7 +167,9 @@ def _write_object(folder: Path, uid: str, source: str, fingerprint: str, loaded:
         stem.with_suffix(".png").write_bytes(picture)
         np.save(stem.with_suffix(".npy"), zero123_from_c2w(view.c2w))
     coverage = [round(value, 6) for value in loaded.coverage]
-    write_json(folder / "record.json", {"uid": uid, "source": source, "fingerprint": fingerprint, "coverage": coverage})
+    write_json(
+        folder / "record.json", {"uid": uid, "source": source, "fingerprint": fingerprint, "coverage": coverage}
+    )
     write_cameras(folder, loaded.views, [])
 
 

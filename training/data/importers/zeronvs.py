@@ -1,8 +1,8 @@
 """Scenes in ZeroNVS's shards, as CO3D, RealEstate10K and ACID were published for it: one tar, or a folder of them.
 
-Each scene becomes one object, `<category>_<scene>`, with its pictures' own bytes. Its world is the publisher's: only relative poses mean
-anything, up may be any way, and the cameras look at no origin. Depth stays in the shards (`training.data.zeronvs_layout` reads
-it), for a rendered object's depth has a fixed range that scenes leave.
+Each scene becomes one object, `<category>_<scene>`, with its pictures' own bytes. Its world is the publisher's: only relative
+poses mean anything, up may be any way, and the cameras look at no origin. Depth stays in the shards
+(`training.data.zeronvs_layout` reads it), for a rendered object's depth has a fixed range that scenes leave.
 """
 
 from collections.abc import Iterator
