@@ -11,6 +11,7 @@ hashes, and a header that is read alone must hold the right name.
 
 import hashlib
 import io
+import mmap
 import tarfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -88,6 +89,29 @@ def listing(data: bytes | bytearray, key: str) -> tuple[str, tuple[int, ...], by
     return _SEPARATOR.join(names), tuple(size for _, _, size in found), checks
 
 
+def sample_extents(tar: mmap.mmap) -> dict[str, tuple[int, int]]:
+    """Where each sample of a whole tar starts and ends, by its key.
+
+    Raises:
+        tarfile.TarError: when it is not a tar.
+    """
+    extents: dict[str, tuple[int, int]] = {}
+    for name, start, stop in _members_of_tar(tar):
+        key = name.partition(".")[0]
+        extents[key] = extents.get(key, (start, 0))[0], stop
+    return extents
+
+
+def _members_of_tar(tar: mmap.mmap) -> list[tuple[str, int, int]]:
+    """Name of each member, where its headers start and where what belongs to it ends."""
+    try:
+        return [(name, start - _BLOCK, start - _BLOCK + _occupied(size)) for name, start, size in _plain_members(tar)]
+    except _NotPlainError:
+        with tarfile.open(fileobj=tar, mode="r:") as archive:
+            found = archive.getmembers()
+        return [(m.name, m.offset, m.offset_data - _BLOCK + _occupied(m.size)) for m in found]
+
+
 @lru_cache(maxsize=1024)
 def listed_names(members: str) -> tuple[str, ...]:
     """The extensions that a row of the index lists, in the tar's order; most rows share one list."""
@@ -120,7 +144,7 @@ class _NotPlainError(Exception):
     """A header whose name or size does not stand where they always do."""
 
 
-def _plain_members(data: bytes | bytearray) -> Iterator[tuple[str, int, int]]:
+def _plain_members(data: bytes | bytearray | mmap.mmap) -> Iterator[tuple[str, int, int]]:
     """Name, place of the content and size of each member.
 
     Raises:

@@ -1,7 +1,7 @@
 """One shard: its samples written as a tar, and the rows of the index that it gives. Runs in any process."""
 
 import hashlib
-import tarfile
+import mmap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,11 +12,11 @@ from stage.files import replacing
 from stage.packs import object_folder
 from training.data.cameras_file import cameras_file
 from training.data.index import IndexRow
-from training.data.members import listing
+from training.data.members import listed_names, listing, sample_extents, tar_members
 from training.data.shard_parameters import ShardParameters
 from training.data.shard_plan import PlannedShard, depth_paths, pictures, small_view
 from training.data.shard_tar import ShardTar
-from training.data.sources import SPLATTER, Extent, Source
+from training.data.sources import SPLATTER, Source
 
 
 @dataclass(frozen=True)
@@ -71,23 +71,13 @@ class ShardWriter:
 
 def index_rows(path: Path, shard: PlannedShard) -> list[IndexRow]:
     """Where each object's members start and end in a shard's tar, and what they hash to."""
-    starts: dict[str, int] = {}
-    members: dict[str, list[str]] = {}
-    with tarfile.open(path, "r:") as archive:
-        for member in archive:
-            key, _, name = member.name.partition(".")
-            starts.setdefault(key, member.offset)
-            members.setdefault(key, []).append(name)
-            end = member.offset_data + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE
-    stops = [*list(starts.values())[1:], end]
-    return [
-        _row(path, shard.name, source, starts[source.key], stop, len(view_numbers(members[source.key])))
-        for source, stop in zip(shard.sources, stops, strict=True)
-    ]
+    with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as tar:
+        extents = sample_extents(tar)
+        return [_row(tar, shard.name, source, *extents[source.key]) for source in shard.sources]
 
 
-def _row(path: Path, name: str, source: Source, start: int, stop: int, views: int) -> IndexRow:
-    data = Extent(path, start, stop - start).read()
+def _row(tar: mmap.mmap, name: str, source: Source, start: int, stop: int) -> IndexRow:
+    data = tar[start:stop]
     members, sizes, checks = listing(data, source.key)
     return IndexRow(
         shard=name,
@@ -95,7 +85,7 @@ def _row(path: Path, name: str, source: Source, start: int, stop: int, views: in
         offset=start,
         size=stop - start,
         sha256=hashlib.sha256(data).hexdigest(),
-        views=views,
+        views=len(view_numbers(listed_names(members) or tar_members(data))),
         split=source.asset.split,
         licence=source.asset.licence,
         source=source.asset.source,
