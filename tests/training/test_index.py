@@ -123,3 +123,16 @@ def test_texts_with_long_offsets_are_read(tmp_path: Path) -> None:
     long = [field.with_type(pa.large_string()) if field.type == pa.string() else field for field in table.schema]
     pq.write_table(table.cast(pa.schema(long)), tmp_path / INDEX)
     assert list(read_rows(tmp_path)) == written
+
+
+def test_a_byte_that_was_flipped_in_the_index_is_found_or_means_nothing(tmp_path: Path) -> None:
+    rows = [replace(ROW, members="a/b", sizes=(1, 2), checks=b"0123456789abcdef"), replace(ROW, key="b", offset=512)]
+    write_index(tmp_path, rows)
+    whole, found = (tmp_path / INDEX).read_bytes(), 0
+    for place in range(0, len(whole), 29):
+        (tmp_path / INDEX).write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        try:
+            assert list(read_rows(tmp_path)) == rows, f"byte {place} of {len(whole)}"
+        except InputError:
+            found += 1
+    assert found

@@ -4,6 +4,7 @@ import json
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from hashlib import sha256
 from itertools import permutations
 from pathlib import Path

@@ -26,11 +26,11 @@ def cameras_file(views: Sequence[View], size: int | None = None, depth_scale: fl
         size: width and height in pixels that its square pictures are made; None leaves them as they are.
         depth_scale: from stored depth to scene units, where depth is stored.
     """
-    lenses = [asdict(view.intrinsics.resized(size, size) if size else view.intrinsics) for view in views]
+    lenses = [view.intrinsics.resized(size, size) if size else view.intrinsics for view in views]
     alike = all(lens == lenses[0] for lens in lenses)
     document: dict[str, object] = {
         "c2w": [view.c2w.tolist() for view in views],
-        "intrinsics": lenses[0] if alike else lenses,
+        "intrinsics": asdict(lenses[0]) if alike else [asdict(lens) for lens in lenses],
     }
     if depth_scale is not None:
         document["depth_scale"] = depth_scale

@@ -111,13 +111,14 @@ def read_recipe(folder: Path) -> str:
 def _write(path: Path, rows: Iterable[IndexRow], recipe: str = "") -> None:
     table = IndexRows.of(rows).table.replace_schema_metadata({_RECIPE: recipe.encode()})
     with replacing(path) as temporary:
-        pq.write_table(table, temporary, use_dictionary=list(REPEATED))
+        pq.write_table(table, temporary, use_dictionary=list(REPEATED), write_page_checksum=True)
 
 
 def _read(path: Path) -> IndexRows:
     try:
         names = [name for name in TYPES if name in pq.read_schema(path).names]
-        with pq.ParquetFile(path, read_dictionary=[name for name in REPEATED if name in names]) as file:
+        repeated = [name for name in REPEATED if name in names]
+        with pq.ParquetFile(path, read_dictionary=repeated, page_checksum_verification=True) as file:
             table = file.read(names)
         for name in _LATER.keys() - set(table.column_names):
             table = table.append_column(name, pa.repeat(pa.scalar(_LATER[name], TYPES[name]), len(table)))

@@ -13,7 +13,7 @@ import hashlib
 import io
 import mmap
 import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
@@ -76,17 +76,30 @@ def listing(data: bytes | bytearray, key: str) -> tuple[str, tuple[int, ...], by
     Raises:
         tarfile.TarError: when it is not a tar.
     """
+    found, view = _listable(data, key), memoryview(data)
+    checks = b"".join(_check(view[start : start + size]) for _, start, size in found)
+    return *_layout(found), checks
+
+
+def layout(data: bytes | bytearray, key: str) -> tuple[str, tuple[int, ...]]:
+    """The same without the hashes, which are most of the work; raises as `listing` does."""
+    return _layout(_listable(data, key))
+
+
+def _layout(found: Sequence[tuple[str, int, int]]) -> tuple[str, tuple[int, ...]]:
+    return _SEPARATOR.join(_extension(name) for name, _, _ in found), tuple(size for _, _, size in found)
+
+
+def _listable(data: bytes | bytearray, key: str) -> list[tuple[str, int, int]]:
+    """Name, place and size of an object's members; none when the index cannot list them."""
     try:
         found = list(_plain_members(data))
     except _NotPlainError:
-        return "", (), b""
+        return []
     names = [_extension(name) for name, _, _ in found]
     as_expected = [f"{key}.{name}" for name in names] == [name for name, _, _ in found]
-    if not as_expected or len(set(names)) < len(names) or any(size > _MAX_LISTED for _, _, size in found):
-        return "", (), b""
-    view = memoryview(data)
-    checks = b"".join(_check(view[start : start + size]) for _, start, size in found)
-    return _SEPARATOR.join(names), tuple(size for _, _, size in found), checks
+    small = all(size <= _MAX_LISTED for _, _, size in found)
+    return found if as_expected and small and len(set(names)) == len(names) else []
 
 
 def sample_extents(tar: mmap.mmap) -> dict[str, tuple[int, int]]:
