@@ -216,7 +216,7 @@ def test_an_absent_split_is_named(render_boxes: RenderBoxes, tmp_path: Path) -> 
 
 
 KILLED_AT_SECOND_OBJECT_OF_THIRD_SHARD = """
-import os, signal, sys
+import os, signal, sys, time
 from pathlib import Path
 import webdataset
 from stage.workspace import Workspace
@@ -227,6 +227,9 @@ write, calls = webdataset.TarWriter.write, iter(range(100))
 def deadly(self, sample):
     size = write(self, sample)
     if next(calls) == 5:
+        # Finished shards get their names from another thread.
+        while not list(Path(sys.argv[1], "data/shards").glob("*.tar")):
+            time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
     return size
 
