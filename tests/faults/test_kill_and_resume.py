@@ -48,7 +48,7 @@ def plain_shell(program_environment):
 def kill_in_the_middle(workspace, parameters, environment, pieces, note):
     """Start a run, SIGKILL it where it stands still: before the second of the pieces gets its name."""
     standing = {
-        "PYTHONPATH": str(STANDSTILL),
+        "PYTHONPATH": os.pathsep.join(filter(None, [str(STANDSTILL), environment.get("PYTHONPATH")])),
         "STANDSTILL_PIECES": str(workspace / pieces),
         "STANDSTILL_NOTE": str(note),
     }
