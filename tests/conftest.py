@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fault_server import FaultServer
 
 PROJECT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -43,6 +44,15 @@ Viewforge = Callable[..., "subprocess.CompletedProcess[str]"]
 def assignments(values: dict[str, object]) -> list[str]:
     """`--set` options of parameters."""
     return [part for key, value in values.items() for part in ("--set", f"{key}={value}")]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
+    """An HTTP server on loopback that fails as it is told, of this test's own."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost")
+    server = FaultServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fault_server import FaultServer, MakeClient, PassingTime
+from fault_server import MakeClient, PassingTime
 
 from catalog.download_parameters import DownloadParameters
 from catalog.http_client import HttpClient
@@ -23,14 +23,6 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 def workspace(tmp_path: Path) -> Workspace:
     """A workspace that is not there yet."""
     return Workspace(tmp_path / "workspace")
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    """A server of this test's own."""
-    server = FaultServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture

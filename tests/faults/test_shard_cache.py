@@ -23,13 +23,6 @@ SHARD_BYTES = 30_000
 Start = Callable[..., "subprocess.Popen[str]"]
 
 
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    server = FaultServer()
-    yield server
-    server.close()
-
-
 @pytest.fixture(scope="module")
 def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
     """Eight shards. Read only."""
@@ -37,8 +30,7 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> ShardSet:
 
 
 @pytest.fixture
-def url(server: FaultServer, shards: ShardSet, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+def url(server: FaultServer, shards: ShardSet) -> str:
     return shards.serve(server)
 
 

@@ -4,7 +4,6 @@ import json
 import re
 import textwrap
 from collections import Counter
-from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -35,14 +34,6 @@ def workspace(render_boxes: Any, tmp_path_factory: pytest.TempPathFactory) -> Wo
     workspace: Workspace = render_boxes(tmp_path_factory.mktemp("datasets") / "workspace", train=5, val=2)
     write_shards(SMALL, workspace)
     return workspace
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    server = FaultServer()
-    yield server
-    server.close()
 
 
 def data(**values: Any) -> DataParameters:

@@ -3,7 +3,7 @@
 import hashlib
 import io
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -193,13 +193,6 @@ def test_the_writer_lists_what_its_tars_hold(sharded: Workspace) -> None:
             assert list(row.sizes) == [member.size for member in held]
             found = [hashlib.sha256(archive.extractfile(member).read()).digest()[:8] for member in held]  # type: ignore[union-attr]
             assert row.checks == b"".join(found)
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    server = FaultServer()
-    yield server
-    server.close()
 
 
 @pytest.fixture
