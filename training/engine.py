@@ -6,7 +6,7 @@ equal N + M steps.
 
 import math
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 import torch
@@ -16,12 +16,13 @@ from diffusers.training_utils import EMAModel
 from stage.errors import ViewforgeError
 from stage.progress import Progress
 from stage.seeds import derive_seed
-from systems.zero123.training import Zero123Training
+from systems.trainable import StepLoss, TrainableSystem
 from training.checkpoint import Checkpoints
-from training.curve import CurvePoint, LossCurve
+from training.curve import CurvePoint
 from training.data.batches import ViewBatch
 from training.feed import Feed
 from training.parameters import OptimizerParameters, TrainParameters
+from training.report import Reporter, StepOutcome
 from training.tracking import Tracker
 
 
@@ -45,14 +46,14 @@ class Engine:
         feed: this process' part of the pairs of each step.
         folder: checkpoints and loss curve.
         accelerator: processes and precision.
-        tracker: where figures are reported.
+        tracker: where the main process reports figures.
     """
 
     def __init__(
         self,
         parameters: TrainParameters,
         seed: int,
-        system: Zero123Training,
+        system: TrainableSystem,
         feed: Feed,
         folder: Path,
         accelerator: Accelerator,
@@ -75,11 +76,10 @@ class Engine:
         self._ema.to(accelerator.device)
 
     def _groups(self) -> list[dict[str, object]]:
-        fast = {id(p) for p in self.system.fast_parameters()}
-        factor = self.parameters.optimizer.cc_projection_factor
+        factors = {"cc_projection": self.parameters.optimizer.cc_projection_factor}
         return [
-            {"params": [p for p in self._trained if id(p) not in fast], "factor": 1.0},
-            {"params": [p for p in self._trained if id(p) in fast], "factor": factor},
+            {"params": members, "factor": factors.get(name, 1.0)}
+            for name, members in self.system.parameter_groups().items()
         ]
 
     def run(self) -> None:
@@ -89,31 +89,39 @@ class Engine:
             ViewforgeError: when the loss is no longer finite, or the data cannot be read.
         """
         self._model.train()
-        curve = LossCurve(self.folder / "loss.csv", self._done) if self.accelerator.is_main_process else None
         batches = iter(self.feed)
-        with Progress("train", self.parameters.steps, "steps", done=self._done) as progress:
+        with (
+            self._reporting() as report,
+            Progress("train", self.parameters.steps, "steps", done=self._done) as progress,
+        ):
             for step in range(self._done, self.parameters.steps):
                 started = time.monotonic()
-                point = self._step(step, next(batches))
-                self._report(point, curve, time.monotonic() - started)
-                if self.accelerator.is_main_process:
-                    progress.advance(loss=round(point.loss, 4))
-        if curve:
-            curve.close()
+                outcome = self._step(step, next(batches))
+                if report:
+                    report.step(outcome, time.monotonic() - started)
+                    progress.advance(loss=round(outcome.point.loss, 4))
+                self._save_if_due(step + 1)
         self._ema.copy_to(self._trained)
 
-    def _step(self, step: int, batch: ViewBatch) -> CurvePoint:
+    def _reporting(self) -> AbstractContextManager[Reporter | None]:
+        if not self.accelerator.is_main_process:
+            return nullcontext()
+        return closing(Reporter(self.parameters, self.folder, self._done, self.tracker))
+
+    def _step(self, step: int, batch: ViewBatch) -> StepOutcome:
         """One optimiser step, counted from 0, on this process' part of its pairs."""
         rate = learning_rate(self.parameters.optimizer, step, self.parameters.steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self._optimizer.zero_grad()
-        loss = 0.0
+        loss, seen = 0.0, []
         parts = self._parts(len(batch.uids))
         for rows in parts:
             with self._synchronising(rows is parts[-1]):
-                part = self._loss(step, batch, rows) / len(parts)
+                outcome = self._loss(step, batch, rows)
+                part = outcome.loss / len(parts)
                 self.accelerator.backward(part)
+            seen.append(outcome)
             loss += float(self.accelerator.reduce(part.detach(), "mean"))
         if not math.isfinite(loss):
             raise ViewforgeError(f"the loss of step {step + 1} is {loss}", "lower train.optimizer.learning_rate")
@@ -123,7 +131,8 @@ class Engine:
             raise ViewforgeError(f"the gradient of step {step + 1} is {norm}", "lower train.optimizer.learning_rate")
         self._optimizer.step()
         self._ema.step(self._trained)
-        return CurvePoint(step + 1, loss, rate, norm)
+        errors, timesteps = (torch.cat([getattr(part, name) for part in seen]) for name in ("errors", "timesteps"))
+        return StepOutcome(CurvePoint(step + 1, loss, rate, norm), errors, timesteps)
 
     def _synchronising(self, last: bool) -> AbstractContextManager[None]:
         """Gradients are exchanged between processes with the last part of a step alone."""
@@ -134,7 +143,7 @@ class Engine:
         size = pairs // self.parameters.launch.accumulate
         return [slice(start, start + size) for start in range(0, pairs, size)]
 
-    def _loss(self, step: int, batch: ViewBatch, rows: slice) -> torch.Tensor:
+    def _loss(self, step: int, batch: ViewBatch, rows: slice) -> StepLoss:
         # Numbers in the sequence of all pairs, which does not depend on how many processes share it.
         first = step * self.parameters.batch_size + self.accelerator.process_index * len(batch.uids)
         seeds = [derive_seed(self.seed, f"pair {first + row}", "noise") for row in range(rows.start, rows.stop)]
@@ -142,18 +151,8 @@ class Engine:
         pairs = self.system.batch(batch.rgba[rows].to(device), batch.c2w[rows])
         return self._model(pairs, self.system.draw(seeds).to(device))
 
-    def _report(self, point: CurvePoint, curve: LossCurve | None, seconds: float) -> None:
-        if curve:
-            curve.append(point)
-        if point.step % self.parameters.log_every == 0 or point.step == self.parameters.steps:
-            figures = {
-                "loss": point.loss,
-                "learning_rate": point.learning_rate,
-                "gradient_norm": point.gradient_norm,
-                "samples_per_second": self.parameters.batch_size / seconds,
-            }
-            self.tracker.metrics(figures, point.step)
-        if point.step % self.parameters.checkpoint_every == 0 or point.step == self.parameters.steps:
+    def _save_if_due(self, step: int) -> None:
+        if step % self.parameters.checkpoint_every == 0 or step == self.parameters.steps:
             self.accelerator.wait_for_everyone()
             if self.accelerator.is_main_process:
-                self._checkpoints.save(point.step, self.system, self._ema, self._optimizer, self.feed.state_dict())
+                self._checkpoints.save(step, self.system, self._ema, self._optimizer, self.feed.state_dict())

@@ -20,6 +20,7 @@ TRAINING_CODE = (
     "training.data.plan",
     "training.data.quotas",
     "training.data.squares",
+    "systems.trainable",
     "training.engine",
 )
 # Of the data their plan and their hashes count: the same shards may lie elsewhere, and be read by more workers.

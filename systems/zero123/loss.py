@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler
 from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 
+from systems.trainable import StepLoss
 from systems.zero123.conditioning import dropout_masks, relative_pose
 from systems.zero123.encoding import condition_latent, embed_images, target_latent
 from systems.zero123.modules import Zero123Modules
@@ -86,8 +87,8 @@ def draw(seeds: Sequence[int], latent_shape: tuple[int, ...], timesteps: int, sh
     )
 
 
-def training_loss(modules: Zero123Modules, batch: TrainingBatch, draws: Draws, dropout: float) -> Float[Tensor, ""]:
-    """Mean squared error of the denoiser's prediction.
+def training_loss(modules: Zero123Modules, batch: TrainingBatch, draws: Draws, dropout: float) -> StepLoss:
+    """Mean squared error of the denoiser's prediction, over the batch and of each sample.
 
     In training the null condition is a zero embedding *before* `cc_projection` (the pose is kept) and a zero latent
     (ddpm.py `get_input`).
@@ -105,8 +106,10 @@ def training_loss(modules: Zero123Modules, batch: TrainingBatch, draws: Draws, d
     noisy = modules.scheduler.add_noise(latent, draws.noise, draws.timesteps)
     token = modules.cc_projection(embedding, batch.pose)
     stacked = torch.cat([noisy, condition], dim=1)
-    prediction = modules.unet(stacked, draws.timesteps, encoder_hidden_states=token).sample
-    return F.mse_loss(prediction.float(), _goal(modules.scheduler, latent, draws.noise, draws.timesteps).float())
+    prediction = modules.unet(stacked, draws.timesteps, encoder_hidden_states=token).sample.float()
+    goal = _goal(modules.scheduler, latent, draws.noise, draws.timesteps).float()
+    errors = F.mse_loss(prediction.detach(), goal, reduction="none").flatten(1).mean(1)
+    return StepLoss(F.mse_loss(prediction, goal), errors, draws.timesteps)
 
 
 def _goal(

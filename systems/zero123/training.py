@@ -1,19 +1,20 @@
 """Zero-1-to-3 as the training engine sees it: one module whose forward pass is the loss, and how its result is saved."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from systems.trainable import StepLoss, TrainableSystem
 from systems.zero123.loss import Draws, TrainingBatch, batch_from_pairs, draw, training_loss
 from systems.zero123.modules import Zero123Modules, build_modules
 from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.pipeline import Zero123Pipeline, load_pipeline
 
 
-class Zero123Training(nn.Module):
+class Zero123Training(TrainableSystem):
     """The trainable system; its forward pass returns the loss, so that distributed wrappers see every gradient.
 
     Args:
@@ -35,9 +36,19 @@ class Zero123Training(nn.Module):
         self.image_encoder.requires_grad_(parameters.image_encoder.train)
         self.latent_shape = self._latent_shape(image_size)
 
-    def forward(self, batch: TrainingBatch, draws: Draws) -> Float[Tensor, ""]:
+    def forward(self, batch: TrainingBatch, draws: Draws) -> StepLoss:
         """The loss of a batch."""
         return training_loss(self.system, batch, draws, self._dropout)
+
+    @property
+    def timesteps_total(self) -> int:
+        """T of the diffusion."""
+        return int(self.scheduler.config.num_train_timesteps)
+
+    @property
+    def denoiser(self) -> nn.Module:
+        """The network that is trained, apart from `cc_projection` and perhaps the image encoder."""
+        return self.unet
 
     @property
     def system(self) -> Zero123Modules:
@@ -50,11 +61,16 @@ class Zero123Training(nn.Module):
 
     def draw(self, seeds: Sequence[int]) -> Draws:
         """The random numbers of a batch, one seed a sample."""
-        return draw(seeds, self.latent_shape, self.scheduler.config.num_train_timesteps, self._shift)
+        return draw(seeds, self.latent_shape, self.timesteps_total, self._shift)
 
-    def fast_parameters(self) -> Iterator[nn.Parameter]:
-        """Parameters that learn faster: those of `cc_projection` (ddpm.py, lines 1411–1416)."""
-        return self.cc_projection.parameters()
+    def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
+        """The trained parameters: `cc_projection`, which is to learn faster (ddpm.py, lines 1411–1416), and the others."""
+        apart = {id(parameter) for parameter in self.cc_projection.parameters()}
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        return {
+            "denoiser": [parameter for parameter in trained if id(parameter) not in apart],
+            "cc_projection": [parameter for parameter in trained if id(parameter) in apart],
+        }
 
     def save(self, folder: Path) -> None:
         """Write the system as a diffusers pipeline folder with safetensors."""

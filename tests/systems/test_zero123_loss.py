@@ -75,7 +75,7 @@ def test_goal_of_each_prediction_type(
         "v_prediction": alpha.sqrt() * draws.noise - (1 - alpha).sqrt() * latent,
     }
     spy_on(modules.unet, lambda *_: goals[prediction_type] + 0.5)
-    assert training_loss(modules, batch, draws, dropout=0.05).item() == pytest.approx(0.25, abs=1e-5)
+    assert training_loss(modules, batch, draws, dropout=0.05).loss.item() == pytest.approx(0.25, abs=1e-5)
 
 
 def test_kept_condition_is_the_projected_embedding(
@@ -136,7 +136,7 @@ def test_loss_of_a_batch_is_the_mean_over_its_parts(
     def loss(rows: slice) -> float:
         part = TrainingBatch(batch.target[rows], batch.condition[rows], batch.pose[rows])
         drawn = Draws(**{name: values[rows] for name, values in vars(draws).items()})
-        return training_loss(modules, part, drawn, dropout=0.05).item()
+        return training_loss(modules, part, drawn, dropout=0.05).loss.item()
 
     assert loss(slice(0, 4)) == pytest.approx((loss(slice(0, 2)) + loss(slice(2, 4))) / 2, rel=1e-5)
 
@@ -170,12 +170,12 @@ def test_sample_of_a_vae_follows_from_the_draws(
     goal = (posterior.mean + posterior.std * sign * drawn.posterior) * 0.18215
     spy_on(modules.unet, lambda *_: goal)
     loss = training_loss(modules, batch, replace(drawn, posterior=sign * drawn.posterior), dropout=0.05)
-    assert loss.item() < 1e-10
+    assert loss.loss.item() < 1e-10
 
 
 def system_with_gradients(parameters: Zero123Parameters, batch: TrainingBatch) -> Zero123Training:
     system = Zero123Training(parameters, seed=0, image_size=16)
-    system(batch, system.draw([1, 2, 3, 4])).backward()
+    system(batch, system.draw([1, 2, 3, 4])).loss.backward()
     return system
 
 
@@ -207,9 +207,23 @@ def test_frozen_parts_get_no_gradient(tiny: Callable[..., Zero123Parameters], ba
         assert all(p.grad is None and not p.requires_grad for p in module.parameters())
 
 
-def test_only_the_projection_learns_faster(tiny: Callable[..., Zero123Parameters]) -> None:
+def test_the_projection_is_a_group_of_its_own(tiny: Callable[..., Zero123Parameters]) -> None:
     system = Zero123Training(tiny(), seed=0, image_size=16)
-    assert {id(p) for p in system.fast_parameters()} == {id(p) for p in system.cc_projection.parameters()}
+    groups = system.parameter_groups()
+    assert {id(p) for p in groups["cc_projection"]} == {id(p) for p in system.cc_projection.parameters()}
+    listed = [id(p) for group in groups.values() for p in group]
+    assert sorted(listed) == sorted(id(p) for p in system.parameters() if p.requires_grad)
+
+
+def test_each_sample_has_its_own_error(modules: Zero123Modules, batch: TrainingBatch, draws: Draws) -> None:
+    whole = training_loss(modules, batch, draws, dropout=0.05)
+    assert torch.equal(whole.timesteps, draws.timesteps)
+    assert whole.errors.mean().item() == pytest.approx(whole.loss.item(), rel=1e-5)
+    for row in range(4):
+        part = TrainingBatch(*(values[row : row + 1] for values in vars(batch).values()))
+        drawn = Draws(**{name: values[row : row + 1] for name, values in vars(draws).items()})
+        alone = training_loss(modules, part, drawn, dropout=0.05).loss.item()
+        assert whole.errors[row].item() == pytest.approx(alone, rel=1e-4)
 
 
 def test_weights_follow_from_the_seed(tiny: Callable[..., Zero123Parameters]) -> None:

@@ -1,0 +1,67 @@
+"""What the training engine asks of a system: modules whose forward pass is the loss, and the draws that decide a step.
+
+A system is a `torch.nn.Module`; the engine knows no more of it than stands here.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class StepLoss:
+    """The outcome of a forward pass."""
+
+    loss: Float[Tensor, ""]
+    """What is descended: the mean over the batch."""
+    errors: Float[Tensor, " b"]
+    """Each sample's own loss, without a gradient."""
+    timesteps: Int[Tensor, " b"]
+    """The diffusion time of each sample, in [0, `timesteps_total`)."""
+
+
+class Movable(Protocol):
+    """Tensors that belong together."""
+
+    def to(self, device: torch.device) -> "Movable":
+        """The same on a device."""
+
+
+class TrainableSystem(nn.Module, ABC):
+    """A system as the engine sees it: its trained and its frozen modules."""
+
+    @property
+    @abstractmethod
+    def timesteps_total(self) -> int:
+        """T of the diffusion."""
+
+    @property
+    @abstractmethod
+    def denoiser(self) -> nn.Module:
+        """The large network: what is compiled, checkpointed by blocks and told its attention backend."""
+
+    @abstractmethod
+    def forward(self, batch: Any, draws: Any) -> StepLoss:  # noqa: ANN401 - a system's own types
+        """The loss of a batch under its draws."""
+
+    @abstractmethod
+    def batch(self, rgba: UInt8[Tensor, "b v h w 4"], c2w: Float[Tensor, "b v 4 4"]) -> Any:  # noqa: ANN401 - likewise
+        """A batch from views, the condition last, on the device of the pictures."""
+
+    @abstractmethod
+    def draw(self, seeds: Sequence[int]) -> Movable:
+        """The random numbers of a batch, one seed a sample, on the CPU."""
+
+    @abstractmethod
+    def parameter_groups(self) -> Mapping[str, Sequence[nn.Parameter]]:
+        """Every trained parameter once, under the name of its group; learning-rate factors go by these names."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the system as a diffusers pipeline folder with safetensors."""
