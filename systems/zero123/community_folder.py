@@ -21,7 +21,7 @@ from systems.zero123.initialisation import new_projection, widen_input
 from systems.zero123.ldm_checkpoint import read_checkpoint
 from systems.zero123.ldm_configuration import ddim_scheduler
 from systems.zero123.modules import Zero123Modules
-from systems.zero123.weights_check import Mismatch, mismatches, refuse
+from systems.zero123.weights_check import Mismatch, mismatches, refuse, require_embedding
 
 _PROJECTIONS = ("cc_projection", "clip_camera_projection")
 _REMEDY = "download the whole folder again, at a fixed revision"
@@ -55,11 +55,7 @@ def modules_from_folder(
     else:
         _require_input(folder, unet, 2 * latent)
         projection = _projection(folder, place, embedding, variant)
-    if encoder.config.projection_dim != embedding:
-        raise InputError(
-            f"the image encoder's embedding has {encoder.config.projection_dim} numbers and {folder}/unet needs {embedding}",
-            "give the encoder that it was trained with",
-        )
+    require_embedding(encoder, unet, f"{folder}/unet")
     return Zero123Modules(unet, projection, encoder, vae, _scheduler(folder / "scheduler"))
 
 

@@ -23,11 +23,28 @@ from systems.zero123.ldm_configuration import PUBLISHED, LdmConfiguration, from_
 from systems.zero123.ldm_import import clip_config
 from systems.zero123.ldm_names import ema_name, ldm_clip, ldm_projection, ldm_unet, ldm_vae
 from systems.zero123.modules import Zero123Modules
+from systems.zero123.pipeline import load_pipeline
+from systems.zero123.weights_import import recorded_step
 
 # LitEma's own: published decay, and no updates as yet.
 _EMA_DECAY = 0.9999
 # They change how a network is used or stored, not what it computes.
 _NO_SHAPE = frozenset({"sample_size", "force_upcast"})
+
+
+def export_folder(folder: Path, output: Path) -> None:
+    """Write a pipeline folder as a checkpoint; see `export_ldm`.
+
+    Raises:
+        InputError: when the folder holds no pipeline, or the format has no place for it.
+    """
+    if output.suffix != ".ckpt":
+        raise InputError(f"{output} does not end in .ckpt", "readers of this format tell it by its name")
+    pipeline = load_pipeline(folder)
+    modules = Zero123Modules(
+        pipeline.unet, pipeline.cc_projection, pipeline.image_encoder, pipeline.vae, pipeline.scheduler
+    )
+    export_ldm(modules, output, recorded_step(folder))
 
 
 def export_ldm(modules: Zero123Modules, output: Path, step: int | None = None) -> None:

@@ -32,7 +32,7 @@ from systems.zero123.ldm_names import (
     transformers_clip,
 )
 from systems.zero123.modules import Zero123Modules
-from systems.zero123.weights_check import Mismatch, mismatches, refuse
+from systems.zero123.weights_check import Mismatch, mismatches, refuse, require_embedding
 
 Which = Literal["raw", "ema"]
 _PARTS = {"unet": UNET, "vae": VAE, "image_encoder": CLIP, "cc_projection": PROJECTION}
@@ -94,6 +94,7 @@ def modules_from_ldm(
     }
     listed = [each for part in _PARTS for each in mismatches(part, expected[part], parts[part])]
     refuse(place, [*listed, *_strangers(weights)], _REMEDY)
+    require_embedding(modules.image_encoder, modules.unet, place)
     _check_schedule(weights, configuration.scheduler, place)
     _fill(modules, parts, own_encoder=encoder is None)
     if begins:
@@ -117,12 +118,6 @@ def _empty(
         vae = AutoencoderKL(**configuration.vae)
         projection = CCProjection(unet.config.cross_attention_dim)
     encoder = encoder or _empty_encoder(parts["image_encoder"], place)
-    if encoder.config.projection_dim != unet.config.cross_attention_dim:
-        raise InputError(
-            f"the image encoder's embedding has {encoder.config.projection_dim} numbers and {place} needs "
-            f"{unet.config.cross_attention_dim}",
-            "give the encoder that it was trained with",
-        )
     return Zero123Modules(unet, projection, encoder, vae, configuration.scheduler)
 
 

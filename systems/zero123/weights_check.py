@@ -3,7 +3,9 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from diffusers import UNet2DConditionModel
 from torch import Tensor
+from transformers import CLIPVisionModelWithProjection
 
 from stage.errors import InputError
 
@@ -65,6 +67,20 @@ def refuse(place: object, listed: Sequence[Mismatch], remedy: str) -> None:
     extra = sum(each.expected is None for each in listed)
     counts = f"{missing} weights missing, {extra} superfluous, {len(listed) - missing - extra} of another shape"
     raise InputError(f"{place} does not fit: {counts}", f"{remedy}\n" + "\n".join(_lines(listed)))
+
+
+def require_embedding(encoder: CLIPVisionModelWithProjection, unet: UNet2DConditionModel, place: object) -> None:
+    """Refuse an image encoder whose embedding is of another length than the denoiser's token.
+
+    Raises:
+        InputError: when they differ.
+    """
+    given, needed = encoder.config.projection_dim, unet.config.cross_attention_dim
+    if given != needed:
+        raise InputError(
+            f"the image encoder's embedding has {given} numbers and {place} needs {needed}",
+            "give the encoder that it was trained with",
+        )
 
 
 def _lines(listed: Sequence[Mismatch]) -> Iterable[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from stage.errors import InputError
 from stage.files import file_sha256, replacing_folder, write_json
 from systems.zero123.community_folder import load_encoder, modules_from_folder
+from systems.zero123.foreign_weights import pipeline_class
 from systems.zero123.ldm_checkpoint import read_checkpoint
 from systems.zero123.ldm_configuration import read_configuration
 from systems.zero123.ldm_import import Which, modules_from_ldm
@@ -107,14 +108,11 @@ def recorded_step(folder: Path) -> int | None:
 
 
 def _refuse_own(folder: Path) -> None:
-    if not (folder / "model_index.json").is_file():
+    kind = pipeline_class(folder)
+    if kind is None:
         raise InputError(
             f"{folder} is no diffusers pipeline", "give a checkpoint file or a folder with model_index.json"
         )
-    try:
-        kind = json.loads((folder / "model_index.json").read_text())["_class_name"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder}/model_index.json cannot be read ({error})", "download the folder again") from None
     if kind == Zero123Pipeline.__name__:
         raise InputError(
             f"{folder} is a pipeline of ours already", "use it as it is: --model, train.zero123.pretrained"
