@@ -106,7 +106,7 @@ def download(repository: str, revision: str, output: Path, patterns: Sequence[st
     with WeakFileLock(output / ".download.lock"):
         for file in chosen.files:
             _fetch(chosen, file, output)
-        _record(chosen, output)
+        _record(found, output)
     return chosen
 
 
@@ -199,32 +199,40 @@ def _transfer(source: Download, file: HubFile, part: Path) -> None:
 
 
 def _from_disk(repository: str, revision: str, output: Path, patterns: Sequence[str], reason: Exception) -> Download:
-    """What an earlier download of the same revision left in the folder, or the hub's cache has."""
+    """What an earlier download of the same commit left in the folder, or the hub's cache has."""
     earlier = _earlier(repository, revision, output)
     if earlier is not None:
         chosen = _chosen(earlier.files, patterns, str(output))
         if all(file.is_at(output / file.name) for file in chosen):
             return Download(repository, earlier.commit, tuple(chosen))
-    try:
-        snapshot = Path(
-            snapshot_download(
-                repository, revision=revision, allow_patterns=list(patterns) or None, local_files_only=True
-            )
-        )
-    except (LocalEntryNotFoundError, HFValidationError):
+    cached = _cached(repository, revision, patterns)
+    if cached is None:
         raise InputError(
             f"the hub {constants.ENDPOINT} is out of reach ({_first_line(reason)}), and neither {output} nor the cache "
             f"{constants.HF_HUB_CACHE} has {repository}@{revision} whole",
             "connect, or name a mirror with HF_ENDPOINT; what is downloaded stays",
-        ) from None
-    present = [_hub_file(path, snapshot) for path in sorted(snapshot.rglob("*")) if path.is_file()]
-    found = Download(repository, snapshot.name, tuple(_chosen(present, patterns, str(snapshot))))
-    for file in found.files:
+        )
+    return _from_cache(cached, repository, output, patterns)
+
+
+def _cached(repository: str, revision: str, patterns: Sequence[str]) -> Path | None:
+    """The hub's cache of a revision, where it is whole."""
+    allowed = list(patterns) or None
+    try:
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=allowed, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def _from_cache(snapshot: Path, repository: str, output: Path, patterns: Sequence[str]) -> Download:
+    present = tuple(_hub_file(path, snapshot) for path in sorted(snapshot.rglob("*")) if path.is_file())
+    chosen = _chosen(present, patterns, str(snapshot))
+    for file in chosen:
         if not file.is_at(snapshot / file.name):
             raise InputError(f"{snapshot / file.name} is damaged", "delete it and connect to download it again")
         _copy(snapshot / file.name, output / file.name)
-    _record(found, output)
-    return found
+    _record(Download(repository, snapshot.name, present), output)
+    return Download(repository, snapshot.name, tuple(chosen))
 
 
 def _hub_file(path: Path, snapshot: Path) -> HubFile:
@@ -245,10 +253,8 @@ def _earlier(repository: str, revision: str, output: Path) -> Download | None:
 
 
 def _record(found: Download, output: Path) -> None:
-    """Say what lies in the folder; files of the same commit that lay there before stay listed."""
-    earlier = _earlier(found.repository, found.commit, output)
-    files = {file.name: file for file in (*(earlier.files if earlier else ()), *found.files)}
-    listed = [vars(files[name]) for name in sorted(files)]
+    """Say of which repository, at which commit, the folder's files are, and what else that has."""
+    listed = [vars(file) for file in sorted(found.files, key=lambda file: file.name)]
     write_json(output / RECORD, {"repository": found.repository, "commit": found.commit, "files": listed})
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
+from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from stage.errors import InputError
@@ -26,7 +27,7 @@ from systems.zero123.weights_check import Mismatch, mismatches, refuse, require_
 _PROJECTIONS = ("cc_projection", "clip_camera_projection")
 _REMEDY = "download the whole folder again, at a fixed revision"
 # Written by older versions of transformers; computed today.
-_HARMLESS = ("vision_model.embeddings.position_ids",)
+_HARMLESS = frozenset({"vision_model.embeddings.position_ids"})
 
 
 def modules_from_folder(
@@ -81,18 +82,25 @@ def _model(kind: Any, folder: Path, variant: str | None) -> Any:  # noqa: ANN401
     except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{folder} cannot be loaded: {first}", _REMEDY) from None
-    refuse(folder, _unfit(folder.name, model, report), _REMEDY)
+    refuse(folder, _unfit(folder, model, report), _REMEDY)
     return model.eval()
 
 
-def _unfit(part: str, model: torch.nn.Module, report: Mapping[str, Any]) -> list[Mismatch]:
-    shapes = {name: tuple(weight.shape) for name, weight in model.state_dict().items()}
-    missing = [Mismatch(part, name, shapes.get(name, ()), None) for name in report["missing_keys"]]
-    extra = [Mismatch(part, name, None, ()) for name in report["unexpected_keys"] if name not in _HARMLESS]
-    other = [
-        Mismatch(part, name, tuple(wanted), tuple(found)) for name, found, wanted in report.get("mismatched_keys", ())
-    ]
-    return sorted([*missing, *extra, *other], key=lambda each: each.key)
+def _unfit(folder: Path, model: torch.nn.Module, report: Mapping[str, Any]) -> list[Mismatch]:
+    extra = set(report["unexpected_keys"]) - _HARMLESS
+    other = {name for name, *_ in report.get("mismatched_keys", ())}
+    names = {*report["missing_keys"], *extra, *other}
+    if not names:
+        return []
+    expected = {name: weight for name, weight in model.state_dict().items() if name in names}
+    found = {name: weight for name, weight in _stored(folder).items() if name in extra | other}
+    return mismatches(folder.name, expected, found)
+
+
+def _stored(folder: Path) -> dict[str, Tensor]:
+    """All weights of a folder's files."""
+    files = sorted([*folder.glob("*.safetensors"), *folder.glob("*.bin")])
+    return {name: weight for file in files for name, weight in read_checkpoint(file).weights.items()}
 
 
 def _require_input(folder: Path, unet: UNet2DConditionModel, channels: int) -> None:
