@@ -18,6 +18,7 @@ from transformers import CLIPVisionModelWithProjection
 from stage.errors import InputError
 from systems.zero123.conditioning import POSE_DIMENSIONS, CCProjection
 from systems.zero123.encoding import condition_latent, embed_images
+from systems.zero123.foreign_weights import refuse_foreign
 from systems.zero123.modules import Autoencoder
 
 
@@ -27,6 +28,7 @@ def load_pipeline(folder: Path) -> "Zero123Pipeline":
     Raises:
         InputError: when the folder holds none, or one that is damaged.
     """
+    refuse_foreign(folder)
     if not (folder / "model_index.json").is_file():
         raise InputError(f"{folder} is no diffusers pipeline", "run viewforge train, or name a folder that is one")
     try:
