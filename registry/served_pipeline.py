@@ -63,6 +63,9 @@ def signature(size: int, sampling: EvaluateParameters) -> ModelSignature:
         ParamSpec("num_inference_steps", DataType.long, sampling.inference_steps),
         ParamSpec("guidance_scale", DataType.double, float(sampling.guidance_scale)),
         ParamSpec("eta", DataType.double, float(sampling.eta)),
+        ParamSpec("scheduler", DataType.string, sampling.scheduler or "as_saved"),
+        ParamSpec("drop_first_step", DataType.boolean, sampling.drop_first_step),
+        ParamSpec("null_condition", DataType.string, sampling.null_condition),
         ParamSpec("seed", DataType.long, 0),
     ]
     return ModelSignature(

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator
 
 from stage.parameters import Parameters
+from systems.zero123.compositing import Background
 
 
 class UNetParameters(Parameters):
@@ -69,6 +70,8 @@ class Zero123Parameters(Parameters):
     """Rescale the schedule to end in pure noise, as a short training on simple images needs; published: no."""
     timestep_shift: float = Field(default=1.0, gt=0)
     """Above 1, training draws noisy timesteps more often than clean ones; published: 1, all equally often."""
+    background: Background = "alpha"
+    """How training pictures are put on white: `alpha` composites; `zero_alpha`, as published, whitens pixels of alpha 0 alone."""
     dropout: float = Field(default=0.05, ge=0, le=0.33)
     """u of the conditioning dropout: 5 % each for embedding, latent and both at 0.05."""
 
