@@ -14,7 +14,8 @@ from torch.nn.functional import pixel_unshuffle
 
 from stage.errors import InputError
 from systems.zero123.conditioning import poses_from_degrees
-from systems.zero123.modules import Zero123Modules
+from systems.zero123.modules import Zero123Modules, build_unet
+from systems.zero123.parameters import UNetParameters
 from systems.zero123.pipeline import Zero123Pipeline, load_pipeline
 from systems.zero123.schedulers import SCHEDULERS, scheduler_named
 
@@ -295,10 +296,7 @@ def test_half_precision_is_near(
 def test_a_vae_with_weights_is_sampled_through(
     modules: Zero123Modules, kl: AutoencoderKL, pictures: Callable[..., Tensor]
 ) -> None:
-    from systems.zero123.modules import _unet
-    from systems.zero123.parameters import UNetParameters
-
-    unet = _unet(UNetParameters(block_channels=(32, 64)), 4, 16)
+    unet = build_unet(UNetParameters(block_channels=(32, 64)), 4, 16)
     unet.register_to_config(sample_size=8)
     pipeline = Zero123Pipeline(unet, modules.cc_projection, modules.image_encoder, kl, modules.scheduler)
     pipeline.set_progress_bar_config(disable=True)
