@@ -40,7 +40,7 @@ def build_modules(parameters: Zero123Parameters, seed: int) -> Zero123Modules:
         cc_projection=CCProjection(parameters.image_encoder.embedding_dim),
         image_encoder=_image_encoder(parameters.image_encoder),
         vae=vae,
-        scheduler=_scheduler(parameters),
+        scheduler=build_scheduler(parameters),
     )
 
 
@@ -89,7 +89,7 @@ def _image_encoder(parameters: ImageEncoderParameters) -> CLIPVisionModelWithPro
     return CLIPVisionModelWithProjection(config)
 
 
-def _scheduler(parameters: Zero123Parameters) -> DDIMScheduler:
+def build_scheduler(parameters: Zero123Parameters) -> DDIMScheduler:
     """Stable Diffusion's schedule: 1000 steps, √β linear from √0.00085 to √0.012.
 
     It ends a little before the clean image, which a VAE forgives. Where latents are pixels, the noise left would keep a
