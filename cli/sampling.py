@@ -1,12 +1,13 @@
 """`viewforge sample`: see an object from another side, given one picture of it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cli.options import HERE, WorkspaceOption, opened
 from stage.errors import InputError
+from systems.zero123.parameters import Background, SchedulerName
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -32,15 +33,14 @@ def sample(
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
     guidance: Annotated[float, typer.Option(min=0, help="Classifier-free guidance; 1 does without.")] = 1.0,
     scheduler: Annotated[
-        Literal["ddim", "dpm", "unipc", "euler", "euler_ancestral"] | None,
-        typer.Option(help="How to step; as the model was saved by default."),
+        SchedulerName | None, typer.Option(help="How to step; as the model was saved by default.")
     ] = None,
     eta: Annotated[float, typer.Option(min=0, max=1, help="DDIM's share of fresh noise; published: 1.")] = 0.0,
     drop_first_step: Annotated[
         bool, typer.Option("--drop-first-step", help="DDIM without its noisiest timestep, as published.")
     ] = False,
     background: Annotated[
-        Literal["alpha", "zero_alpha"],
+        Background,
         typer.Option(help="White by alpha, or only where alpha is 0 as in the published training data."),
     ] = "alpha",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Most views at once; all by default.")] = None,

@@ -18,8 +18,9 @@ from transformers.utils import logging as transformers_logging
 from evaluation.parameters import EvaluateParameters
 from evaluation.protocol import ObjectViews
 from stage.seeds import derive_seed
+from systems.zero123.parameters import SchedulerName
 from systems.zero123.pipeline import Zero123Pipeline, load_pipeline
-from systems.zero123.schedulers import SchedulerName, scheduler_named
+from systems.zero123.schedulers import scheduler_named
 
 
 def load_for_sampling(folder: Path, scheduler: SchedulerName | None = None) -> Zero123Pipeline:

@@ -20,7 +20,17 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 SERVED_MODEL = _REPOSITORY / "mlflow" / "served_model.py"
 # Rooms that the pipeline imports. They travel with the model: viewforge is on no package index.
 _CODE = ("systems", "stage", "geometry")
-_PACKAGES = ("accelerate", "diffusers", "jaxtyping", "mlflow", "numpy", "pillow", "safetensors", "torch", "transformers")
+_PACKAGES = (
+    "accelerate",
+    "diffusers",
+    "jaxtyping",
+    "mlflow",
+    "numpy",
+    "pillow",
+    "safetensors",
+    "torch",
+    "transformers",
+)
 _ANY = -1
 
 

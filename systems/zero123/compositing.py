@@ -4,15 +4,13 @@ The published training data set pixels to white where alpha is exactly 0 and kee
 (cvlab-columbia/zero123 `ldm/data/simple.py` `load_im`); its demo composites by alpha (`gradio_new.py` `preprocess_image`).
 """
 
-from typing import Literal, TypeAlias
-
 import numpy as np
 import torch
 from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-Background: TypeAlias = Literal["alpha", "zero_alpha"]
+from systems.zero123.parameters import Background
 
 
 def on_white(

@@ -1,7 +1,6 @@
 """What the denoiser is told of the input view and the pose, and classifier-free guidance away from what it says without."""
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -9,8 +8,7 @@ from jaxtyping import Float, Int, Num
 from torch import Tensor
 
 from systems.zero123.conditioning import CCProjection
-
-NullCondition: TypeAlias = Literal["after_projection", "before_projection"]
+from systems.zero123.parameters import NullCondition
 
 
 @dataclass(frozen=True)

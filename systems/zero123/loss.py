@@ -10,10 +10,11 @@ from diffusers import DDIMScheduler
 from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 
-from systems.zero123.compositing import Background, on_white
+from systems.zero123.compositing import on_white
 from systems.zero123.conditioning import dropout_masks, relative_pose
 from systems.zero123.encoding import condition_latent, embed_images, target_latent
 from systems.zero123.modules import Zero123Modules
+from systems.zero123.parameters import Background
 
 
 @dataclass(frozen=True)

@@ -1,11 +1,17 @@
 """Parameters of Zero-1-to-3: its modules, its diffusion and its conditioning dropout."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from stage.parameters import Parameters
-from systems.zero123.compositing import Background
+
+Background: TypeAlias = Literal["alpha", "zero_alpha"]
+"""How pictures are put on white (`compositing.on_white`)."""
+NullCondition: TypeAlias = Literal["after_projection", "before_projection"]
+"""What guidance leads away from (`guidance.conditioned`)."""
+SchedulerName: TypeAlias = Literal["ddim", "dpm", "unipc", "euler", "euler_ancestral"]
+"""How a sampler steps (`schedulers.SCHEDULERS`)."""
 
 
 class UNetParameters(Parameters):

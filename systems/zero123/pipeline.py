@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from stage.errors import InputError
-from systems.zero123.compositing import Background, picture_tensor
+from systems.zero123.compositing import picture_tensor
 from systems.zero123.conditioning import POSE_DIMENSIONS, CCProjection
 from systems.zero123.encoding import condition_latent, embed_images
-from systems.zero123.guidance import Condition, NullCondition, conditioned, guided
+from systems.zero123.guidance import Condition, conditioned, guided
 from systems.zero123.modules import Autoencoder
+from systems.zero123.parameters import Background, NullCondition
 from systems.zero123.schedulers import Generators, advance, noise, start
 
 Pictures: TypeAlias = Float[Tensor, "m 3 h w"] | Image.Image | Sequence[Image.Image]

@@ -6,7 +6,7 @@ schedule that ends in pure noise, DDIM's stride, predictions that a class does n
 
 import inspect
 from collections.abc import Sequence
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import (
@@ -21,8 +21,8 @@ from jaxtyping import Float, Num
 from torch import Generator, Tensor
 
 from stage.errors import InputError
+from systems.zero123.parameters import SchedulerName
 
-SchedulerName: TypeAlias = Literal["ddim", "dpm", "unipc", "euler", "euler_ancestral"]
 Generators: TypeAlias = Generator | Sequence[Generator] | None
 
 

@@ -1,11 +1,14 @@
 """Schedulers: a denoiser that knows the truth leads each of them there, and each follows the exact flow of Gaussian data."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import torch
 from diffusers import DDIMScheduler, EulerDiscreteScheduler
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from stage.errors import InputError
@@ -121,7 +124,7 @@ def test_deterministic_schedulers_follow_the_flow_of_gaussian_data(
     first = spy.inputs[0][:, : SHAPE[0]]
     exact = mean + spread * (first - level.sqrt() * mean) / (level * spread**2 + 1 - level).sqrt()
     assert latents.std() == pytest.approx(float(exact.std()), rel=0.02)
-    # First-order solvers at 200 steps; those of second order are closer by far.
+    # What is left at 200 steps is, for those of second order too, the last one, which ends in the image at once.
     assert (latents - exact).abs().max() < (0.05 if name in ("ddim", "euler") else 0.02)
 
 
@@ -152,6 +155,15 @@ def test_the_originals_seventy_five_steps_are_seventy_six_calls() -> None:
     # 1000 // 75 = 13, and range(0, 1000, 13) has 77 numbers, the last 988.
     timesteps = original_timesteps(75, 1000)
     assert (timesteps[0], timesteps[-1], len(timesteps)) == (976, 1, 76)
+
+
+@given(st.integers(2, 500))
+def test_the_originals_timesteps_end_at_1_and_lack_the_noisiest(steps: int) -> None:
+    timesteps = original_timesteps(steps, 1000)
+    stride = 1000 // steps
+    assert timesteps[-1] == 1
+    assert all(before - after == stride for before, after in pairwise(timesteps))
+    assert timesteps[0] + stride <= 1000 < timesteps[0] + 2 * stride
 
 
 @pytest.mark.parametrize("steps", [1, 501, 1000])
