@@ -7,8 +7,10 @@ import typer
 
 from cli.options import HERE, WorkspaceOption, opened
 from stage.errors import InputError
+from systems.zero123.parameters import Background, SchedulerName
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from torch import Tensor
 
 
@@ -30,51 +32,60 @@ def sample(
     model: Annotated[Path | None, typer.Option(help="Pipeline folder; the workspace's own by default.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
     guidance: Annotated[float, typer.Option(min=0, help="Classifier-free guidance; 1 does without.")] = 1.0,
+    scheduler: Annotated[
+        SchedulerName | None, typer.Option(help="How to step; as the model was saved by default.")
+    ] = None,
+    eta: Annotated[float, typer.Option(min=0, max=1, help="DDIM's share of fresh noise; published: 1.")] = 0.0,
+    drop_first_step: Annotated[
+        bool, typer.Option("--drop-first-step", help="DDIM without its noisiest timestep, as published.")
+    ] = False,
+    background: Annotated[
+        Background,
+        typer.Option(help="White by alpha, or only where alpha is 0 as in the published training data."),
+    ] = "alpha",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Most views at once; all by default.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Show an object from other sides, given one picture of it."""
-    import math
     import sys
 
     import torch
 
-    from systems.zero123.conditioning import pose_between
+    from systems.zero123.compositing import picture_tensor
+    from systems.zero123.conditioning import poses_from_degrees
     from systems.zero123.pipeline import load_pipeline
+    from systems.zero123.schedulers import scheduler_named
 
     pipeline = load_pipeline(model or opened(workspace).model)
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
-    picture = _read(image, pipeline.image_size)
-    origin = (0.0, 0.0, 0.0)
-    poses = [pose_between((math.radians(polar_deg), math.radians(a), radius), origin) for a in azimuth_deg]
+    if scheduler:
+        pipeline.scheduler = scheduler_named(scheduler, pipeline.scheduler)
+    picture = picture_tensor(_read(image), (pipeline.image_size,) * 2, background)[None]
     views = pipeline(
-        picture.expand(len(poses), -1, -1, -1),
-        torch.tensor(poses, dtype=torch.float32),
+        picture,
+        poses_from_degrees(azimuth_deg, polar_deg, radius),
         guidance_scale=guidance,
         num_inference_steps=steps,
-        eta=0.0,
+        eta=eta,
+        drop_first_step=drop_first_step,
+        batch_size=batch_size,
         generator=torch.Generator().manual_seed(seed),
     ).images
     _write(output, torch.cat([picture / 2 + 0.5, views]))
-    print(f"sample: {len(poses)} views in {output}")
+    print(f"sample: {len(views)} views in {output}")
 
 
-def _read(path: Path, size: int) -> "Tensor":
-    """The picture (1, 3, size, size) in [−1, 1], on white."""
-    import numpy as np
-    import torch
+def _read(path: Path) -> "Image":
     from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(path) as image:
-            rgba = image.convert("RGBA").resize((size, size), Image.Resampling.BICUBIC)
+            return image.convert("RGBA")
     except FileNotFoundError:
         raise InputError(f"no picture {path}", "give the path of a PNG, JPEG or WebP file") from None
     except (UnidentifiedImageError, OSError) as error:
         raise InputError(f"{path} is no readable picture ({error})", "give a PNG, JPEG or WebP file") from None
-    white = Image.new("RGBA", rgba.size, "white")
-    values = np.asarray(Image.alpha_composite(white, rgba).convert("RGB"), dtype=np.float32)
-    return torch.from_numpy(values.transpose(2, 0, 1)[None] / 127.5 - 1.0)
 
 
 def _write(path: Path, images: "Tensor") -> None:

@@ -22,6 +22,8 @@ from stage.progress import Progress
 from stage.workspace import Workspace
 from systems.zero123.pipeline import Zero123Pipeline
 
+_SAMPLER = {"inference_steps", "guidance_scale", "eta", "drop_first_step", "null_condition"}
+
 
 @dataclass(frozen=True)
 class SubsetResult:
@@ -38,6 +40,8 @@ class Evaluation:
 
     parameters: EvaluateParameters
     resolution: int
+    scheduler: str
+    """Class of the sampler's steps."""
     unseen: SubsetResult
     training: SubsetResult
     lpips: str
@@ -60,10 +64,10 @@ class Evaluation:
 
     def details(self) -> dict[str, Any]:
         """What the report says beside the figures: settings, and problems with objects."""
-        sampler = self.parameters.model_dump(include={"inference_steps", "guidance_scale", "eta"})
+        sampler = self.parameters.model_dump(include=_SAMPLER)
         problems = [*subset_problems(self.unseen.subset), *subset_problems(self.training.subset)]
         return {
-            "settings": {**sampler, "resolution": self.resolution},
+            "settings": {**sampler, "scheduler": self.scheduler, "resolution": self.resolution},
             "problems": [problem.row() for problem in problems],
             "gallery_objects": {"unseen": len(self.unseen.shown), "training": len(self.training.shown)},
         }
@@ -81,13 +85,14 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
         select_unseen(parameters, shards.uids, workspace),
         select_training(parameters, shards.uids, workspace),
     ]
-    pipeline = load_for_sampling(workspace.model)
+    pipeline = load_for_sampling(workspace.model, parameters.scheduler)
     resolution = shards.resolution()
     subsets = [render_subset(s, parameters, resolution, seed, workspace) for s in selections]
     scorer = Scorer(mean_image(shards.all_views()), find_lpips())
     with Progress("evaluate", sum(len(s.assets) for s in subsets), "objects") as progress, deterministic_torch():
         unseen, training = (_run(s, pipeline, scorer, parameters, seed, progress) for s in subsets)
-    evaluation = Evaluation(parameters, resolution, unseen, training, str(scorer.lpips))
+    steps = type(pipeline.scheduler).__name__
+    evaluation = Evaluation(parameters, resolution, steps, unseen, training, str(scorer.lpips))
     _publish(evaluation, shards, workspace)
     return evaluation.metrics()
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from blender_render.parameters import QualityParameters
 from stage.executor import ExecutorParameters
 from stage.parameters import Parameters
+from systems.zero123.parameters import NullCondition, SchedulerName
 
 
 class EvaluateParameters(Parameters):
@@ -25,11 +26,17 @@ class EvaluateParameters(Parameters):
     training_objects: int = Field(default=8, ge=1)
     """Training objects that are scored too, the first in order of uid, to tell memory from generalisation."""
     inference_steps: int = Field(default=20, ge=1)
-    """DDIM steps per picture; published: 50 to 75."""
+    """Sampling steps per picture; published: 50 to 75."""
+    scheduler: SchedulerName | None = None
+    """How the sampler steps (`systems.zero123.schedulers`); as the model was saved when null. Published: ddim."""
     guidance_scale: float = Field(default=1.0, ge=0)
     """Classifier-free guidance; 1 does without. Published: 3."""
     eta: float = Field(default=0.0, ge=0, le=1)
     """DDIM's share of fresh noise; 0 is deterministic after the first noise. Published: 1."""
+    drop_first_step: bool = False
+    """DDIM without its noisiest timestep, as published: 50 steps are 49 calls of the model, 75 are 76."""
+    null_condition: NullCondition = "after_projection"
+    """What guidance leads away from: a zero token, as published, or the token that training drops to."""
     batch_size: int = Field(default=32, ge=1)
     """Pictures sampled at once. A batch holds views of one object only, so that no object's result depends on others."""
     quality: QualityParameters = QualityParameters()

@@ -18,11 +18,17 @@ from transformers.utils import logging as transformers_logging
 from evaluation.parameters import EvaluateParameters
 from evaluation.protocol import ObjectViews
 from stage.seeds import derive_seed
+from systems.zero123.parameters import SchedulerName
 from systems.zero123.pipeline import Zero123Pipeline, load_pipeline
+from systems.zero123.schedulers import scheduler_named
 
 
-def load_for_sampling(folder: Path) -> Zero123Pipeline:
+def load_for_sampling(folder: Path, scheduler: SchedulerName | None = None) -> Zero123Pipeline:
     """The trained pipeline without progress bars, on the GPU when there is one.
+
+    Args:
+        folder: the pipeline's.
+        scheduler: how it steps; as it was saved when None.
 
     Raises:
         InputError: when the folder holds none, or a damaged one.
@@ -30,6 +36,8 @@ def load_for_sampling(folder: Path) -> Zero123Pipeline:
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     pipeline = load_pipeline(folder)
+    if scheduler:
+        pipeline.scheduler = scheduler_named(scheduler, pipeline.scheduler)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -68,6 +76,8 @@ def predict(
             guidance_scale=parameters.guidance_scale,
             num_inference_steps=parameters.inference_steps,
             eta=parameters.eta,
+            drop_first_step=parameters.drop_first_step,
+            null_condition=parameters.null_condition,
             generator=generator,
         ).images
         for batch in poses.split(parameters.batch_size)

@@ -29,6 +29,7 @@ class ServedZero123(PythonModel):
 
         pipeline = Zero123Pipeline.from_pretrained(context.artifacts["pipeline"], local_files_only=True)
         pipeline.set_progress_bar_config(disable=True)
+        self.saved_scheduler = pipeline.scheduler
         self.pipeline = pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 
     # The input is a dict of arrays. MLflow warns at every load about that hint, and about none; this one it lets pass.
@@ -43,7 +44,8 @@ class ServedZero123(PythonModel):
         Args:
             context: MLflow's; not needed here.
             model_input: `image` and `poses`.
-            params: `num_inference_steps`, `guidance_scale`, `eta`, `seed`.
+            params: `num_inference_steps`, `guidance_scale`, `eta`, `seed`; `scheduler`, a name of `systems.zero123.schedulers`
+                or as_saved; `drop_first_step`, `null_condition`.
 
         Raises:
             ValueError: when shapes, ranges or parameters do not fit.
@@ -54,10 +56,16 @@ class ServedZero123(PythonModel):
         options = dict(params or {})
         seed = int(options.pop("seed", 0))
         _check_steps(options.get("num_inference_steps"))
+        self.pipeline.scheduler = self._scheduler(options.pop("scheduler", "as_saved"))
         images = torch.from_numpy(image).movedim(-1, 1) * 2 - 1
         generator = torch.Generator().manual_seed(seed)
         sampled = self.pipeline(images, torch.from_numpy(poses), generator=generator, **options).images
         return np.ascontiguousarray(sampled.movedim(1, -1).numpy())
+
+    def _scheduler(self, name: str) -> Any:  # noqa: ANN401 - a scheduler of any class
+        from systems.zero123.schedulers import scheduler_named
+
+        return self.saved_scheduler if name == "as_saved" else scheduler_named(name, self.saved_scheduler)
 
     def _multiple(self) -> int:
         """Image sides must be multiples of a latent pixel's side."""
@@ -66,7 +74,7 @@ class ServedZero123(PythonModel):
 
 
 def _checked(model_input: Any, multiple: int) -> tuple[np.ndarray, np.ndarray]:  # noqa: ANN401 - what a caller sends
-    """Image and poses, of equal number."""
+    """Images and poses, one image for all poses or one for each."""
     if not isinstance(model_input, dict):
         raise ValueError(f"the input is a {type(model_input).__name__}: give a dict of image and poses")  # noqa: TRY004
     missing = {"image", "poses"} - set(model_input)
@@ -81,7 +89,7 @@ def _checked(model_input: Any, multiple: int) -> tuple[np.ndarray, np.ndarray]: 
         raise ValueError(f"{len(poses)} poses: give 1 to {_MOST_POSES} in a request")
     if len(image) not in (1, len(poses)):
         raise ValueError(f"{len(image)} images for {len(poses)} poses: give one image, or one for each pose")
-    return np.repeat(image, len(poses), axis=0) if len(image) < len(poses) else image, poses
+    return image, poses
 
 
 def _check_image(image: np.ndarray, multiple: int) -> None:

@@ -20,7 +20,17 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 SERVED_MODEL = _REPOSITORY / "mlflow" / "served_model.py"
 # Rooms that the pipeline imports. They travel with the model: viewforge is on no package index.
 _CODE = ("systems", "stage", "geometry")
-_PACKAGES = ("accelerate", "diffusers", "jaxtyping", "mlflow", "numpy", "safetensors", "torch", "transformers")
+_PACKAGES = (
+    "accelerate",
+    "diffusers",
+    "jaxtyping",
+    "mlflow",
+    "numpy",
+    "pillow",
+    "safetensors",
+    "torch",
+    "transformers",
+)
 _ANY = -1
 
 
@@ -63,6 +73,9 @@ def signature(size: int, sampling: EvaluateParameters) -> ModelSignature:
         ParamSpec("num_inference_steps", DataType.long, sampling.inference_steps),
         ParamSpec("guidance_scale", DataType.double, float(sampling.guidance_scale)),
         ParamSpec("eta", DataType.double, float(sampling.eta)),
+        ParamSpec("scheduler", DataType.string, sampling.scheduler or "as_saved"),
+        ParamSpec("drop_first_step", DataType.boolean, sampling.drop_first_step),
+        ParamSpec("null_condition", DataType.string, sampling.null_condition),
         ParamSpec("seed", DataType.long, 0),
     ]
     return ModelSignature(

@@ -3,6 +3,9 @@
 Source: cvlab-columbia/zero123 `ldm/data/simple.py` (`get_T`) and `ldm/models/diffusion/ddpm.py`.
 """
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -28,6 +31,24 @@ def pose_between(target: tuple[float, float, float], condition: tuple[float, flo
     """T of two spherical positions (polar, azimuth, radius)."""
     azimuth = target[1] - condition[1]
     return np.array([target[0] - condition[0], np.sin(azimuth), np.cos(azimuth), target[2] - condition[2]])
+
+
+def poses_from_degrees(
+    azimuth_deg: float | Sequence[float],
+    polar_deg: float | Sequence[float] = 0.0,
+    radius: float | Sequence[float] = 0.0,
+) -> Float[Tensor, "n 4"]:
+    """T of views that are turned and moved by so much from the input view; single numbers serve all views.
+
+    Args:
+        azimuth_deg: turn around the object, counter-clockwise seen from above, degrees.
+        polar_deg: change of the angle from the top, degrees; negative looks from higher.
+        radius: change of the distance, in object sizes.
+    """
+    origin = (0.0, 0.0, 0.0)
+    moves = np.stack(np.broadcast_arrays(np.atleast_1d(polar_deg), azimuth_deg, radius), axis=-1)
+    poses = [pose_between((math.radians(p), math.radians(a), float(r)), origin) for p, a, r in moves]
+    return torch.from_numpy(np.stack(poses)).float()
 
 
 class CCProjection(ModelMixin, ConfigMixin):

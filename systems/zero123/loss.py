@@ -11,9 +11,11 @@ from jaxtyping import Float, Int, UInt8
 from torch import Generator, Tensor
 
 from systems.trainable import StepLoss
+from systems.zero123.compositing import on_white
 from systems.zero123.conditioning import dropout_masks, relative_pose
 from systems.zero123.encoding import condition_latent, embed_images, target_latent
 from systems.zero123.modules import Zero123Modules
+from systems.zero123.parameters import Background
 
 
 @dataclass(frozen=True)
@@ -44,16 +46,18 @@ class Draws:
         )
 
 
-def batch_from_pairs(rgba: UInt8[Tensor, "b 2 h w 4"], c2w: Float[Tensor, "b 2 4 4"]) -> TrainingBatch:
+def batch_from_pairs(
+    rgba: UInt8[Tensor, "b 2 h w 4"], c2w: Float[Tensor, "b 2 4 4"], background: Background = "alpha"
+) -> TrainingBatch:
     """A batch from pairs of views, the condition last.
 
     Args:
-        rgba: sRGB pictures with straight alpha, which are composited on white.
+        rgba: sRGB pictures with straight alpha.
         c2w: their cameras, OpenGL axes.
+        background: how pictures are put on white; see `on_white`.
     """
     values = rgba.float() / 255.0
-    alpha = values[..., 3:]
-    pictures = (values[..., :3] * alpha + (1.0 - alpha)).permute(0, 1, 4, 2, 3) * 2 - 1
+    pictures = on_white(values[..., :3], values[..., 3:], background).permute(0, 1, 4, 2, 3) * 2 - 1
     poses = [relative_pose(target, condition) for target, condition in c2w.cpu().numpy()]
     pose = torch.from_numpy(np.stack(poses)).float()
     return TrainingBatch(target=pictures[:, 0], condition=pictures[:, 1], pose=pose.to(rgba.device))

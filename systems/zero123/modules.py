@@ -36,11 +36,11 @@ def build_modules(parameters: Zero123Parameters, seed: int) -> Zero123Modules:
     vae = _autoencoder(parameters)
     channels = _latent_channels(vae)
     return Zero123Modules(
-        unet=_unet(parameters.unet, channels, parameters.image_encoder.embedding_dim),
+        unet=build_unet(parameters.unet, channels, parameters.image_encoder.embedding_dim),
         cc_projection=CCProjection(parameters.image_encoder.embedding_dim),
         image_encoder=_image_encoder(parameters.image_encoder),
         vae=vae,
-        scheduler=_scheduler(parameters),
+        scheduler=build_scheduler(parameters),
     )
 
 
@@ -58,8 +58,8 @@ def _latent_channels(vae: Autoencoder) -> int:
     return int(vae.config.latent_channels) if isinstance(vae, AutoencoderKL) else vae.latent_channels
 
 
-def _unet(parameters: UNetParameters, latent_channels: int, cross_attention_dim: int) -> UNet2DConditionModel:
-    """Input channels: the noisy target latent, then the clean condition latent, in this order."""
+def build_unet(parameters: UNetParameters, latent_channels: int, cross_attention_dim: int) -> UNet2DConditionModel:
+    """The denoiser. Input channels: the noisy target latent, then the clean condition latent, in this order."""
     levels = len(parameters.block_channels)
     attending = [True] * (levels - 1) + [parameters.last_block_attention]
     return UNet2DConditionModel(
@@ -89,7 +89,7 @@ def _image_encoder(parameters: ImageEncoderParameters) -> CLIPVisionModelWithPro
     return CLIPVisionModelWithProjection(config)
 
 
-def _scheduler(parameters: Zero123Parameters) -> DDIMScheduler:
+def build_scheduler(parameters: Zero123Parameters) -> DDIMScheduler:
     """Stable Diffusion's schedule: 1000 steps, √β linear from √0.00085 to √0.012.
 
     It ends a little before the clean image, which a VAE forgives. Where latents are pixels, the noise left would keep a

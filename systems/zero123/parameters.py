@@ -1,10 +1,17 @@
 """Parameters of Zero-1-to-3: its modules, its diffusion and its conditioning dropout."""
 
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from stage.parameters import Parameters
+
+Background: TypeAlias = Literal["alpha", "zero_alpha"]
+"""How pictures are put on white (`compositing.on_white`)."""
+NullCondition: TypeAlias = Literal["after_projection", "before_projection"]
+"""What guidance leads away from (`guidance.conditioned`)."""
+SchedulerName: TypeAlias = Literal["ddim", "dpm", "unipc", "euler", "euler_ancestral"]
+"""How a sampler steps (`schedulers.SCHEDULERS`)."""
 
 
 class UNetParameters(Parameters):
@@ -69,6 +76,8 @@ class Zero123Parameters(Parameters):
     """Rescale the schedule to end in pure noise, as a short training on simple images needs; published: no."""
     timestep_shift: float = Field(default=1.0, gt=0)
     """Above 1, training draws noisy timesteps more often than clean ones; published: 1, all equally often."""
+    background: Background = "alpha"
+    """How training pictures are put on white: `alpha` composites; `zero_alpha`, as published, whitens pixels of alpha 0 alone."""
     dropout: float = Field(default=0.05, ge=0, le=0.33)
     """u of the conditioning dropout: 5 % each for embedding, latent and both at 0.05."""
 

@@ -1,25 +1,39 @@
 """Sampling with Zero-1-to-3: one image and relative poses to the images seen from there.
 
 pipeline = Zero123Pipeline.from_pretrained(folder)
-images = pipeline(image, poses, guidance_scale=3.0, num_inference_steps=50).images
+pipeline.scheduler = scheduler_named("dpm", pipeline.scheduler)
+views = pipeline(Image.open("chair.png"), poses_from_degrees([30, 60, 90]), num_inference_steps=20, output_type="pil").images
 """
 
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
 
+import numpy as np
 import torch
-from diffusers import DDIMScheduler, DiffusionPipeline, UNet2DConditionModel
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers.schedulers import KarrasDiffusionSchedulers
 from diffusers.utils import BaseOutput
-from jaxtyping import Float
+from jaxtyping import Float, Num
+from PIL import Image
 from safetensors import SafetensorError, safe_open
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from transformers import CLIPVisionModelWithProjection
 
 from stage.errors import InputError
+from systems.zero123.compositing import picture_tensor
 from systems.zero123.conditioning import POSE_DIMENSIONS, CCProjection
 from systems.zero123.encoding import condition_latent, embed_images
 from systems.zero123.foreign_weights import refuse_foreign
+from systems.zero123.guidance import Condition, conditioned, guided
 from systems.zero123.modules import Autoencoder
+from systems.zero123.parameters import Background, NullCondition
+from systems.zero123.schedulers import Generators, advance, noise, start
+
+Pictures: TypeAlias = Float[Tensor, "m 3 h w"] | Image.Image | Sequence[Image.Image]
+OutputType: TypeAlias = Literal["pt", "np", "pil", "latent"]
+StepCallback: TypeAlias = Callable[["Zero123Pipeline", int, Tensor, dict[str, Any]], dict[str, Any] | None]
 
 
 def load_pipeline(folder: Path) -> "Zero123Pipeline":
@@ -58,9 +72,12 @@ def _absent_weights(pipeline: "Zero123Pipeline", folder: Path) -> list[str]:
 
 @dataclass
 class Zero123Output(BaseOutput):
-    """Sampled images (n, 3, h, w) in [0, 1]."""
+    """Sampled images.
 
-    images: Float[Tensor, "n 3 h w"]
+    A tensor (n, 3, h, w) or array (n, h, w, 3) in [0, 1], a list of PIL images, or latents (n, c, y, x) as the UNet sees them.
+    """
+
+    images: Any
 
 
 class Zero123Pipeline(DiffusionPipeline):
@@ -71,8 +88,11 @@ class Zero123Pipeline(DiffusionPipeline):
         cc_projection: joins embedding and pose.
         image_encoder: CLIP vision encoder with projection.
         vae: images to latents and back.
-        scheduler: the noise schedule.
+        scheduler: the noise schedule, of any class of `systems.zero123.schedulers`.
     """
+
+    model_cpu_offload_seq = "image_encoder->cc_projection->unet->vae"
+    _callback_tensor_inputs = ("latents",)
 
     def __init__(
         self,
@@ -80,17 +100,23 @@ class Zero123Pipeline(DiffusionPipeline):
         cc_projection: CCProjection,
         image_encoder: CLIPVisionModelWithProjection,
         vae: Autoencoder,
-        scheduler: DDIMScheduler,
+        scheduler: KarrasDiffusionSchedulers,
     ) -> None:
         super().__init__()
         self.register_modules(
             unet=unet, cc_projection=cc_projection, image_encoder=image_encoder, vae=vae, scheduler=scheduler
         )
+        self._interrupt = False
 
     @property
     def image_size(self) -> int:
         """Width and height of the images that the pipeline was trained on, pixels."""
         return int(self.unet.config.sample_size * self._factor)
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether a callback has asked to leave out the remaining steps, by setting `_interrupt`."""
+        return self._interrupt
 
     @property
     def _factor(self) -> int:
@@ -101,63 +127,136 @@ class Zero123Pipeline(DiffusionPipeline):
     @torch.no_grad()
     def __call__(
         self,
-        images: Float[Tensor, "n 3 h w"],
+        images: Pictures,
         poses: Float[Tensor, "n 4"],
         *,
         guidance_scale: float = 3.0,
         num_inference_steps: int = 50,
         eta: float = 1.0,
-        generator: Generator | None = None,
+        num_images_per_pose: int = 1,
+        batch_size: int | None = None,
+        null_condition: NullCondition = "after_projection",
+        drop_first_step: bool = False,
+        background: Background = "alpha",
+        generator: Generators = None,
+        latents: Float[Tensor, "k c y x"] | None = None,
+        output_type: OutputType = "pt",
+        return_dict: bool = True,
+        callback_on_step_end: StepCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
     ) -> Zero123Output:
-        """Sample the view at each pose from each input image.
+        """Sample the view at each pose from its input image, or from the one image that is given.
 
         Args:
-            images: input views in [−1, 1], composited on white.
+            images: input views in [−1, 1] on white, one for all poses or one for each; or PIL images, which are put on white
+                and brought to the training's size.
             poses: T of each wanted view relative to its input.
             guidance_scale: classifier-free guidance; 1 does without.
-            num_inference_steps: DDIM steps.
-            eta: DDIM's share of fresh noise; 0 is deterministic.
-            generator: source of noise, on the CPU so that devices agree.
+            num_inference_steps: steps of the scheduler.
+            eta: DDIM's share of fresh noise; 0 is deterministic. Other schedulers pass it over.
+            num_images_per_pose: pictures drawn of each view, beside each other in the result.
+            batch_size: most pictures that a module sees at once, twice as many in the UNet under guidance; all when None.
+                The random numbers do not depend on it.
+            null_condition: the condition that guidance leads away from; see `guidance.conditioned`.
+            drop_first_step: leave out DDIM's noisiest timestep as the original does; see `schedulers.original_timesteps`.
+            background: how PIL images are put on white; see `compositing.on_white`.
+            generator: source of noise, on the CPU so that devices agree; or one for each picture.
+            latents: standard normal noise to start from, in place of the generator's.
+            output_type: `pt`, `np`, `pil` or `latent`.
+            return_dict: whether the images come in a `Zero123Output` or in a tuple.
+            callback_on_step_end: called as callback(pipeline, step, timestep, {"latents": …}) after each step; a dictionary
+                that it returns replaces the latents.
+            callback_on_step_end_tensor_inputs: what the callback is given: latents, or nothing.
 
         Raises:
-            InputError: when shapes do not fit.
+            InputError: when shapes, values or options do not fit.
         """
-        self._check(images, poses)
-        device, dtype = self.unet.device, self.unet.dtype
-        images, poses = images.to(device, dtype), poses.to(device, dtype)
-        token = self.cc_projection(embed_images(self.image_encoder, images), poses)
-        condition = condition_latent(self.vae, images)
-        latents = torch.randn(condition.shape, generator=generator).to(condition)
-        self.scheduler.set_timesteps(num_inference_steps, device=device)
-        latents = latents * self.scheduler.init_noise_sigma
-        for timestep in self.progress_bar(self.scheduler.timesteps):
-            prediction = self._denoise(latents, condition, token, timestep, guidance_scale)
-            # From pure noise fresh noise changes nothing, and DDIM's variance would be 0/0 there.
-            share = eta if self.scheduler.alphas_cumprod[int(timestep)] > 0 else 0.0
-            noise = torch.randn(latents.shape, generator=generator).to(latents) if share > 0 else None
-            latents = self.scheduler.step(prediction, timestep, latents, eta=share, variance_noise=noise).prev_sample
-        decoded = self.vae.decode(latents / self.vae.config.scaling_factor).sample
-        return Zero123Output(images=(decoded.float() / 2 + 0.5).clamp(0, 1).cpu())
+        given = self._tensor(images, background)
+        self._check(given, poses)
+        _check_counts(num_images_per_pose, batch_size)
+        _check_choices("output type", [output_type], get_args(OutputType))
+        _check_choices("null condition", [null_condition], get_args(NullCondition))
+        _check_choices("callback input", callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
+        self._interrupt = False
+        rows = _Rows(len(poses) * num_images_per_pose, batch_size)
+        condition = self._condition(given, poses, num_images_per_pose, null_condition, rows)
+        device = self._execution_device
+        timesteps = start(self.scheduler, num_inference_steps, device, drop_first_step)
+        latents = self._first_latents(condition, latents, generator)
+        for step, timestep in enumerate(self.progress_bar(timesteps)):
+            if self._interrupt:
+                continue
+            prediction = self._denoise(latents, timestep, condition, guidance_scale, rows)
+            latents = advance(self.scheduler, prediction, timestep, latents, eta, generator)
+            if callback_on_step_end is not None:
+                inputs = dict.fromkeys(callback_on_step_end_tensor_inputs, latents)
+                latents = (callback_on_step_end(self, step, timestep, inputs) or {}).get("latents", latents)
+        made = latents if output_type == "latent" else self._decode(latents, rows, output_type)
+        self.maybe_free_model_hooks()
+        # A tuple is what diffusers' pipelines give instead.
+        return Zero123Output(images=made) if return_dict else (made,)  # type: ignore[return-value]
+
+    def _tensor(self, images: Pictures, background: Background) -> Float[Tensor, "m 3 h w"]:
+        if isinstance(images, Tensor):
+            return images
+        pictures = [images] if isinstance(images, Image.Image) else list(images)
+        if not pictures or not all(isinstance(picture, Image.Image) for picture in pictures):
+            raise InputError("the input is neither a tensor nor PIL images", "give a tensor (n, 3, height, width)")
+        size = (self.image_size,) * 2 if self.unet.config.sample_size else pictures[0].size
+        return torch.stack([picture_tensor(picture, size, background) for picture in pictures])
+
+    def _condition(
+        self,
+        images: Float[Tensor, "m 3 h w"],
+        poses: Float[Tensor, "n 4"],
+        repeats: int,
+        null: NullCondition,
+        rows: "_Rows",
+    ) -> Condition:
+        """What each picture is made from; every image is encoded once."""
+        images, poses = (given.to(self._execution_device, self.unet.dtype) for given in (images, poses))
+        parts = rows.split(images)
+        embedding = torch.cat([embed_images(self.image_encoder, part) for part in parts])
+        latent = torch.cat([condition_latent(self.vae, part) for part in parts])
+        # One image serves all poses.
+        sources = torch.arange(len(poses), device=images.device).clamp(max=len(images) - 1)
+        poses, sources = (given.repeat_interleave(repeats, dim=0) for given in (poses, sources))
+        return conditioned(self.cc_projection, embedding, latent, poses, sources, null)
+
+    def _first_latents(
+        self, condition: Condition, latents: Tensor | None, generator: Generators
+    ) -> Float[Tensor, "k c y x"]:
+        shape = condition.latent.shape
+        if latents is not None and latents.shape != shape:
+            raise InputError(f"latents have shape {tuple(latents.shape)}", f"give {tuple(shape)}")
+        drawn = noise(shape, generator) if latents is None else latents
+        return drawn.to(condition.latent) * self.scheduler.init_noise_sigma
 
     def _denoise(
         self,
-        latents: Float[Tensor, "n c y x"],
-        condition: Float[Tensor, "n c y x"],
-        token: Float[Tensor, "n 1 d"],
-        timestep: Tensor,
-        guidance_scale: float,
-    ) -> Float[Tensor, "n c y x"]:
-        """The guided prediction.
+        latents: Float[Tensor, "k c y x"],
+        timestep: Num[Tensor, ""],
+        condition: Condition,
+        scale: float,
+        rows: "_Rows",
+    ) -> Float[Tensor, "k c y x"]:
+        """The guided prediction, some pictures at a time."""
+        scaled = self.scheduler.scale_model_input(latents, timestep)
+        parts = [guided(self.unet, scaled[part], timestep, condition[part], scale) for part in rows]
+        return torch.cat(parts)
 
-        At inference the null condition is a zero token *after* `cc_projection` and a zero latent (gradio_new.py
-        `sample_model`), unlike in training.
-        """
-        if guidance_scale == 1.0:
-            return self.unet(torch.cat([latents, condition], dim=1), timestep, encoder_hidden_states=token).sample
-        both = torch.cat([torch.cat([latents] * 2), torch.cat([torch.zeros_like(condition), condition])], dim=1)
-        tokens = torch.cat([torch.zeros_like(token), token])
-        without, with_condition = self.unet(both, timestep, encoder_hidden_states=tokens).sample.chunk(2)
-        return without + guidance_scale * (with_condition - without)
+    def _decode(
+        self, latents: Float[Tensor, "k c y x"], rows: "_Rows", output_type: OutputType
+    ) -> Float[Tensor, "k 3 h w"] | Float[np.ndarray, "k h w 3"] | list[Image.Image]:
+        scaled = latents / self.vae.config.scaling_factor
+        decoded = torch.cat([self.vae.decode(scaled[part]).sample for part in rows])
+        images = (decoded.float() / 2 + 0.5).clamp(0, 1).cpu()
+        if output_type == "pt":
+            return images
+        arrays = images.movedim(1, -1).numpy()
+        if output_type == "np":
+            return arrays
+        return [Image.fromarray(array) for array in (arrays * 255).round().astype(np.uint8)]
 
     def _check(self, images: Tensor, poses: Tensor) -> None:
         if images.ndim != 4 or images.shape[1] != 3:
@@ -166,8 +265,34 @@ class Zero123Pipeline(DiffusionPipeline):
             raise InputError(
                 f"images have shape {tuple(images.shape)}", f"make height and width multiples of {self._factor} pixels"
             )
-        if tuple(poses.shape) != (len(images), POSE_DIMENSIONS):
-            raise InputError(
-                f"poses have shape {tuple(poses.shape)} for {len(images)} images",
-                f"give ({len(images)}, {POSE_DIMENSIONS})",
-            )
+        if poses.ndim != 2 or poses.shape[1] != POSE_DIMENSIONS or len(poses) == 0:
+            raise InputError(f"poses have shape {tuple(poses.shape)}", f"give (n, {POSE_DIMENSIONS})")
+        if len(images) not in (1, len(poses)):
+            raise InputError(f"{len(images)} images for {len(poses)} poses", "give one image, or one for each pose")
+
+
+def _check_counts(repeats: int, batch_size: int | None) -> None:
+    if repeats < 1 or (batch_size is not None and batch_size < 1):
+        raise InputError(f"{repeats} images per pose in batches of {batch_size}", "give 1 or more of each")
+
+
+def _check_choices(what: str, given: Sequence[str], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise InputError(f"no {what} {name}", f"take {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Pictures of a call, some at a time."""
+
+    count: int
+    size: int | None
+
+    def __iter__(self) -> Iterator[slice]:
+        size = self.size or self.count
+        return (slice(first, first + size) for first in range(0, self.count, size))
+
+    def split(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """As large parts of a tensor of any length."""
+        return tensor.split(self.size or len(tensor))

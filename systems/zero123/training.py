@@ -26,6 +26,7 @@ class Zero123Training(TrainableSystem):
     def __init__(self, parameters: Zero123Parameters, seed: int, image_size: int) -> None:
         super().__init__()
         self._dropout, self._shift = parameters.dropout, parameters.timestep_shift
+        self._background = parameters.background
         parts = (
             load_pipeline(Path(parameters.pretrained)) if parameters.pretrained else build_modules(parameters, seed)
         )
@@ -57,7 +58,7 @@ class Zero123Training(TrainableSystem):
 
     def batch(self, rgba: UInt8[Tensor, "b 2 h w 4"], c2w: Float[Tensor, "b 2 4 4"]) -> TrainingBatch:
         """A batch from pairs of views, the condition last; on the device of the pictures."""
-        return batch_from_pairs(rgba, c2w)
+        return batch_from_pairs(rgba, c2w, self._background)
 
     def draw(self, seeds: Sequence[int]) -> Draws:
         """The random numbers of a batch, one seed a sample."""

@@ -109,7 +109,13 @@ def evaluated(workspace: Workspace) -> Workspace:
         "consequence": "quarantined",
         "what": "parse: no <glTF>",
     }
-    settings = {"eta": 0.0, "guidance_scale": 1.0, "inference_steps": 20, "resolution": SIZE}
+    settings = {
+        "eta": 0.0,
+        "guidance_scale": 1.0,
+        "inference_steps": 20,
+        "resolution": SIZE,
+        "scheduler": "DDIMScheduler",
+    }
     details = {"settings": settings, "problems": [problem], "gallery_objects": {"unseen": 2, "training": 1}}
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "details.json", details)

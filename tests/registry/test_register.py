@@ -119,7 +119,15 @@ def test_the_signature_names_the_size_and_serves_as_it_was_evaluated(pipeline_fo
         ("poses", (-1, 4), np.dtype("float32")),
     ]
     defaults = {p.name: p.default for p in made.params.params}
-    assert defaults == {"num_inference_steps": 7, "guidance_scale": 2.0, "eta": 0.0, "seed": 0}
+    assert defaults == {
+        "num_inference_steps": 7,
+        "guidance_scale": 2.0,
+        "eta": 0.0,
+        "scheduler": "as_saved",
+        "drop_first_step": False,
+        "null_condition": "after_projection",
+        "seed": 0,
+    }
 
 
 def test_requirements_are_exact_and_installable_from_an_index():

@@ -13,6 +13,7 @@ from mlflow.exceptions import MlflowException
 
 from registry.parameters import RegisterParameters
 from registry.register import register
+from stage.errors import ViewforgeError
 from stage.workspace import Workspace
 from systems.zero123.pipeline import Zero123Pipeline
 
@@ -29,7 +30,7 @@ def served(champion: Workspace) -> Any:
 def test_it_gives_the_pipelines_own_samples(served: Any, pipeline_folder: Path):
     sampled = served.predict({"image": IMAGE, "poses": POSES}, params={"seed": 5})
     pipeline = Zero123Pipeline.from_pretrained(pipeline_folder)
-    images = torch.from_numpy(np.repeat(IMAGE, 2, axis=0)).movedim(-1, 1) * 2 - 1
+    images = torch.from_numpy(IMAGE).movedim(-1, 1) * 2 - 1
     # As params.yaml says the evaluation samples.
     expected = pipeline(
         images,
@@ -49,6 +50,16 @@ def test_parameters_change_the_samples_and_the_seed_repeats_them(served: Any):
     np.testing.assert_array_equal(one, same)
     assert np.abs(one - other).max() > 0.01
     assert np.abs(one - served.predict(given, params={"seed": 1, "num_inference_steps": 1})).max() > 0.01
+
+
+def test_schedulers_are_chosen_by_request(served: Any):
+    given = {"image": IMAGE, "poses": POSES}
+    first = served.predict(given)
+    other = served.predict(given, params={"scheduler": "dpm", "null_condition": "before_projection"})
+    assert np.abs(first - other).max() > 0.01
+    np.testing.assert_array_equal(first, served.predict(given))
+    with pytest.raises(ViewforgeError, match="no scheduler plms; take ddim, dpm"):
+        served.predict(given, params={"scheduler": "plms"})
 
 
 def test_the_signature_refuses_other_shapes_and_types(served: Any):

@@ -13,8 +13,8 @@ from torch.nn.functional import pixel_unshuffle
 
 from geometry.cameras import look_at_origin
 from systems.zero123.loss import Draws, TrainingBatch, batch_from_pairs, draw, shifted, training_loss
-from systems.zero123.modules import Zero123Modules, build_modules
-from systems.zero123.parameters import Zero123Parameters
+from systems.zero123.modules import Zero123Modules, build_modules, build_unet
+from systems.zero123.parameters import UNetParameters, Zero123Parameters
 from systems.zero123.training import Zero123Training
 
 SHAPE = (48, 4, 4)
@@ -248,6 +248,19 @@ def test_published_unet_is_described_by_its_parameters() -> None:
     assert (config.in_channels, config.out_channels) == (6, 3)
     assert config.down_block_types == ("CrossAttnDownBlock2D",) * 3 + ("DownBlock2D",)
     assert config.up_block_types == ("UpBlock2D",) + ("CrossAttnUpBlock2D",) * 3
+
+
+def test_published_unet_has_859532484_parameters() -> None:
+    parameters = UNetParameters(
+        block_channels=(320, 640, 1280, 1280),
+        layers_per_block=2,
+        attention_heads=8,
+        norm_groups=32,
+        last_block_attention=False,
+    )
+    with torch.device("meta"):
+        unet = build_unet(parameters, latent_channels=4, cross_attention_dim=768)
+    assert sum(p.numel() for p in unet.parameters()) == 859_532_484
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from torch.nn.functional import pixel_unshuffle
 
 from stage.errors import InputError, ParameterError
 from stage.parameters import validated
+from systems.zero123.guidance import Condition, guided
 from systems.zero123.modules import Zero123Modules, build_modules
 from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.pipeline import Zero123Pipeline, load_pipeline
@@ -79,18 +80,12 @@ def test_null_condition_at_inference_is_a_zero_token_and_a_zero_latent(
     assert token[2:].abs().sum() > 0
 
 
-def test_guidance_extrapolates_from_the_unconditional(
-    pipeline: Zero123Pipeline, pictures: Callable[..., Tensor], poses: Callable[[int], Tensor]
-) -> None:
-    latents, condition, token, timestep = (
-        torch.randn(2, 48, 4, 4),
-        torch.randn(2, 48, 4, 4),
-        torch.randn(2, 1, 16),
-        500,
-    )
+def test_guidance_extrapolates_from_the_unconditional(pipeline: Zero123Pipeline) -> None:
+    latents, latent, token = torch.randn(2, 48, 4, 4), torch.randn(2, 48, 4, 4), torch.randn(2, 1, 16)
+    condition = Condition(token, latent, torch.zeros_like(token))
 
     def denoised(scale: float) -> Tensor:
-        return pipeline._denoise(latents, condition, token, torch.tensor(timestep), scale)
+        return guided(pipeline.unet, latents, torch.tensor(500), condition, scale)
 
     with torch.no_grad():
         without, with_condition, far = denoised(0.0), denoised(1.0), denoised(3.0)
@@ -176,7 +171,9 @@ def test_pose_and_input_matter(
     [
         ((3, 16, 16), (1, 4), "(3, 16, 16)"),
         ((1, 4, 16, 16), (1, 4), "(1, 4, 16, 16)"),
-        ((2, 3, 16, 16), (1, 4), "(1, 4) for 2 images"),
+        ((2, 3, 16, 16), (1, 4), "2 images for 1 poses"),
+        ((2, 3, 16, 16), (3, 4), "2 images for 3 poses"),
+        ((1, 3, 16, 16), (0, 4), "(0, 4)"),
         ((1, 3, 16, 16), (4,), "(4,)"),
         ((1, 3, 16, 16), (1, 3), "(1, 3)"),
         ((1, 3, 15, 16), (1, 4), "(1, 3, 15, 16)"),

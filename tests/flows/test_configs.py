@@ -1,0 +1,61 @@
+"""The production configurations: they validate, and hold what was published."""
+
+from pathlib import Path
+
+import pytest
+
+from flows.parameters import PipelineParameters, check_parameters
+from flows.workspaces import chosen_parameters
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
+
+
+def read(name: str) -> PipelineParameters:
+    path = REPOSITORY / "configs" / f"{name}.yaml"
+    return check_parameters(chosen_parameters(REPOSITORY / "params.yaml", path, []), str(path))
+
+
+def test_there_are_configurations():
+    assert {path.stem for path in CONFIGS} >= {"zero123", "zero123-xl", "zero123-xl-alignment"}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_configuration_validates(path: Path):
+    parameters = read(path.stem)
+    launch = parameters.train.launch
+    assert parameters.train.batch_size % (launch.processes * launch.accumulate) == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "rate", "steps"),
+    [
+        ("zero123", 1536, 1e-4, 105_000),
+        ("zero123-xl", 2048, 1e-4, 375_000),
+        ("zero123-xl-alignment", 2048, 5e-5, 65_000),
+    ],
+)
+def test_zero123_is_trained_as_published(name: str, batch: int, rate: float, steps: int):
+    train = read(name).train
+    assert (train.batch_size, train.optimizer.learning_rate, train.steps) == (batch, rate, steps)
+    assert (train.optimizer.cc_projection_factor, train.optimizer.weight_decay) == (10, 1e-2)
+    assert (train.optimizer.warmup_steps, train.ema_decay) == (100, 0.9999)
+    system = train.zero123
+    assert (system.prediction_type, system.zero_terminal_snr, system.timestep_shift) == ("epsilon", False, 1.0)
+    assert (system.dropout, system.image_encoder.train) == (0.05, False)
+
+
+@pytest.mark.parametrize("name", ["zero123", "zero123-xl", "zero123-xl-alignment"])
+def test_zero123_is_sampled_as_published(name: str):
+    evaluate = read(name).evaluate
+    assert (evaluate.scheduler, evaluate.inference_steps, evaluate.eta) == ("ddim", 75, 1.0)
+    assert (evaluate.guidance_scale, evaluate.null_condition) == (3.0, "after_projection")
+    assert evaluate.drop_first_step
+
+
+def test_the_second_phase_differs_in_data_rate_steps_and_beginning():
+    first, second = (read(f"zero123-xl{suffix}").model_dump() for suffix in ("", "-alignment"))
+    second["train"]["steps"], second["train"]["optimizer"]["learning_rate"] = 375_000, 1e-4
+    second["train"]["zero123"]["pretrained"] = first["train"]["zero123"]["pretrained"]
+    second["catalog"]["selection"]["uids"] = None
+    assert first == second
