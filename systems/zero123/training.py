@@ -12,6 +12,7 @@ from systems.zero123.loss import Draws, TrainingBatch, batch_from_pairs, draw, t
 from systems.zero123.modules import Zero123Modules, build_modules
 from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.pipeline import Zero123Pipeline, load_pipeline
+from systems.zero123.schedulers import scheduler_named
 
 
 class Zero123Training(TrainableSystem):
@@ -32,7 +33,8 @@ class Zero123Training(TrainableSystem):
         )
         self.unet, self.cc_projection = parts.unet, parts.cc_projection
         self.image_encoder, self.vae = parts.image_encoder, parts.vae
-        self.scheduler = parts.scheduler
+        # The noise of training is DDIM's; other classes, which a folder may name for sampling, scale it differently.
+        self.scheduler = scheduler_named("ddim", parts.scheduler)
         self.vae.requires_grad_(False)
         self.image_encoder.requires_grad_(parameters.image_encoder.train)
         self.latent_shape = self._latent_shape(image_size)

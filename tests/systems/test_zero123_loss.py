@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,9 @@ from torch.nn.functional import pixel_unshuffle
 from geometry.cameras import look_at_origin
 from systems.zero123.loss import Draws, TrainingBatch, batch_from_pairs, draw, shifted, training_loss
 from systems.zero123.modules import Zero123Modules, build_modules, build_unet
-from systems.zero123.parameters import UNetParameters, Zero123Parameters
+from systems.zero123.parameters import SchedulerName, UNetParameters, Zero123Parameters
+from systems.zero123.pipeline import load_pipeline
+from systems.zero123.schedulers import scheduler_named
 from systems.zero123.training import Zero123Training
 
 SHAPE = (48, 4, 4)
@@ -279,3 +282,16 @@ def test_a_larger_shift_draws_more_noise_everything_else_equal() -> None:
     assert (noisy.timesteps >= 500).float().mean() == pytest.approx(6 / 7, abs=0.07)
     assert torch.equal(noisy.noise, plain.noise)
     assert torch.equal(noisy.uniform, plain.uniform)
+
+
+@pytest.mark.parametrize("name", ["euler", "dpm"])
+def test_noise_of_training_does_not_depend_on_the_sampler_that_a_folder_names(
+    tiny: Callable[..., Zero123Parameters], batch: TrainingBatch, tmp_path: Path, name: SchedulerName
+) -> None:
+    Zero123Training(tiny(), seed=0, image_size=16).save(tmp_path / "ddim")
+    pipeline = load_pipeline(tmp_path / "ddim")
+    pipeline.scheduler = scheduler_named(name, pipeline.scheduler)
+    pipeline.save_pretrained(tmp_path / name)
+    systems = (Zero123Training(tiny(pretrained=str(tmp_path / each)), 0, 16) for each in ("ddim", name))
+    expected, got = (system(batch, system.draw([1, 2, 3, 4])).errors for system in systems)
+    assert torch.equal(expected, got)
