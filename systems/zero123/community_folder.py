@@ -7,6 +7,7 @@ reader (systems/zero123/ldm_checkpoint.py).
 """
 
 import json
+import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,8 +27,8 @@ from systems.zero123.weights_check import Mismatch, mismatches, refuse, require_
 
 _PROJECTIONS = ("cc_projection", "clip_camera_projection")
 _REMEDY = "download the whole folder again, at a fixed revision"
-# Written by older versions of transformers; computed today.
-_HARMLESS = frozenset({"vision_model.embeddings.position_ids"})
+# Written by older versions of transformers, computed today; and the text side of a whole CLIP.
+_HARMLESS = ("vision_model.embeddings.position_ids", "text_model.", "text_projection.", "logit_scale")
 
 
 def modules_from_folder(
@@ -75,19 +76,32 @@ def _model(kind: Any, folder: Path, variant: str | None) -> Any:  # noqa: ANN401
         raise InputError(f"{folder} has no config.json of a {kind.__name__}", _REMEDY)
     if variant and not list(folder.glob(f"*.{variant}.*")):
         raise InputError(f"{folder} has no files of the variant {variant}", f"it has {_files(folder)}")
-    dtype = "torch_dtype" if kind is not CLIPVisionModelWithProjection else "dtype"
-    options = {dtype: torch.float32, "variant": variant, "local_files_only": True, "ignore_mismatched_sizes": True}
+    for file in folder.glob("*.bin"):
+        # Refuses what would run something, in our words; the libraries' own readers are restricted too.
+        read_checkpoint(file)
     try:
-        model, report = kind.from_pretrained(folder, output_loading_info=True, **options)
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+        model, report = kind.from_pretrained(folder, output_loading_info=True, **_options(kind, folder, variant))
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, pickle.UnpicklingError) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{folder} cannot be loaded: {first}", _REMEDY) from None
     refuse(folder, _unfit(folder, model, report), _REMEDY)
     return model.eval()
 
 
+def _options(kind: Any, folder: Path, variant: str | None) -> dict[str, Any]:  # noqa: ANN401 - a class, as above
+    pattern = f"*.{variant}.safetensors" if variant else "*.safetensors"
+    return {
+        "dtype" if kind is CLIPVisionModelWithProjection else "torch_dtype": torch.float32,
+        "variant": variant,
+        "local_files_only": True,
+        "use_safetensors": bool(list(folder.glob(pattern))),
+        # Reported, and then refused with the rest.
+        "ignore_mismatched_sizes": True,
+    }
+
+
 def _unfit(folder: Path, model: torch.nn.Module, report: Mapping[str, Any]) -> list[Mismatch]:
-    extra = set(report["unexpected_keys"]) - _HARMLESS
+    extra = {name for name in report["unexpected_keys"] if not name.startswith(_HARMLESS)}
     other = {name for name, *_ in report.get("mismatched_keys", ())}
     names = {*report["missing_keys"], *extra, *other}
     if not names:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.loaders.single_file_utils import convert_ldm_unet_checkpoint, convert_ldm_vae_checkpoint
@@ -12,7 +13,7 @@ from transformers import CLIPVisionModelWithProjection
 from systems.zero123.conditioning import CCProjection
 from systems.zero123.ldm_configuration import read_configuration
 from systems.zero123.ldm_import import clip_config
-from systems.zero123.ldm_names import ema_name, ldm_clip, ldm_unet, ldm_vae, transformers_clip
+from systems.zero123.ldm_names import clip_layers, ema_name, ldm_clip, ldm_unet, ldm_vae, transformers_clip
 
 
 def shapes(weights):
@@ -113,3 +114,41 @@ def test_an_image_encoder_survives_there_and_back_bit_for_bit():
     back = transformers_clip(ldm_clip(weights))
     assert weights.keys() == back.keys()
     assert all(torch.equal(weights[name], back[name]) for name in weights)
+
+
+def openai_embedding(weights, pixels, heads):
+    """The image embedding as openai/CLIP `clip/model.py` defines it, from weights under its names."""
+    w = {name.removeprefix("cond_stage_model.model.visual."): weight for name, weight in weights.items()}
+    width = w["proj"].shape[0]
+
+    def norm(x, name):
+        return F.layer_norm(x, (width,), w[f"{name}.weight"], w[f"{name}.bias"])
+
+    def linear(x, name):
+        return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+    patches = F.conv2d(pixels, w["conv1.weight"], stride=w["conv1.weight"].shape[-1]).flatten(2).transpose(1, 2)
+    first = w["class_embedding"].expand(len(pixels), 1, width)
+    x = norm(torch.cat([first, patches], dim=1) + w["positional_embedding"], "ln_pre")
+    for layer in range(clip_layers(weights)):
+        block = f"transformer.resblocks.{layer}"
+        y = norm(x, f"{block}.ln_1")
+        joined = F.linear(y, w[f"{block}.attn.in_proj_weight"], w[f"{block}.attn.in_proj_bias"])
+        q, k, v = (part.unflatten(2, (heads, -1)).transpose(1, 2) for part in joined.chunk(3, dim=-1))
+        attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        x = x + linear(attended, f"{block}.attn.out_proj")
+        hidden = linear(norm(x, f"{block}.ln_2"), f"{block}.mlp.c_fc")
+        x = x + linear(hidden * torch.sigmoid(1.702 * hidden), f"{block}.mlp.c_proj")
+    return norm(x[:, 0], "ln_post") @ w["proj"]
+
+
+@torch.no_grad()
+def test_an_image_encoder_computes_what_openais_definition_does():
+    torch.manual_seed(0)
+    encoder = CLIPVisionModelWithProjection(clip_config(128, 3, 8, 24, 48)).eval()
+    for weight in encoder.parameters():
+        # Fresh ones are so small that a wrong layer would hardly show.
+        weight.add_(0.1 * torch.randn_like(weight))
+    pixels = torch.randn(2, 3, 24, 24)
+    expected = openai_embedding(ldm_clip(encoder.state_dict()), pixels, heads=2)
+    torch.testing.assert_close(encoder(pixels).image_embeds, expected, rtol=1e-4, atol=1e-4)

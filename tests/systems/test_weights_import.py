@@ -1,15 +1,18 @@
 """Public weights to a pipeline folder: files, the community's folders, image-variations, and their record."""
 
 import json
+import os
 import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+from transformers import CLIPConfig, CLIPModel
 from weights_support import EMBEDDING, assert_same_weights, community_folder, toy_modules
 
 from stage.errors import InputError
 from stage.files import file_sha256
-from systems.zero123.community_folder import modules_from_folder
+from systems.zero123.community_folder import load_encoder, modules_from_folder
 from systems.zero123.initialisation import new_projection, widen_input
 from systems.zero123.ldm_export import export_folder, export_ldm
 from systems.zero123.modules import Zero123Modules
@@ -122,12 +125,28 @@ def test_a_variant_is_taken_where_it_is_named(toy, tmp_path):
         modules_from_folder(source, variant="int8")
 
 
+def test_a_whole_clip_gives_its_image_encoder(toy, tmp_path):
+    torch.manual_seed(7)
+    vision = toy.image_encoder.config.to_dict()
+    text = {
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "vocab_size": 99,
+    }
+    clip = CLIPModel(CLIPConfig(vision_config=vision, text_config=text, projection_dim=EMBEDDING))
+    clip.save_pretrained(tmp_path / "clip")
+    encoder = load_encoder(tmp_path / "clip").state_dict()
+    whole = clip.state_dict()
+    assert len(encoder) == len(toy.image_encoder.state_dict())
+    assert [name for name in encoder if not torch.equal(encoder[name], whole[name])] == []
+
+
 @pytest.mark.parametrize("part", ["unet", "vae", "image_encoder"])
 def test_weights_that_do_not_fit_are_listed(toy, tmp_path, part):
     source = community_folder(tmp_path / "source", toy)
     name = "model.safetensors" if part == "image_encoder" else "diffusion_pytorch_model.safetensors"
-    from safetensors.torch import load_file, save_file
-
     weights = load_file(source / part / name)
     first, second, *_ = sorted(weights)
     del weights[first]
@@ -160,18 +179,23 @@ def test_folders_that_are_no_source_are_refused(toy, tmp_path):
         import_weights(tmp_path / "toy.ckpt", tmp_path, ImportOptions())
 
 
-def test_a_pickle_with_code_in_a_folder_is_refused(toy, tmp_path):
-    import os
+class Attack:
+    """Touches a file when it is unpickled by a reader that runs what a pickle says."""
 
-    class Attack:
-        def __reduce__(self):
-            return os.system, (f"touch {tmp_path / 'ran'}",)
+    def __init__(self, path):
+        self.path = path
 
-    for part in ("unet", "cc_projection"):
-        source = community_folder(tmp_path / part, toy, pickled=True)
-        torch.save({"x": Attack()}, source / part / "diffusion_pytorch_model.bin")
-        with pytest.raises(InputError, match=part):
-            modules_from_folder(source)
+    def __reduce__(self):
+        return os.system, (f"touch {self.path}",)
+
+
+@pytest.mark.parametrize("part", ["unet", "vae", "image_encoder", "cc_projection"])
+def test_a_pickle_with_code_in_a_folder_is_refused(toy, tmp_path, part):
+    source = community_folder(tmp_path / "source", toy, pickled=True)
+    (file,) = (source / part).glob("*.bin")
+    torch.save({"x": Attack(tmp_path / "ran")}, file)
+    with pytest.raises(InputError, match=rf"{part}/.*posix\.system"):
+        modules_from_folder(source)
     assert not (tmp_path / "ran").exists()
 
 

@@ -14,6 +14,7 @@ from systems.zero123.ldm_import import clip_config
 from systems.zero123.modules import Zero123Modules
 
 EMBEDDING = 16
+_DIFFUSERS = "diffusion_pytorch_model"
 
 
 def toy_modules(seed: int = 0, unet_input: int = 8) -> Zero123Modules:
@@ -51,10 +52,7 @@ def community_folder(
     for name in ("unet", "vae", "image_encoder"):
         getattr(modules, name).save_pretrained(folder / name, safe_serialization=True)
     if pickled:
-        for name in ("unet", "vae"):
-            stem = folder / name / "diffusion_pytorch_model"
-            stem.with_suffix(".safetensors").unlink()
-            torch.save(getattr(modules, name).state_dict(), stem.with_suffix(".bin"))
+        _pickle(folder, modules)
     index: dict[str, object] = {"_class_name": "Zero1to3StableDiffusionPipeline" if projection else "StableDiffusion"}
     if projection:
         key = {"cc_projection": "projection", "clip_camera_projection": "proj"}[projection]
@@ -69,6 +67,23 @@ def community_folder(
     (folder / "scheduler" / "scheduler_config.json").write_text(json.dumps(schedule))
     (folder / "model_index.json").write_text(json.dumps(index))
     return folder
+
+
+def _pickle(folder: Path, modules: Zero123Modules) -> None:
+    """The weights as folders of 2022 have them: pickled, and with older names in the VAE's attention."""
+    for name, file in {"unet": _DIFFUSERS, "vae": _DIFFUSERS, "image_encoder": "pytorch_model"}.items():
+        for path in (folder / name).glob("*.safetensors"):
+            path.unlink()
+        weights = getattr(modules, name).state_dict()
+        if name == "vae":
+            weights = {_older(key): weight for key, weight in weights.items()}
+        torch.save(weights, folder / name / f"{file}.bin")
+
+
+def _older(key: str) -> str:
+    for new, old in {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}.items():
+        key = key.replace(f".{new}.", f".{old}.")
+    return key
 
 
 def assert_same_weights(one: Zero123Modules, other: Zero123Modules) -> None:
