@@ -52,7 +52,7 @@ for group in (catalog, render, splatter, stages, shards, pipeline, sampling, pro
 
 
 def main() -> None:
-    """Run the command line; exit status 0, or 1 with one line on standard error, or 75 where the same command may succeed later."""
+    """Run the command line; exit status 0, or 1 with one line on standard error, or 75 where running it again goes on."""
     if os.environ.get("DVC_STAGE"):
         # DVC's own death would leave the stage running, in the way of the next attempt.
         die_with_parent()

@@ -44,7 +44,7 @@ class StageKilledError(ViewforgeError):
 
 
 class StagePreemptedError(StageKilledError):
-    """A stage was asked to stop, by SIGTERM or SIGUSR1, as where a machine is taken away; another attempt continues where it was."""
+    """A stage was asked to stop by SIGTERM or SIGUSR1, as its machine is taken away; another attempt continues where it was."""
 
     EXIT_STATUS = os.EX_TEMPFAIL
     PREEMPTED = "asked to stop: "

@@ -101,7 +101,8 @@ class Engine:
         self._guard = Guard(parameters.guard)
         self._stateful = self._all_stateful(optimizer)
         self._checkpoints = Checkpoints(folder / "checkpoints", parameters.checkpoints_kept)
-        self._done = self._resume()
+        self.done = self._resume()
+        """Steps that the checkpoint holds which the run goes on from."""
 
     def _all_stateful(self, optimizer: torch.optim.Optimizer) -> dict[str, Stateful]:
         """What a checkpoint holds beside the weights and their averages; all processes ask for the states."""
@@ -134,9 +135,9 @@ class Engine:
         batches = iter(self.feed)
         with (
             self._reporting() as report,
-            Progress("train", self.parameters.steps, "steps", done=self._done) as progress,
+            Progress("train", self.parameters.steps, "steps", done=self.done) as progress,
         ):
-            for step in range(self._done, self.parameters.steps):
+            for step in range(self.done, self.parameters.steps):
                 started = time.monotonic()
                 outcome, stop = self._step(step, next(batches))
                 if report:
@@ -151,7 +152,7 @@ class Engine:
     def _reporting(self) -> AbstractContextManager[Reporter | None]:
         if not self.accelerator.is_main_process:
             return nullcontext()
-        return closing(Reporter(self.parameters, self.folder, self._done, self.tracker))
+        return closing(Reporter(self.parameters, self.folder, self.done, self.tracker))
 
     def _step(self, step: int, batch: ViewBatch) -> tuple[StepOutcome, bool]:
         """One optimiser step, counted from 0, on this process' part of its pairs; and whether some process has to stop."""

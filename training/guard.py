@@ -59,7 +59,7 @@ class Guard:
 
     def _check(self, step: int) -> None:
         row, share = self._parameters.max_skipped_in_a_row, self._parameters.max_skipped_share
-        # The share of few steps says nothing: it counts once the steps in a row could not exceed it by themselves.
+        # Of few steps a share says nothing.
         if self._in_a_row <= row and self.skipped <= max(row, share * step):
             return
         raise StageFailedError(

@@ -51,7 +51,7 @@ def train(parameters: TrainParameters, workspace: Workspace) -> None:
         text=True,
         start_new_session=True,
         env={**os.environ, **_environment(parameters)},
-        preexec_fn=ignore,  # noqa: PLW1509 - the stage has no threads
+        preexec_fn=ignore,
     )
     try:
         with Forwarding(process, parameters.launch.grace_seconds) as forwarding:

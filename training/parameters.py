@@ -42,7 +42,7 @@ class LaunchParameters(Parameters):
     main_port: int | None = Field(default=None, ge=1, le=65535)
     """Port of machine 0 at which the others find it; null takes it from the environment, or else 29500."""
     sharding: Literal["none", "full"] = "none"
-    """`none`: each process holds the whole model (DDP). `full`: each holds its part of weights, gradients and optimiser (FSDP)."""
+    """`none`: each process holds the whole model (DDP). `full`: each holds a part of weights, gradients and optimiser (FSDP)."""
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     """Number format of the forward pass."""
     accumulate: int = Field(default=1, ge=1)
@@ -56,7 +56,7 @@ class GuardParameters(Parameters):
 
     max_skipped_in_a_row: int = Field(default=5, ge=0)
     """Steps in a row that may be left out; 0 ends the run at the first."""
-    max_skipped_share: float = Field(default=0.01, ge=0, le=1)
+    max_skipped_share: float = Field(default=0.05, ge=0, le=1)
     """Share of the steps so far that may be left out, where that is more than `max_skipped_in_a_row`."""
 
 

@@ -1,4 +1,4 @@
-"""The notice that a machine is taken away: SIGTERM, which schedulers and clouds send, or SIGUSR1, which Slurm can be told to send.
+"""The notice that a machine is taken away: SIGTERM, which schedulers and clouds send, or SIGUSR1, which Slurm can send.
 
 A process that heeds it finishes its step. All processes of a training learn of it with the figures of that step, save a
 checkpoint together and end.

@@ -5,7 +5,7 @@ The engine's own draws derive from seeds and need none of them; a system's layer
 
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -35,10 +35,10 @@ class Randomness:
 
 
 def _states(device: torch.device) -> dict[str, Any]:
-    numpy = np.random.get_state(legacy=True)  # noqa: NPY002 - the generator that libraries share
+    kind, key, *rest = cast(tuple[Any, ...], np.random.get_state(legacy=True))
     return {
         "python": random.getstate(),
-        "numpy": [numpy[0], numpy[1].tolist(), *numpy[2:]],
+        "numpy": [kind, key.tolist(), *rest],
         "torch": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
     }
@@ -47,7 +47,7 @@ def _states(device: torch.device) -> dict[str, Any]:
 def _restore(states: dict[str, Any], device: torch.device) -> None:
     version, internal, gauss = states["python"]
     random.setstate((version, tuple(internal), gauss))
-    np.random.set_state(tuple(states["numpy"]))  # noqa: NPY002 - likewise
+    np.random.set_state(tuple(states["numpy"]))
     torch.set_rng_state(states["torch"])
     if device.type == "cuda" and states["cuda"] is not None:
         torch.cuda.set_rng_state(states["cuda"], device)
