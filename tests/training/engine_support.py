@@ -56,7 +56,8 @@ class Denoiser(nn.Module):
 class SmallSystem(TrainableSystem):
     """Learns the mean colour of a view from that of another, 4 by 4 pixels of it, and noise; a part of it is frozen.
 
-    `dropout` draws from the framework's own generator. Steps whose draws' number, counted from 0, is among `broken` give no number.
+    `dropout` draws from the framework's own generator. Forward passes whose number, counted from 0, is among `broken` give no
+    finite loss.
     """
 
     def __init__(self, dropout: float = 0.0, broken: Sequence[int] = ()) -> None:
@@ -85,7 +86,7 @@ class SmallSystem(TrainableSystem):
             loss = loss * torch.inf
         return StepLoss(loss, errors.detach(), torch.zeros(len(errors), dtype=torch.long))
 
-    def batch(self, rgba: Tensor, c2w: Tensor) -> Tensor:  # noqa: D102
+    def batch(self, rgba: Tensor, c2w: Tensor) -> Tensor:  # noqa: ARG002, D102
         return rgba[..., :3].float() / 255.0
 
     def draw(self, seeds: Sequence[int]) -> Numbers:  # noqa: D102

@@ -195,7 +195,7 @@ def test_without_a_whole_one_nothing_starts_anew(checkpoints: Checkpoints, name:
     for step in (1, 2):
         Learner(0).save(checkpoints, step)
         (checkpoints.folder / f"step-{step:08d}" / name).unlink()
-    with pytest.raises(InputError, match="no older one is whole; delete .* to start anew") as caught:
+    with pytest.raises(InputError, match=r"no older one is whole; delete .* to start anew") as caught:
         Learner(0).load(checkpoints)
     assert "\n" not in str(caught.value)
     assert checkpoints.steps() == [1, 2]
