@@ -25,7 +25,6 @@ from training.engine import Engine
 from training.feed import Feed
 from training.parameters import TrainParameters
 from training.preemption import Notice
-from training.processes import accelerator_of
 from training.tracking import Silence
 
 OBJECTS, BATCH, PATIENCE = 6, 4, 120.0
@@ -131,10 +130,10 @@ def engine(
     system: SmallSystem | None = None,
     accelerator: Accelerator | None = None,
 ) -> Engine:
-    """An engine of this process."""
+    """An engine of this process, on the CPU unless an accelerator is given."""
     if accelerator is None:
         AcceleratorState._reset_state(reset_partial_state=True)
-    processes = accelerator or accelerator_of(run.launch)
+    processes = accelerator or Accelerator(cpu=True, mixed_precision=run.launch.mixed_precision)
     plan = Plan((Mixed("objects", OBJECTS),), batch_size=BATCH, seed=1)
     loader = PlannedLoader(
         plan,

@@ -163,6 +163,19 @@ def test_fp16_tries_smaller_scales_until_gradients_fit(sharded: Workspace, tmp_p
     assert equal(undisturbed, resumed)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA GPU")
+@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
+def test_a_gpu_learns_what_the_cpu_does(sharded: Workspace, tmp_path: Path, precision: str) -> None:
+    run = parameters(launch={"mixed_precision": precision})
+    expected = trained(engine(parameters(), sharded.shards, tmp_path / "cpu"), tmp_path / "cpu")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    found = engine(run, sharded.shards, tmp_path / "gpu", accelerator=accelerator_of(run.launch))
+    assert trained(found, tmp_path / "gpu").losses == pytest.approx(
+        expected.losses, rel=1e-4 if precision == "no" else 0.05
+    )
+
+
 def test_fp16_needs_a_gpu() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")

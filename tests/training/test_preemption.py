@@ -45,30 +45,42 @@ def ended(process: "subprocess.Popen[str]") -> list[str]:
     return lines
 
 
-@pytest.mark.parametrize(
-    ("launch", "number"),
-    [
-        ({}, signal.SIGTERM),
-        pytest.param({"processes": 2}, signal.SIGUSR1, marks=pytest.mark.slow),
-        pytest.param({"processes": 2, "sharding": "full"}, signal.SIGTERM, marks=pytest.mark.slow),
-    ],
-)
-def test_asked_to_stop_it_saves_and_goes_on_to_the_same_bytes(
-    trainable: Trainable, start: Train, finish: Callable[..., str], launch: dict[str, Any], number: signal.Signals
-) -> None:
-    undisturbed, stopped = (trainable(name, checkpoint_every=2, launch=launch) for name in ("undisturbed", "stopped"))
-    process = standing(stopped, start)
+def asked(process: "subprocess.Popen[str]", number: signal.Signals, workspace: Workspace) -> str:
+    """Ask a training to stop, let it go on once its trainers know, and wait for its end; the last line."""
     process.send_signal(number)
     assert process.stderr is not None
     said = ""
     while "saving a checkpoint, for at most 30 s" not in said:
         said = process.stderr.readline()
         assert said, "it ended without a word"
-    (stopped.root / "released").touch()
-    lines = ended(process)
-    assert "asked to stop: a checkpoint holds step 5 of 12; run again: it goes on there" in lines[-1]
-    assert max(path.name for path in checkpoints(stopped)) == "step-00000005"
-    wait_until(lambda: not processes_of(stopped))
+    (workspace.root / "released").touch()
+    last = ended(process)[-1]
+    wait_until(lambda: not processes_of(workspace))
+    return last
+
+
+def test_asked_to_stop_it_finishes_its_step_saves_and_says_so(trainable: Trainable, start: Train) -> None:
+    workspace = trainable(checkpoint_every=2)
+    last = asked(standing(workspace, start), signal.SIGTERM, workspace)
+    assert last.endswith("asked to stop: a checkpoint holds step 5 of 12; run again: it goes on there")
+    assert max(path.name for path in checkpoints(workspace)) == "step-00000005"
+    assert not workspace.model.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("launch", "number"),
+    [
+        ({}, signal.SIGTERM),
+        ({"processes": 2}, signal.SIGUSR1),
+        ({"processes": 2, "sharding": "full"}, signal.SIGTERM),
+    ],
+)
+def test_a_training_that_was_asked_to_stop_goes_on_to_the_same_bytes(
+    trainable: Trainable, start: Train, finish: Callable[..., str], launch: dict[str, Any], number: signal.Signals
+) -> None:
+    undisturbed, stopped = (trainable(name, checkpoint_every=2, launch=launch) for name in ("undisturbed", "stopped"))
+    assert "a checkpoint holds step 5 of 12" in asked(standing(stopped, start), number, stopped)
     finish(stopped)
     finish(undisturbed)
     for name in ("model", "training_report"):
