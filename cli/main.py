@@ -52,25 +52,25 @@ for group in (catalog, render, splatter, stages, shards, pipeline, sampling, wei
 
 
 def main() -> None:
-    """Run the command line; exit status 0, or 1 with one line on standard error."""
+    """Run the command line; exit status 0, or 1 with one line on standard error, or 75 where running it again goes on."""
     if os.environ.get("DVC_STAGE"):
         # DVC's own death would leave the stage running, in the way of the next attempt.
         die_with_parent()
     try:
         app()
     except ViewforgeError as error:
-        _fail(f"{error}")
+        _fail(f"{error}", error.EXIT_STATUS)
     except OSError as error:
         _fail(_explained(error))
     except KeyboardInterrupt:
         sys.exit(130)
 
 
-def _fail(message: str) -> None:
+def _fail(message: str, status: int = 1) -> None:
     if _VERBOSE in os.environ:
         traceback.print_exc()
     print(f"viewforge: {message}", file=sys.stderr)
-    sys.exit(1)
+    sys.exit(status)
 
 
 def _explained(error: OSError) -> str:

@@ -38,10 +38,11 @@ def train(workspace: WorkspaceOption = HERE) -> None:
     """Train the model, from its last checkpoint if there is one."""
     from training.launch import train as run
     from training.parameters import TrainParameters
+    from training.rendezvous import machine_share
 
     place = opened(workspace)
     parameters = load_section(place.parameters, "train", TrainParameters)
-    with exclusive(place, "train"):
+    with exclusive(place, "train", machine_share(parameters.launch)):
         run(parameters, place)
     print(f"train: the pipeline is in {place.model}")
 

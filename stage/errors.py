@@ -1,5 +1,7 @@
 """Errors that a person can act on: one line that names the thing, the place and the remedy."""
 
+import os
+
 
 class ViewforgeError(Exception):
     """A failure whose message is meant for the user; the command line prints it without a traceback.
@@ -8,6 +10,9 @@ class ViewforgeError(Exception):
         message: what is wrong and where, in one line.
         remedy: what to do about it, in one line.
     """
+
+    EXIT_STATUS = 1
+    """What the command line ends with."""
 
     def __init__(self, message: str, remedy: str = "") -> None:
         self.remedy = remedy
@@ -36,3 +41,13 @@ class StageKilledError(ViewforgeError):
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(f"{self.PREFIX}{message}", remedy)
+
+
+class StagePreemptedError(StageKilledError):
+    """A stage was asked to stop by SIGTERM or SIGUSR1, as its machine is taken away; another attempt continues where it was."""
+
+    EXIT_STATUS = os.EX_TEMPFAIL
+    PREEMPTED = "asked to stop: "
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(f"{self.PREEMPTED}{message}", remedy)

@@ -6,22 +6,30 @@ equal N + M steps.
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
+from accelerate.utils import broadcast_object_list, gather_object
 
-from stage.errors import ViewforgeError
+from stage.errors import StagePreemptedError
 from stage.progress import Progress
 from stage.seeds import derive_seed
 from systems.trainable import StepLoss, TrainableSystem
-from training.checkpoint import Checkpoints
+from training.average import WeightAverage
+from training.checkpoint import Checkpoint, Checkpoints, Stateful
 from training.curve import CurvePoint
 from training.data.batches import ViewBatch
 from training.feed import Feed
+from training.guard import Guard
+from training.optimizer_state import OptimizerState
 from training.parameters import OptimizerParameters, TrainParameters
+from training.preemption import Notice
+from training.processes import placed_as, prepare, shard, whole
+from training.randomness import Randomness
 from training.report import Reporter, StepOutcome
 from training.tracking import Tracker
 
@@ -36,6 +44,20 @@ def learning_rate(parameters: OptimizerParameters, step: int, steps: int) -> flo
     return parameters.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
+@dataclass(frozen=True)
+class _Figures:
+    """What all processes know of a step."""
+
+    loss: float
+    norm: float
+    stop: bool
+
+    @property
+    def finite(self) -> bool:
+        """Whether the step can be taken."""
+        return math.isfinite(self.loss) and math.isfinite(self.norm)
+
+
 class Engine:
     """Trains one system from wherever its checkpoints left off.
 
@@ -47,6 +69,10 @@ class Engine:
         folder: checkpoints and loss curve.
         accelerator: processes and precision.
         tracker: where the main process reports figures.
+        notice: whether this process was asked to stop.
+
+    Raises:
+        InputError: when there are checkpoints and none can be used.
     """
 
     def __init__(
@@ -58,22 +84,37 @@ class Engine:
         folder: Path,
         accelerator: Accelerator,
         tracker: Tracker,
+        notice: Notice,
     ) -> None:
         self.parameters, self.seed, self.folder = parameters, seed, folder
-        self.feed, self.accelerator, self.tracker = feed, accelerator, tracker
+        self.feed, self.accelerator, self.tracker, self.notice = feed, accelerator, tracker, notice
         self.system = system
-        self._trained = [p for p in system.parameters() if p.requires_grad]
-        self._ema = EMAModel(self._trained, decay=parameters.ema_decay, foreach=True)
-        self._optimizer = torch.optim.AdamW(
+        if parameters.launch.sharding == "full":
+            shard(system, accelerator)
+        # By name, and the parameters that the optimiser has: sharding makes others of them.
+        self._trained = {name: p for name, p in system.named_parameters() if p.requires_grad}
+        optimizer = torch.optim.AdamW(
             self._groups(), betas=parameters.optimizer.betas, weight_decay=parameters.optimizer.weight_decay
         )
+        self._model, self._optimizer = prepare(accelerator, system, optimizer)
+        self._average = WeightAverage(self._trained, parameters.ema_decay)
+        self._guard = Guard(parameters.guard)
+        self._stateful = self._all_stateful(optimizer)
         self._checkpoints = Checkpoints(folder / "checkpoints", parameters.checkpoints_kept)
-        resumed = self._checkpoints.load(system, self._ema, self._optimizer)
-        self._done = resumed.step
-        if resumed.data:
-            feed.load_state_dict(resumed.data)
-        self._model, self._optimizer = accelerator.prepare(system, self._optimizer)
-        self._ema.to(accelerator.device)
+        self.done = self._resume()
+        """Steps that the checkpoint holds which the run goes on from."""
+
+    def _all_stateful(self, optimizer: torch.optim.Optimizer) -> dict[str, Stateful]:
+        """What a checkpoint holds beside the weights and their averages; all processes ask for the states."""
+        scaler = {"scaler": self.accelerator.scaler} if self.accelerator.scaler else {}
+        return {
+            "optimizer": OptimizerState(optimizer, self._trained),
+            "average": self._average,
+            "data": self.feed,
+            "guard": self._guard,
+            "random": Randomness(self.accelerator),
+            **scaler,
+        }
 
     def _groups(self) -> list[dict[str, object]]:
         factors = {"cc_projection": self.parameters.optimizer.cc_projection_factor}
@@ -83,59 +124,89 @@ class Engine:
         ]
 
     def run(self) -> None:
-        """Take the remaining steps, then put the moving average of the weights in their place.
+        """Take the remaining steps.
 
         Raises:
-            ViewforgeError: when the loss is no longer finite, or the data cannot be read.
+            StageFailedError: when too many steps had no finite loss or gradient.
+            StagePreemptedError: when a process was asked to stop, after a checkpoint.
+            ViewforgeError: when the data cannot be read.
         """
         self._model.train()
         batches = iter(self.feed)
         with (
             self._reporting() as report,
-            Progress("train", self.parameters.steps, "steps", done=self._done) as progress,
+            Progress("train", self.parameters.steps, "steps", done=self.done) as progress,
         ):
-            for step in range(self._done, self.parameters.steps):
+            for step in range(self.done, self.parameters.steps):
                 started = time.monotonic()
-                outcome = self._step(step, next(batches))
+                outcome, stop = self._step(step, next(batches))
                 if report:
                     report.step(outcome, time.monotonic() - started)
                     progress.advance(loss=round(outcome.point.loss, 4))
-                self._save_if_due(step + 1)
-        self._ema.copy_to(self._trained)
+                self._save_if_due(step + 1, stop)
+
+    def averages(self) -> Mapping[str, torch.Tensor]:
+        """The moving average of the trained weights by their names, whole; all processes have to call this."""
+        return self._average.tensors()
 
     def _reporting(self) -> AbstractContextManager[Reporter | None]:
         if not self.accelerator.is_main_process:
             return nullcontext()
-        return closing(Reporter(self.parameters, self.folder, self._done, self.tracker))
+        return closing(Reporter(self.parameters, self.folder, self.done, self.tracker))
 
-    def _step(self, step: int, batch: ViewBatch) -> StepOutcome:
-        """One optimiser step, counted from 0, on this process' part of its pairs."""
+    def _step(self, step: int, batch: ViewBatch) -> tuple[StepOutcome, bool]:
+        """One optimiser step, counted from 0, on this process' part of its pairs; and whether some process has to stop."""
         rate = learning_rate(self.parameters.optimizer, step, self.parameters.steps)
         for group in self._optimizer.param_groups:
             group["lr"] = rate * group["factor"]
         self._optimizer.zero_grad()
-        loss, seen = 0.0, []
+        seen = self._descend(step, batch)
+        trained = list(self._trained.values())
+        norm = self.accelerator.clip_grad_norm_(trained, self.parameters.optimizer.max_grad_norm)
+        figures = self._figures([part.loss for part in seen], whole(norm))
+        if figures.finite:
+            self._optimizer.step()
+            self._average.step()
+            self._guard.taken()
+        else:
+            self._leave_out(step, figures, rate, batch)
+        errors, timesteps = (torch.cat([getattr(part, name) for part in seen]) for name in ("errors", "timesteps"))
+        point = CurvePoint(step + 1, figures.loss, rate, figures.norm)
+        return StepOutcome(point, errors, timesteps, self._guard.skipped), figures.stop
+
+    def _descend(self, step: int, batch: ViewBatch) -> list[StepLoss]:
+        """Gradients of a step's loss, added up over its parts."""
         parts = self._parts(len(batch.uids))
+        seen = []
         for rows in parts:
             with self._synchronising(rows is parts[-1]):
                 outcome = self._loss(step, batch, rows)
-                part = outcome.loss / len(parts)
-                self.accelerator.backward(part)
+                self.accelerator.backward(outcome.loss / len(parts))
             seen.append(outcome)
-            loss += float(self.accelerator.reduce(part.detach(), "mean"))
-        if not math.isfinite(loss):
-            raise ViewforgeError(f"the loss of step {step + 1} is {loss}", "lower train.optimizer.learning_rate")
-        norm = float(self.accelerator.clip_grad_norm_(self._trained, self.parameters.optimizer.max_grad_norm))
-        # Under fp16 the scaler leaves out steps whose gradient overflowed, and tries a smaller scale.
-        if not math.isfinite(norm) and self.parameters.launch.mixed_precision != "fp16":
-            raise ViewforgeError(f"the gradient of step {step + 1} is {norm}", "lower train.optimizer.learning_rate")
-        self._optimizer.step()
-        self._ema.step(self._trained)
-        errors, timesteps = (torch.cat([getattr(part, name) for part in seen]) for name in ("errors", "timesteps"))
-        return StepOutcome(CurvePoint(step + 1, loss, rate, norm), errors, timesteps)
+        return seen
+
+    def _figures(self, losses: list[torch.Tensor], norm: torch.Tensor) -> _Figures:
+        """The losses of all parts and processes, and whether one has to stop: one exchange, and one wait for the device."""
+        stop = torch.tensor(float(self.notice.given), device=norm.device)
+        parts = torch.stack([loss.detach().float() / len(losses) for loss in losses])
+        told = self.accelerator.reduce(torch.cat([parts, stop[None]]), "mean")
+        *means, stopping, length = torch.cat([told, norm.detach().float()[None]]).tolist()
+        return _Figures(sum(means), length, stopping > 0)
+
+    def _leave_out(self, step: int, figures: _Figures, rate: float, batch: ViewBatch) -> None:
+        """Keep weights, average and optimiser as they are; count the step."""
+        scaler = self.accelerator.scaler
+        if scaler:
+            # It knows of the overflow since the gradients were clipped.
+            scaler.update()
+        if scaler and math.isfinite(figures.loss) and scaler.get_scale() >= 1:
+            self._guard.overflowed()
+            return
+        lost = f"loss {figures.loss}" if not math.isfinite(figures.loss) else f"gradient {figures.norm}"
+        self._guard.left_out(step + 1, lost, rate, gather_object(list(batch.uids)))
 
     def _synchronising(self, last: bool) -> AbstractContextManager[None]:
-        """Gradients are exchanged between processes with the last part of a step alone."""
+        """Gradients are exchanged between processes with the last part of a step alone; those of sharded weights with each."""
         return nullcontext() if last else self.accelerator.no_sync(self._model)
 
     def _parts(self, pairs: int) -> list[slice]:
@@ -151,8 +222,35 @@ class Engine:
         pairs = self.system.batch(batch.rgba[rows].to(device), batch.c2w[rows])
         return self._model(pairs, self.system.draw(seeds).to(device))
 
-    def _save_if_due(self, step: int) -> None:
-        if step % self.parameters.checkpoint_every == 0 or step == self.parameters.steps:
-            self.accelerator.wait_for_everyone()
-            if self.accelerator.is_main_process:
-                self._checkpoints.save(step, self.system, self._ema, self._optimizer, self.feed.state_dict())
+    def _save_if_due(self, step: int, stop: bool) -> None:
+        steps = self.parameters.steps
+        if stop or step % self.parameters.checkpoint_every == 0 or step == steps:
+            self._save(step)
+        if stop and step < steps:
+            raise StagePreemptedError(f"a checkpoint holds step {step} of {steps}", "run again: it goes on there")
+
+    def _save(self, step: int) -> None:
+        states = {name: thing.state_dict() for name, thing in self._stateful.items()}
+        weights = {name: whole(parameter.detach()).cpu() for name, parameter in self._trained.items()}
+        averages = self._average.tensors()
+        if self.accelerator.is_main_process:
+            self._checkpoints.save(Checkpoint(step, weights, averages, states))
+        # Whoever ends now would end the process that writes.
+        self.accelerator.wait_for_everyone()
+
+    def _resume(self) -> int:
+        """Go on where the newest whole checkpoint was; the steps done."""
+        # One process looks: another look could find another one.
+        chosen = [self._checkpoints.newest() if self.accelerator.is_main_process else 0]
+        (step,) = broadcast_object_list(chosen)
+        if step:
+            self._restore(self._checkpoints.load(step, {name: p.shape for name, p in self._trained.items()}))
+        return int(step)
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        with torch.no_grad():
+            for name, parameter in self._trained.items():
+                parameter.copy_(placed_as(checkpoint.weights[name], parameter))
+        self._average.set(checkpoint.averages)
+        for name, thing in self._stateful.items():
+            thing.load_state_dict(checkpoint.states[name])

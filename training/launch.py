@@ -11,12 +11,15 @@ from pathlib import Path
 
 import torch
 
-from stage.errors import StageFailedError, StageKilledError, ViewforgeError
+from stage.errors import StageFailedError, StageKilledError, StagePreemptedError, ViewforgeError
 from stage.lifeline import tied
 from stage.workspace import Workspace
 from training.data.datasets import place_of
 from training.data.streams import open_store
+from training.forwarding import Forwarding
 from training.parameters import TrainParameters
+from training.preemption import ignore
+from training.rendezvous import rendezvous
 
 _MESSAGE = "viewforge: "
 _REMEMBERED_LINES = 200
@@ -36,6 +39,7 @@ def train(parameters: TrainParameters, workspace: Workspace) -> None:
         InputError: when there are no shards in a folder that should have some.
         StageFailedError: with the reason that the processes gave.
         StageKilledError: when a signal ended one of them.
+        StagePreemptedError: when the stage or one of them was asked to stop by SIGTERM or SIGUSR1.
     """
     for dataset in parameters.data.datasets:
         if isinstance(folder := place_of(dataset, workspace.root), Path):
@@ -47,11 +51,13 @@ def train(parameters: TrainParameters, workspace: Workspace) -> None:
         text=True,
         start_new_session=True,
         env={**os.environ, **_environment(parameters)},
+        preexec_fn=ignore,
     )
     try:
-        last_lines = _relay(process)
-        if process.wait():
-            raise _failure(last_lines)
+        with Forwarding(process, parameters.launch.grace_seconds) as forwarding:
+            last_lines = _relay(process)
+            if process.wait():
+                raise _preemption(forwarding, last_lines, parameters) or _failure(last_lines)
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -60,12 +66,12 @@ def train(parameters: TrainParameters, workspace: Workspace) -> None:
 def _command(parameters: TrainParameters, workspace: Workspace) -> list[str]:
     launch = parameters.launch
     # Despite its name --multi_gpu is what starts several processes; --cpu starts one, however many are asked for.
-    kind = ["--multi_gpu", "--main_process_port=0"] if launch.processes > 1 else [] if _has_gpu() else ["--cpu"]
+    kind = ["--multi_gpu"] if launch.processes > 1 else [] if _has_gpu() else ["--cpu"]
     return [
         *(sys.executable, "-m", "accelerate.commands.launch"),
         *(f"--num_processes={launch.processes}", f"--num_machines={launch.machines}"),
         *(f"--mixed_precision={launch.mixed_precision}", "--dynamo_backend=no"),
-        *kind,
+        *(*kind, *rendezvous(launch, os.environ)),
         # Tied before the seconds of imports: a trainer whose launcher died meanwhile would work on, unseen by the stage's lock.
         *("--module", "stage.lifeline", sys.executable, "-m", "training.run", str(workspace.root)),
     ]
@@ -76,13 +82,16 @@ def _has_gpu() -> bool:
 
 
 def _environment(parameters: TrainParameters) -> dict[str, str]:
-    """Threads: the cores shared out to the processes.
+    """Threads: the cores shared out to the processes; and which signals torch's agent answers.
 
     Idle ones spin for a moment and then sleep: asleep at once, as under a passive wait policy, each small operation pays for
     waking them, and spinning for long a busy machine stalls.
     """
-    threads = max(1, len(os.sched_getaffinity(0)) // parameters.launch.processes)
-    return {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": "20000", "TQDM_DISABLE": "1"}
+    here = parameters.launch.processes // parameters.launch.machines
+    threads = max(1, len(os.sched_getaffinity(0)) // here)
+    # Torch's agent would answer SIGTERM by ending the trainers.
+    deaf = {"PET_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT"}
+    return {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": "20000", "TQDM_DISABLE": "1", **deaf}
 
 
 def _relay(process: "subprocess.Popen[str]") -> deque[str]:
@@ -99,12 +108,26 @@ def _relay(process: "subprocess.Popen[str]") -> deque[str]:
     return lines
 
 
+def _preemption(forwarding: Forwarding, lines: deque[str], parameters: TrainParameters) -> StagePreemptedError | None:
+    """Why a stage that was asked to stop has no new checkpoint."""
+    if not forwarding.asked or any(StagePreemptedError.PREEMPTED in line for line in lines):
+        return None
+    grace = f"{parameters.launch.grace_seconds:g} s"
+    reason = f"no new checkpoint within {grace}" if forwarding.late else "training ended before a new checkpoint"
+    return StagePreemptedError(
+        reason, "run again: it goes on from the last one; train.launch.grace_seconds gives more time"
+    )
+
+
 def _failure(lines: deque[str]) -> ViewforgeError:
     """What the processes said: our own message, the signal that ended one, or else the exception's last line."""
     ours = [line.removeprefix(_MESSAGE) for line in lines if line.startswith(_MESSAGE)]
     killed = [match.group(1) for line in lines if (match := _KILLED.search(line))]
     if ours and ours[-1].startswith(StageKilledError.PREFIX):
-        return StageKilledError(ours[-1].removeprefix(StageKilledError.PREFIX))
+        reason = ours[-1].removeprefix(StageKilledError.PREFIX)
+        if reason.startswith(StagePreemptedError.PREEMPTED):
+            return StagePreemptedError(reason.removeprefix(StagePreemptedError.PREEMPTED))
+        return StageKilledError(reason)
     if ours:
         return StageFailedError(f"training failed: {ours[-1]}", "finished checkpoints are kept")
     if killed:

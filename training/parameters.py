@@ -32,13 +32,32 @@ class LaunchParameters(Parameters):
     """What `accelerate launch` is told."""
 
     processes: int = Field(default=1, ge=1)
-    """Processes, one a GPU."""
+    """Processes, one a GPU, over all machines."""
     machines: int = Field(default=1, ge=1)
-    """Machines that take part."""
+    """Machines that take part; each runs `viewforge train` in the same workspace, on a disk that they share."""
+    machine_rank: int | None = Field(default=None, ge=0)
+    """This machine's number, from 0; null takes it from the environment (docs/training.md)."""
+    main_address: str | None = None
+    """Address of machine 0; null takes it from the environment."""
+    main_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port of machine 0 at which the others find it; null takes it from the environment, or else 29500."""
+    sharding: Literal["none", "full"] = "none"
+    """`none`: each process holds the whole model (DDP). `full`: each holds a part of weights, gradients and optimiser (FSDP)."""
     mixed_precision: Literal["no", "fp16", "bf16"] = "no"
     """Number format of the forward pass."""
     accumulate: int = Field(default=1, ge=1)
     """Batches whose gradients are added up to one step."""
+    grace_seconds: float = Field(default=30.0, gt=0)
+    """Time that a training which is asked to stop has for its checkpoint; as long as the scheduler waits before it kills."""
+
+
+class GuardParameters(Parameters):
+    """Steps whose loss or gradient is not finite are left out; too many of them end the run."""
+
+    max_skipped_in_a_row: int = Field(default=5, ge=0)
+    """Steps in a row that may be left out; 0 ends the run at the first."""
+    max_skipped_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of the steps so far that may be left out, where that is more than `max_skipped_in_a_row`."""
 
 
 class TrainParameters(Parameters):
@@ -68,3 +87,5 @@ class TrainParameters(Parameters):
     """Attention backend; `auto` takes xformers on a GPU where it loads."""
     launch: LaunchParameters = LaunchParameters()
     """Processes, precision, accumulation."""
+    guard: GuardParameters = GuardParameters()
+    """What is done about steps that cannot be taken."""

@@ -21,10 +21,16 @@ TRAINING_CODE = (
     "training.data.quotas",
     "training.data.squares",
     "systems.trainable",
+    "training.average",
     "training.engine",
+    "training.guard",
+    "training.processes",
 )
 # Of the data their plan and their hashes count: the same shards may lie elsewhere, and be read by more workers.
-_INDIFFERENT = {"checkpoint_every", "checkpoints_kept", "log_every", "data"}
+_INDIFFERENT: dict[str, Any] = {
+    **dict.fromkeys(("checkpoint_every", "checkpoints_kept", "log_every", "data"), True),
+    "launch": {"machine_rank", "main_address", "main_port", "grace_seconds"},
+}
 
 
 def provenance(parameters: TrainParameters, seed: int, plan: Plan, shards: dict[str, str]) -> dict[str, Any]:

@@ -21,6 +21,8 @@ class StepOutcome:
     """Loss of each of this process' samples."""
     timesteps: Int[Tensor, " b"]
     """Their diffusion times."""
+    skipped: int = 0
+    """Steps of the run that were left out so far, for want of a finite loss or gradient."""
 
 
 class Reporter:
@@ -46,6 +48,7 @@ class Reporter:
                 "loss": point.loss,
                 "learning_rate": point.learning_rate,
                 "gradient_norm": point.gradient_norm,
+                "skipped_steps": outcome.skipped,
                 "samples_per_second": self._parameters.batch_size / seconds,
             }
             self._tracker.metrics(figures, point.step)

@@ -5,17 +5,20 @@ diffusers pipeline folder with `provenance.json`, and `data/training/` with `los
 `viewforge train`.
 """
 
+import math
 import shutil
 import sys
-from datetime import timedelta
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, gather_object, set_seed
+from accelerate.utils import gather_object, set_seed
+from torch import nn
 
-from stage.errors import InputError, ParameterError, ViewforgeError
+from stage.errors import InputError, ParameterError, StagePreemptedError, ViewforgeError
 from stage.files import folder_sha256, replacing_folder, write_bytes, write_json
 from stage.lifeline import die_with_parent
 from stage.parameters import load_section, load_seed
@@ -32,54 +35,66 @@ from training.data.reader import ShardReader
 from training.engine import Engine
 from training.feed import Feed
 from training.parameters import TrainParameters
+from training.preemption import Notice
+from training.processes import accelerator_of, is_sharded
 from training.provenance import provenance
 from training.tracking import MlflowRun, Silence, Tracker, flattened
 
 _TAIL = 20
-# A process may wait for another one whose server is slow to answer again; what ends is noticed at once.
-_PATIENCE = timedelta(hours=1)
 
 
-def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> None:
-    """Train in this process, as one of those that `accelerate launch` started.
+def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, notice: Notice) -> None:
+    """Train in this process, as one of those that `accelerate launch` started, until it is done or `notice` is given.
 
     Raises:
-        ViewforgeError: when inputs are missing, or the loss diverges.
+        ViewforgeError: when inputs are missing, the loss diverges, or a process was asked to stop.
     """
     set_seed(derive_seed(seed, "training", "frameworks") % 2**32)
     readers = open_datasets(parameters.data, workspace.root)
     plan = plan_of(parameters.data, readers, parameters.batch_size, seed)
     origin = provenance(parameters, seed, plan, index_hashes(parameters.data, workspace.root))
-    accelerator = _accelerator(parameters)
+    accelerator = accelerator_of(parameters.launch)
     _check_split(parameters, accelerator)
     _check_agreement(origin)
     folder = workspace.scratch / "training" / origin["fingerprint"][:16]
     folder.mkdir(parents=True, exist_ok=True)
-    weights = derive_seed(seed, "training", "weights") % 2**32
-    system = Zero123Training(parameters.zero123, weights, picture_size(parameters.data, readers))
-    use_attention(system.unet, parameters.attention)
+    build = partial(_system, parameters, seed, picture_size(parameters.data, readers))
+    system = build()
     tracker = _tracker(accelerator, parameters, workspace, folder, origin)
     feed = _feed(parameters, plan, readers, accelerator)
-    engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker)
+    engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker, notice)
     try:
         engine.run()
+    except StagePreemptedError:
+        # The run goes on with the next attempt.
+        raise
     except BaseException:
         tracker.fail()
         raise
+    averages = engine.averages()
     if accelerator.is_main_process:
-        _publish(system, folder, workspace, origin)
+        # Weights that are split among the processes cannot be saved; the same system made anew takes the averages.
+        result = build() if is_sharded(system) else system
+        _put(averages, result)
+        _publish(result, folder, workspace, origin)
         tracker.tag("viewforge.model_sha256", folder_sha256(workspace.model))
         tracker.finish()
         _forget_others(folder)
     accelerator.end_training()
 
 
-def _accelerator(parameters: TrainParameters) -> Accelerator:
-    return Accelerator(
-        cpu=not torch.cuda.is_available(),
-        mixed_precision=parameters.launch.mixed_precision,
-        kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
-    )
+def _system(parameters: TrainParameters, seed: int, image_size: int) -> Zero123Training:
+    weights = derive_seed(seed, "training", "weights") % 2**32
+    system = Zero123Training(parameters.zero123, weights, image_size)
+    use_attention(system.unet, parameters.attention)
+    return system
+
+
+@torch.no_grad()
+def _put(tensors: Mapping[str, torch.Tensor], system: nn.Module) -> None:
+    for name, parameter in system.named_parameters():
+        if name in tensors:
+            parameter.copy_(tensors[name])
 
 
 def _feed(parameters: TrainParameters, plan: Plan, readers: dict[str, ShardReader], accelerator: Accelerator) -> Feed:
@@ -144,8 +159,10 @@ def _publish(system: Zero123Training, folder: Path, workspace: Workspace, origin
         system.save(temporary)
         write_json(temporary / "provenance.json", origin)
     write_bytes(workspace.training_report / "loss.csv", (folder / "loss.csv").read_bytes())
-    tail = read_curve(folder / "loss.csv")[-_TAIL:]
-    summary = {"steps": tail[-1].step, f"loss_mean_of_last_{len(tail)}": sum(p.loss for p in tail) / len(tail)}
+    points = read_curve(folder / "loss.csv")
+    tail = [point.loss for point in points if math.isfinite(point.loss)][-_TAIL:]
+    mean = {f"loss_mean_of_last_{len(tail)}": sum(tail) / len(tail)} if tail else {}
+    summary = {"steps": points[-1].step, **mean}
     write_json(workspace.training_report / "metrics.json", summary)
 
 
@@ -159,12 +176,14 @@ def _forget_others(folder: Path) -> None:
 def main() -> None:
     """Train in the workspace that the command line names."""
     die_with_parent()
+    notice = Notice().heed()
     workspace = Workspace(Path(sys.argv[1]))
     try:
         parameters = load_section(workspace.parameters, "train", TrainParameters)
-        train_here(parameters, load_seed(workspace.parameters), workspace)
+        train_here(parameters, load_seed(workspace.parameters), workspace, notice)
     except ViewforgeError as error:
-        sys.exit(f"viewforge: {error}")
+        print(f"viewforge: {error}", file=sys.stderr)
+        sys.exit(error.EXIT_STATUS)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,15 @@
 
 Everything that is finished is renamed into place, and Python announces each rename to its audit hooks before it happens. With
 `STANDSTILL_PIECES` (a pattern of final paths) the process about to rename the second such piece writes the file
-`STANDSTILL_NOTE` and waits to be killed. Pieces are counted on disk, whichever processes write them.
+`STANDSTILL_NOTE` and waits to be killed, or for the file `STANDSTILL_RELEASE`. Pieces are counted on disk, whichever processes
+write them.
 """
 
 import os
 import sys
 
 
-def _standing_still(pieces: str, note: str):
+def _standing_still(pieces: str, note: str, release: str):
     """The audit hook. It keeps all it needs: hooks run until the interpreter's very end, when modules are gone."""
     from pathlib import Path
     from time import sleep
@@ -19,10 +20,14 @@ def _standing_still(pieces: str, note: str):
             return
         if any(Path("/").glob(pieces.removeprefix("/"))):
             Path(note).write_text("standing")
-            sleep(600)
+            for _ in range(6000):
+                if release and Path(release).exists():
+                    return
+                sleep(0.1)
 
     return stand_still
 
 
 if "STANDSTILL_PIECES" in os.environ:
-    sys.addaudithook(_standing_still(os.environ["STANDSTILL_PIECES"], os.environ["STANDSTILL_NOTE"]))
+    told = (os.environ.get(f"STANDSTILL_{name}", "") for name in ("PIECES", "NOTE", "RELEASE"))
+    sys.addaudithook(_standing_still(*told))
