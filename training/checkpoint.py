@@ -30,6 +30,8 @@ class Resumed:
     """Steps done."""
     data: dict[str, Any] = field(default_factory=dict)
     """The loader's state; empty at the start."""
+    schedule: dict[str, Any] = field(default_factory=dict)
+    """The learning rate's state; empty where it has none."""
 
 
 class Checkpoints:
@@ -54,16 +56,16 @@ class Checkpoints:
         ema: EMAModel,
         optimizer: torch.optim.Optimizer,
         data: Mapping[str, Any],
+        schedule: Mapping[str, Any] | None = None,
     ) -> None:
-        """Write the checkpoint of a step, `data` being the loader's state, and delete the oldest ones."""
+        """Write the checkpoint of a step, with the loader's and the schedule's state, and delete the oldest ones."""
         with replacing_folder(self._path(step)) as folder:
             trained = _trained(modules)
             shadow = dict(zip(trained, ema.shadow_params, strict=True))
             save_file({k: v.detach().contiguous() for k, v in trained.items()}, folder / "weights.safetensors")
             save_file({k: v.contiguous() for k, v in shadow.items()}, folder / "ema.safetensors")
-            torch.save(
-                {"optimizer": optimizer.state_dict(), "ema_step": ema.optimization_step}, folder / "optimizer.pt"
-            )
+            state = {"optimizer": optimizer.state_dict(), "ema_step": ema.optimization_step}
+            torch.save({**state, "schedule": dict(schedule or {})}, folder / "optimizer.pt")
             write_json(folder / "data.json", data)
         for old in self.steps()[: -self.kept]:
             shutil.rmtree(self._path(old))
@@ -96,7 +98,7 @@ class Checkpoints:
                 parameter.copy_(weights[name])
         ema.shadow_params = [shadow[name] for name in trained]
         ema.optimization_step = state["ema_step"]
-        return Resumed(steps[-1], data)
+        return Resumed(steps[-1], data, state["schedule"])
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"

@@ -21,19 +21,11 @@ from training.checkpoint import Checkpoints
 from training.curve import CurvePoint
 from training.data.batches import ViewBatch
 from training.feed import Feed
-from training.parameters import OptimizerParameters, TrainParameters
+from training.optimizer import build_optimizer, set_rate
+from training.parameters import TrainParameters
 from training.report import Reporter, StepOutcome
+from training.schedule import build_schedule
 from training.tracking import Tracker
-
-
-def learning_rate(parameters: OptimizerParameters, step: int, steps: int) -> float:
-    """Learning rate of a step counted from 0: linear warm-up, then constant or half a cosine to 0."""
-    if step < parameters.warmup_steps:
-        return parameters.learning_rate * (step + 1) / parameters.warmup_steps
-    if parameters.schedule == "constant":
-        return parameters.learning_rate
-    done = (step - parameters.warmup_steps) / max(1, steps - parameters.warmup_steps)
-    return parameters.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 class Engine:
@@ -64,23 +56,16 @@ class Engine:
         self.system = system
         self._trained = [p for p in system.parameters() if p.requires_grad]
         self._ema = EMAModel(self._trained, decay=parameters.ema_decay, foreach=True)
-        self._optimizer = torch.optim.AdamW(
-            self._groups(), betas=parameters.optimizer.betas, weight_decay=parameters.optimizer.weight_decay
-        )
+        self._schedule = build_schedule(parameters.optimizer, parameters.steps)
+        self._optimizer = build_optimizer(parameters.optimizer, system, accelerator.device)
         self._checkpoints = Checkpoints(folder / "checkpoints", parameters.checkpoints_kept)
         resumed = self._checkpoints.load(system, self._ema, self._optimizer)
+        self._schedule.load_state_dict(resumed.schedule)
         self._done = resumed.step
         if resumed.data:
             feed.load_state_dict(resumed.data)
         self._model, self._optimizer = accelerator.prepare(system, self._optimizer)
         self._ema.to(accelerator.device)
-
-    def _groups(self) -> list[dict[str, object]]:
-        factors = {"cc_projection": self.parameters.optimizer.cc_projection_factor}
-        return [
-            {"params": members, "factor": factors.get(name, 1.0)}
-            for name, members in self.system.parameter_groups().items()
-        ]
 
     def run(self) -> None:
         """Take the remaining steps, then put the moving average of the weights in their place.
@@ -110,9 +95,8 @@ class Engine:
 
     def _step(self, step: int, batch: ViewBatch) -> StepOutcome:
         """One optimiser step, counted from 0, on this process' part of its pairs."""
-        rate = learning_rate(self.parameters.optimizer, step, self.parameters.steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
+        rate = self._schedule.rate(step)
+        set_rate(self._optimizer, rate)
         self._optimizer.zero_grad()
         loss, seen = 0.0, []
         parts = self._parts(len(batch.uids))
@@ -131,6 +115,7 @@ class Engine:
             raise ViewforgeError(f"the gradient of step {step + 1} is {norm}", "lower train.optimizer.learning_rate")
         self._optimizer.step()
         self._ema.step(self._trained)
+        self._schedule.observe(step, loss)
         errors, timesteps = (torch.cat([getattr(part, name) for part in seen]) for name in ("errors", "timesteps"))
         return StepOutcome(CurvePoint(step + 1, loss, rate, norm), errors, timesteps)
 
@@ -155,4 +140,11 @@ class Engine:
         if step % self.parameters.checkpoint_every == 0 or step == self.parameters.steps:
             self.accelerator.wait_for_everyone()
             if self.accelerator.is_main_process:
-                self._checkpoints.save(step, self.system, self._ema, self._optimizer, self.feed.state_dict())
+                self._checkpoints.save(
+                    step,
+                    self.system,
+                    self._ema,
+                    self._optimizer,
+                    self.feed.state_dict(),
+                    self._schedule.state_dict(),
+                )

@@ -22,6 +22,9 @@ TRAINING_CODE = (
     "training.data.squares",
     "systems.trainable",
     "training.engine",
+    "training.hardware",
+    "training.optimizer",
+    "training.schedule",
 )
 # Of the data their plan and their hashes count: the same shards may lie elsewhere, and be read by more workers.
 _INDIFFERENT = {"checkpoint_every", "checkpoints_kept", "log_every", "data"}

@@ -21,8 +21,9 @@ from stage.lifeline import die_with_parent
 from stage.parameters import load_section, load_seed
 from stage.seeds import derive_seed
 from stage.workspace import Workspace
+from systems.trainable import TrainableSystem
 from systems.zero123.training import Zero123Training
-from training.attention import use_attention
+from training.compiled import check_compiled
 from training.curve import read_curve
 from training.data.batches import ViewChoice
 from training.data.datasets import index_hashes, open_datasets, picture_size, plan_of, sources_of
@@ -31,11 +32,14 @@ from training.data.plan import Plan
 from training.data.reader import ShardReader
 from training.engine import Engine
 from training.feed import Feed
+from training.hardware import cpu_notice, use_hardware
+from training.optimizer import is_fused
 from training.parameters import TrainParameters
 from training.provenance import provenance
 from training.tracking import MlflowRun, Silence, Tracker, flattened
 
 _TAIL = 20
+_VIEWS = ViewChoice(drawn=2)
 # A process may wait for another one whose server is slow to answer again; what ends is noticed at once.
 _PATIENCE = timedelta(hours=1)
 
@@ -56,9 +60,11 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
     folder = workspace.scratch / "training" / origin["fingerprint"][:16]
     folder.mkdir(parents=True, exist_ok=True)
     weights = derive_seed(seed, "training", "weights") % 2**32
-    system = Zero123Training(parameters.zero123, weights, picture_size(parameters.data, readers))
-    use_attention(system.unet, parameters.attention)
+    size = picture_size(parameters.data, readers)
+    system = Zero123Training(parameters.zero123, weights, size)
+    facts = _use_hardware(parameters, system, size, accelerator)
     tracker = _tracker(accelerator, parameters, workspace, folder, origin)
+    tracker.parameters(flattened(facts, "hardware."))
     feed = _feed(parameters, plan, readers, accelerator)
     engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker)
     try:
@@ -75,6 +81,8 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
 
 
 def _accelerator(parameters: TrainParameters) -> Accelerator:
+    if parameters.launch.mixed_precision == "fp16" and not torch.cuda.is_available():
+        raise ParameterError("train.launch.mixed_precision = fp16 needs a CUDA GPU", "set it to bf16 or no")
     return Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision=parameters.launch.mixed_precision,
@@ -82,12 +90,32 @@ def _accelerator(parameters: TrainParameters) -> Accelerator:
     )
 
 
+def _use_hardware(
+    parameters: TrainParameters, system: TrainableSystem, size: int, accelerator: Accelerator
+) -> dict[str, object]:
+    """Put `train.hardware` into force; what is in force."""
+    settings, optimizer, launch = parameters.hardware, parameters.optimizer, parameters.launch
+    if accelerator.is_main_process and (notice := cpu_notice(accelerator.device)):
+        print(notice, file=sys.stderr, flush=True)
+    facts = use_hardware(settings, system.denoiser, accelerator.device)
+    if settings.compile:
+        samples = parameters.batch_size // (launch.processes * launch.accumulate)
+        difference = check_compiled(system, accelerator, size, samples, len(_VIEWS), settings.compile_tolerance)
+        facts |= {"compile_difference": difference.gradients}
+    return {
+        **facts,
+        "mixed_precision": launch.mixed_precision,
+        "optimizer": optimizer.kind,
+        "fused": optimizer.kind == "adamw" and is_fused(optimizer, accelerator.device),
+    }
+
+
 def _feed(parameters: TrainParameters, plan: Plan, readers: dict[str, ShardReader], accelerator: Accelerator) -> Feed:
     """This process' pairs: two views of an object, the condition last."""
     loader = PlannedLoader(
         plan,
         sources_of(parameters.data, readers),
-        ViewChoice(drawn=2),
+        _VIEWS,
         rank=accelerator.process_index,
         ranks=accelerator.num_processes,
         workers=parameters.data.workers,
