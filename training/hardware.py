@@ -6,9 +6,11 @@ check_compiled(parameters.hardware, system, accelerator, probe)  # before the fi
 
 import os
 import shutil
+from functools import partial
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from stage.errors import ParameterError
 from training.attention import use_attention
@@ -92,7 +94,8 @@ def _checkpoint_blocks(denoiser: nn.Module) -> None:
             f"train.hardware.gradient_checkpointing: {type(denoiser).__name__} cannot compute its blocks again",
             "set it to false",
         )
-    enable()
+    # Diffusers' own asks for PyTorch's version in each block, at which the compiler stumbles.
+    enable(partial(checkpoint, use_reentrant=False))
 
 
 def _compile(denoiser: nn.Module, mode: str) -> None:
