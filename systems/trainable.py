@@ -62,6 +62,10 @@ class TrainableSystem(nn.Module, ABC):
     def parameter_groups(self) -> Mapping[str, Sequence[nn.Parameter]]:
         """Every trained parameter once, under the name of its group; learning-rate factors go by these names."""
 
+    def learning_rate_factors(self) -> Mapping[str, float]:
+        """The published learning rate of a group over the others'; 1 for groups that are not named."""
+        return {}
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write the system as a diffusers pipeline folder with safetensors."""

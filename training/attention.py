@@ -3,17 +3,17 @@
 import importlib.util
 
 import torch
-from diffusers import UNet2DConditionModel
 from diffusers.models.attention_processor import AttnProcessor2_0
+from torch import nn
 
 from stage.errors import ParameterError
 
 
-def use_attention(unet: UNet2DConditionModel, backend: str) -> str:
+def use_attention(denoiser: nn.Module, backend: str) -> str:
     """Select a backend; the one that was selected.
 
     Args:
-        unet: the denoiser.
+        denoiser: a diffusers network with attention.
         backend: auto, sdpa or xformers.
 
     Raises:
@@ -22,10 +22,10 @@ def use_attention(unet: UNet2DConditionModel, backend: str) -> str:
     usable = torch.cuda.is_available() and importlib.util.find_spec("xformers") is not None
     if backend == "xformers" and not usable:
         raise ParameterError(
-            "train.attention = xformers needs a CUDA GPU and the package", "pip install viewforge[gpu]"
+            "train.hardware.attention = xformers needs a CUDA GPU and the package", "pip install viewforge[gpu]"
         )
     if usable and backend != "sdpa":
-        unet.enable_xformers_memory_efficient_attention()
+        denoiser.enable_xformers_memory_efficient_attention()  # type: ignore[operator]
         return "xformers"
-    unet.set_attn_processor(AttnProcessor2_0())
+    denoiser.set_attn_processor(AttnProcessor2_0())  # type: ignore[operator]
     return "sdpa"

@@ -25,23 +25,15 @@ from training.curve import CurvePoint
 from training.data.batches import ViewBatch
 from training.feed import Feed
 from training.guard import Guard
+from training.optimizer import build_optimizer, set_rate
 from training.optimizer_state import OptimizerState
-from training.parameters import OptimizerParameters, TrainParameters
+from training.parameters import TrainParameters
 from training.preemption import Notice
 from training.processes import placed_as, prepare, shard, whole
 from training.randomness import Randomness
 from training.report import Reporter, StepOutcome
+from training.schedule import build_schedule
 from training.tracking import Tracker
-
-
-def learning_rate(parameters: OptimizerParameters, step: int, steps: int) -> float:
-    """Learning rate of a step counted from 0: linear warm-up, then constant or half a cosine to 0."""
-    if step < parameters.warmup_steps:
-        return parameters.learning_rate * (step + 1) / parameters.warmup_steps
-    if parameters.schedule == "constant":
-        return parameters.learning_rate
-    done = (step - parameters.warmup_steps) / max(1, steps - parameters.warmup_steps)
-    return parameters.learning_rate * 0.5 * (1.0 + math.cos(math.pi * done))
 
 
 @dataclass(frozen=True)
@@ -93,9 +85,8 @@ class Engine:
             shard(system, accelerator)
         # By name, and the parameters that the optimiser has: sharding makes others of them.
         self._trained = {name: p for name, p in system.named_parameters() if p.requires_grad}
-        optimizer = torch.optim.AdamW(
-            self._groups(), betas=parameters.optimizer.betas, weight_decay=parameters.optimizer.weight_decay
-        )
+        self._schedule = build_schedule(parameters.optimizer, parameters.steps)
+        optimizer = build_optimizer(parameters.optimizer, system, accelerator.device)
         self._model, self._optimizer = prepare(accelerator, system, optimizer)
         self._average = WeightAverage(self._trained, parameters.ema_decay)
         self._guard = Guard(parameters.guard)
@@ -109,19 +100,13 @@ class Engine:
         scaler = {"scaler": self.accelerator.scaler} if self.accelerator.scaler else {}
         return {
             "optimizer": OptimizerState(optimizer, self._trained),
+            "schedule": self._schedule,
             "average": self._average,
             "data": self.feed,
             "guard": self._guard,
             "random": Randomness(self.accelerator),
             **scaler,
         }
-
-    def _groups(self) -> list[dict[str, object]]:
-        factors = {"cc_projection": self.parameters.optimizer.cc_projection_factor}
-        return [
-            {"params": members, "factor": factors.get(name, 1.0)}
-            for name, members in self.system.parameter_groups().items()
-        ]
 
     def run(self) -> None:
         """Take the remaining steps.
@@ -156,18 +141,19 @@ class Engine:
 
     def _step(self, step: int, batch: ViewBatch) -> tuple[StepOutcome, bool]:
         """One optimiser step, counted from 0, on this process' part of its pairs; and whether some process has to stop."""
-        rate = learning_rate(self.parameters.optimizer, step, self.parameters.steps)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
+        rate = self._schedule.rate(step)
+        set_rate(self._optimizer, rate)
         self._optimizer.zero_grad()
         seen = self._descend(step, batch)
         trained = list(self._trained.values())
-        norm = self.accelerator.clip_grad_norm_(trained, self.parameters.optimizer.max_grad_norm)
+        limit = self.parameters.optimizer.max_grad_norm
+        norm = self.accelerator.clip_grad_norm_(trained, math.inf if limit is None else limit)
         figures = self._figures([part.loss for part in seen], whole(norm))
         if figures.finite:
             self._optimizer.step()
             self._average.step()
             self._guard.taken()
+            self._schedule.observe(step, figures.loss)
         else:
             self._leave_out(step, figures, rate, batch)
         errors, timesteps = (torch.cat([getattr(part, name) for part in seen]) for name in ("errors", "timesteps"))

@@ -1,6 +1,6 @@
 """Parameters of the `train` stage: which system, how long, how fast, and how it is launched."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -9,23 +9,71 @@ from systems.zero123.parameters import Zero123Parameters
 from training.data.dataset_parameters import DataParameters
 
 
+class PlateauParameters(Parameters):
+    """When the schedule `plateau` lowers the learning rate; one observation is the mean loss of some steps."""
+
+    window: int = Field(default=100, ge=1)
+    """Steps whose mean loss is one observation: single steps differ by their timesteps more than by what was learnt."""
+    patience: int = Field(default=10, ge=0)
+    """Observations without an improvement that are let pass."""
+    threshold: float = Field(default=1e-3, ge=0, lt=1)
+    """An improvement is a loss below (1 − threshold) times the best."""
+    factor: float = Field(default=0.5, gt=0, lt=1)
+    """What the learning rate is then multiplied by."""
+
+
 class OptimizerParameters(Parameters):
     """AdamW and its schedule."""
 
+    kind: Literal["adamw", "adamw_8bit"] = "adamw"
+    """`adamw_8bit` keeps its two moments in 8 bits: a quarter of their memory, on CUDA alone, with the extra `bitsandbytes`."""
     learning_rate: float = Field(default=1e-3, gt=0)
     """Peak learning rate; published: 1e-4."""
-    cc_projection_factor: float = Field(default=10.0, gt=0)
-    """The learning rate of `cc_projection` is this many times the others'; published: 10."""
+    factors: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
+    """Learning rates of groups of parameters over `learning_rate`, by the group's name. A group that is not named here has its
+    system's own factor: Zero-1-to-3's `cc_projection` the published 10, everything else 1."""
     weight_decay: float = Field(default=1e-2, ge=0)
     """Decoupled weight decay; published: 1e-2."""
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Annotated[float, Field(ge=0, lt=1)], Annotated[float, Field(ge=0, lt=1)]] = (0.9, 0.999)
     """Adam's decay rates."""
+    eps: float = Field(default=1e-8, gt=0)
+    """Added to the root of Adam's second moment; published: 1e-8."""
+    fused: Literal["auto"] | bool = "auto"
+    """Whether a step is one kernel; `auto` is on CUDA. On the CPU it rounds otherwise than the step that is not fused."""
     warmup_steps: int = Field(default=20, ge=0)
     """Steps of linear warm-up; published: 100."""
-    schedule: Literal["constant", "cosine"] = "cosine"
-    """Learning rate after the warm-up; published: constant."""
-    max_grad_norm: float = Field(default=1.0, gt=0)
-    """Gradients are clipped to this norm."""
+    warmup_from: float | None = Field(default=None, ge=0, le=1)
+    """Share of the peak at the first step; one over `warmup_steps` when null. Published: 1e-6."""
+    schedule: Literal["constant", "linear", "cosine", "plateau"] = "cosine"
+    """Learning rate after the warm-up; published: constant. `linear` and `cosine` reach `floor` at the run's end."""
+    floor: float = Field(default=0.0, ge=0, le=1)
+    """Share of the peak below which no schedule goes after the warm-up."""
+    plateau: PlateauParameters = PlateauParameters()
+    """Settings of the schedule `plateau`."""
+    max_grad_norm: float | None = Field(default=1.0, gt=0)
+    """Gradients are clipped to this norm; null, as published, leaves them as they are."""
+
+
+class HardwareParameters(Parameters):
+    """How the machine is used: what saves time or memory and changes no more than digits (docs/training-hardware.md)."""
+
+    attention: Literal["auto", "sdpa", "xformers"] = "auto"
+    """Attention backend; `auto` takes xformers on a GPU where it loads."""
+    tf32: bool = True
+    """On CUDA, float32 products and convolutions with 10 bits of mantissa; zero123-hf leaves products at 23."""
+    cudnn_benchmark: bool = True
+    """On CUDA, time convolution kernels at the first step and keep the fastest, which may be another one in another run."""
+    deterministic: bool = False
+    """On CUDA, only kernels that give the same bits each time; an error where there is none. Overrules `cudnn_benchmark`."""
+    channels_last: bool = False
+    """Lay four-dimensional weights out with their channels last, as tensor cores read them."""
+    gradient_checkpointing: bool = False
+    """Keep a block's input alone and compute the block again in the backward pass: less memory, about a third more time."""
+    compile: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] | None = None
+    """Mode of `torch.compile` for the denoiser; null runs it as written. Before the first step loss and gradients of both are
+    compared."""
+    compile_tolerance: float = Field(default=0.05, gt=0)
+    """Relative difference of loss and gradients that ends a compiled training before its first step."""
 
 
 class LaunchParameters(Parameters):
@@ -83,8 +131,8 @@ class TrainParameters(Parameters):
     """Newest checkpoints that are kept."""
     log_every: int = Field(default=10, ge=1)
     """Steps between logged figures."""
-    attention: Literal["auto", "sdpa", "xformers"] = "auto"
-    """Attention backend; `auto` takes xformers on a GPU where it loads."""
+    hardware: HardwareParameters = HardwareParameters()
+    """Precision, memory, compilation and attention."""
     launch: LaunchParameters = LaunchParameters()
     """Processes, precision, accumulation."""
     guard: GuardParameters = GuardParameters()

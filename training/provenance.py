@@ -25,6 +25,9 @@ TRAINING_CODE = (
     "training.engine",
     "training.guard",
     "training.processes",
+    "training.hardware",
+    "training.optimizer",
+    "training.schedule",
 )
 # Of the data their plan and their hashes count: the same shards may lie elsewhere, and be read by more workers.
 _INDIFFERENT: dict[str, Any] = {

@@ -24,8 +24,9 @@ from stage.lifeline import die_with_parent
 from stage.parameters import load_section, load_seed
 from stage.seeds import derive_seed
 from stage.workspace import Workspace
+from systems.trainable import TrainableSystem
 from systems.zero123.training import Zero123Training
-from training.attention import use_attention
+from training.compiled import check_compiled
 from training.curve import read_curve
 from training.data.batches import ViewChoice
 from training.data.datasets import index_hashes, open_datasets, picture_size, plan_of, sources_of
@@ -34,6 +35,8 @@ from training.data.plan import Plan
 from training.data.reader import ShardReader
 from training.engine import Engine
 from training.feed import Feed
+from training.hardware import cpu_notice, use_hardware
+from training.optimizer import is_fused
 from training.parameters import TrainParameters
 from training.preemption import Notice
 from training.processes import accelerator_of, is_sharded
@@ -41,6 +44,7 @@ from training.provenance import provenance
 from training.tracking import MlflowRun, Silence, Tracker, flattened
 
 _TAIL = 20
+_VIEWS = ViewChoice(drawn=2)
 
 
 def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, notice: Notice) -> None:
@@ -58,9 +62,12 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, not
     _check_agreement(origin)
     folder = workspace.scratch / "training" / origin["fingerprint"][:16]
     folder.mkdir(parents=True, exist_ok=True)
-    build = partial(_system, parameters, seed, picture_size(parameters.data, readers))
+    size = picture_size(parameters.data, readers)
+    build = partial(_system, parameters, seed, size)
     system = build()
+    facts = _use_hardware(parameters, system, size, accelerator)
     tracker = _tracker(accelerator, parameters, workspace, folder, origin)
+    tracker.parameters(flattened(facts, "hardware."))
     feed = _feed(parameters, plan, readers, accelerator)
     engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker, notice)
     try:
@@ -85,9 +92,7 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, not
 
 def _system(parameters: TrainParameters, seed: int, image_size: int) -> Zero123Training:
     weights = derive_seed(seed, "training", "weights") % 2**32
-    system = Zero123Training(parameters.zero123, weights, image_size)
-    use_attention(system.unet, parameters.attention)
-    return system
+    return Zero123Training(parameters.zero123, weights, image_size)
 
 
 @torch.no_grad()
@@ -97,12 +102,32 @@ def _put(tensors: Mapping[str, torch.Tensor], system: nn.Module) -> None:
             parameter.copy_(tensors[name])
 
 
+def _use_hardware(
+    parameters: TrainParameters, system: TrainableSystem, size: int, accelerator: Accelerator
+) -> dict[str, object]:
+    """Put `train.hardware` into force; what is in force."""
+    settings, optimizer, launch = parameters.hardware, parameters.optimizer, parameters.launch
+    if accelerator.is_main_process and (notice := cpu_notice(accelerator.device)):
+        print(notice, file=sys.stderr, flush=True)
+    facts = use_hardware(settings, system.denoiser, accelerator.device)
+    if settings.compile:
+        samples = parameters.batch_size // (launch.processes * launch.accumulate)
+        difference = check_compiled(system, accelerator, size, samples, len(_VIEWS), settings.compile_tolerance)
+        facts |= {"compile_difference": difference.gradients}
+    return {
+        **facts,
+        "mixed_precision": launch.mixed_precision,
+        "optimizer": optimizer.kind,
+        "fused": optimizer.kind == "adamw" and is_fused(optimizer, accelerator.device),
+    }
+
+
 def _feed(parameters: TrainParameters, plan: Plan, readers: dict[str, ShardReader], accelerator: Accelerator) -> Feed:
     """This process' pairs: two views of an object, the condition last."""
     loader = PlannedLoader(
         plan,
         sources_of(parameters.data, readers),
-        ViewChoice(drawn=2),
+        _VIEWS,
         rank=accelerator.process_index,
         ranks=accelerator.num_processes,
         workers=parameters.data.workers,

@@ -67,13 +67,17 @@ class Zero123Training(TrainableSystem):
         return draw(seeds, self.latent_shape, self.timesteps_total, self._shift)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
-        """The trained parameters: `cc_projection`, which is to learn faster (ddpm.py, lines 1411–1416), and the others."""
+        """The trained parameters: `cc_projection`, and the others."""
         apart = {id(parameter) for parameter in self.cc_projection.parameters()}
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         return {
             "denoiser": [parameter for parameter in trained if id(parameter) not in apart],
             "cc_projection": [parameter for parameter in trained if id(parameter) in apart],
         }
+
+    def learning_rate_factors(self) -> dict[str, float]:
+        """`cc_projection` learns ten times as fast (ddpm.py, lines 1411–1416); the new input channels do not."""
+        return {"cc_projection": 10.0}
 
     def save(self, folder: Path) -> None:
         """Write the system as a diffusers pipeline folder with safetensors."""

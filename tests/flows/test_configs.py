@@ -38,7 +38,7 @@ def test_every_configuration_validates(path: Path):
 def test_zero123_is_trained_as_published(name: str, batch: int, rate: float, steps: int):
     train = read(name).train
     assert (train.batch_size, train.optimizer.learning_rate, train.steps) == (batch, rate, steps)
-    assert (train.optimizer.cc_projection_factor, train.optimizer.weight_decay) == (10, 1e-2)
+    assert (train.optimizer.factors["cc_projection"], train.optimizer.weight_decay) == (10, 1e-2)
     assert (train.optimizer.warmup_steps, train.ema_decay) == (100, 0.9999)
     system = train.zero123
     assert (system.prediction_type, system.zero_terminal_snr, system.timestep_shift) == ("epsilon", False, 1.0)

@@ -39,7 +39,7 @@ TRAIN: dict[str, Any] = {
         },
         "prediction_type": "sample",
     },
-    "optimizer": {"learning_rate": 0.002, "cc_projection_factor": 1.0},
+    "optimizer": {"learning_rate": 0.002, "factors": {"cc_projection": 1.0}},
     "ema_decay": 0.98,
 }
 

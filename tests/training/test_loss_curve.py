@@ -1,35 +1,10 @@
-"""Learning rate by hand, and the loss curve's file."""
+"""The loss curve's file."""
 
 from pathlib import Path
 
 import pytest
 
 from training.curve import CurvePoint, LossCurve, read_curve
-from training.engine import learning_rate
-from training.parameters import OptimizerParameters
-
-
-@pytest.mark.parametrize(("step", "expected"), [(0, 0.1), (1, 0.2), (3, 0.4), (4, 0.4), (8, 0.2), (11, 0.015224)])
-def test_warm_up_then_half_a_cosine(step: int, expected: float) -> None:
-    parameters = OptimizerParameters(learning_rate=0.4, warmup_steps=4, schedule="cosine")
-    assert learning_rate(parameters, step, 12) == pytest.approx(expected, rel=1e-4)
-
-
-@pytest.mark.parametrize(("step", "expected"), [(0, 0.2), (1, 0.4), (2, 0.4), (999, 0.4)])
-def test_warm_up_then_constant(step: int, expected: float) -> None:
-    parameters = OptimizerParameters(learning_rate=0.4, warmup_steps=2, schedule="constant")
-    assert learning_rate(parameters, step, 1000) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("schedule", ["constant", "cosine"])
-def test_no_warm_up_starts_at_the_peak(schedule: str) -> None:
-    parameters = OptimizerParameters(learning_rate=0.4, warmup_steps=0, schedule=schedule)
-    assert learning_rate(parameters, 0, 1) == 0.4
-
-
-def test_a_warm_up_longer_than_the_run_is_cut_off() -> None:
-    parameters = OptimizerParameters(learning_rate=1.0, warmup_steps=100)
-    assert learning_rate(parameters, 9, 10) == pytest.approx(0.1)
 
 
 def point(step: int) -> CurvePoint:

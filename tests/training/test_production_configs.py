@@ -1,0 +1,109 @@
+"""Every parameter file of `configs/`, shrunk to tiny pictures and networks, really trains with its precision and hardware."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file
+
+from flows.workspaces import PROJECT, chosen_parameters
+from stage.workspace import Workspace
+from systems.zero123.modules import build_modules
+from systems.zero123.parameters import Zero123Parameters
+from systems.zero123.pipeline import Zero123Pipeline
+from training.parameters import TrainParameters
+from training.run import train_here
+
+CONFIGS = [path.name for path in sorted((PROJECT / "configs").glob("*.yaml"))]
+TINY_UNET = {"block_channels": [32, 32], "attention_heads": 2, "layers_per_block": 1, "norm_groups": 8}
+TINY_ENCODER = {"image_size": 16, "patch_size": 8, "hidden_size": 16, "layers": 1, "heads": 2, "embedding_dim": 16}
+
+
+@pytest.fixture
+def pretrained(tmp_path: Path) -> Path:
+    """A pipeline folder with a real VAE, all of it tiny and random."""
+    parameters = Zero123Parameters.model_validate(
+        {
+            "unet": TINY_UNET,
+            "image_encoder": TINY_ENCODER,
+            "autoencoder": {"factor": 2},
+            "prediction_type": "epsilon",
+            "zero_terminal_snr": False,
+        }
+    )
+    modules = build_modules(parameters, 0)
+    torch.manual_seed(1)
+    vae = AutoencoderKL(
+        block_out_channels=(32, 32),
+        down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2,
+        latent_channels=12,
+        norm_num_groups=8,
+    )
+    folder = tmp_path / "pretrained"
+    Zero123Pipeline(
+        modules.unet, modules.cc_projection, modules.image_encoder, vae, modules.scheduler
+    ).save_pretrained(folder)
+    return folder
+
+
+def shrunk(config: str, pretrained: Path) -> dict[str, Any]:
+    """The section `train` with everything that takes time or machines made small, and nothing else touched."""
+    section = chosen_parameters(PROJECT / "params.yaml", PROJECT / "configs" / config, [])["train"]
+    train = TrainParameters.model_validate(section).model_dump(mode="json")
+    train |= {"steps": 2, "batch_size": 2 * train["launch"]["accumulate"], "checkpoint_every": 2}
+    train["launch"]["processes"] = 1
+    train["hardware"]["compile"] = None
+    train["data"]["workers"], train["data"]["size"] = 0, None
+    system = train["zero123"]
+    system["unet"] |= TINY_UNET
+    system["image_encoder"] |= TINY_ENCODER
+    if system["pretrained"]:
+        system["pretrained"] = str(pretrained)
+    return train
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_a_shrunk_production_config_trains(
+    config: str, trainable: Callable[..., Workspace], pretrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    train = shrunk(config, pretrained)
+    workspace = trainable(**train)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    train_here(TrainParameters.model_validate(train), 7, workspace)
+    check_gradients(workspace)
+    if train["zero123"]["pretrained"]:
+        check_frozen(workspace, pretrained)
+
+
+def check_gradients(workspace: Workspace) -> None:
+    """Every trained parameter has had a gradient, and every group one that is not zero.
+
+    Queries and keys of the attention to a single token have none that is not: its softmax is 1 whatever they are.
+    """
+    (path,) = workspace.scratch.glob("training/*/checkpoints/step-*/optimizer.pt")
+    optimizer = torch.load(path, weights_only=True)["optimizer"]
+    factors = [group["factor"] for group in optimizer["param_groups"]]
+    assert factors == [1.0, 10.0]
+    for group in optimizer["param_groups"]:
+        moments = [optimizer["state"][number]["exp_avg"] for number in group["params"]]
+        assert all(moment.isfinite().all() for moment in moments)
+        assert sum(float(moment.abs().sum()) for moment in moments) > 0
+    assert len(optimizer["state"]) == sum(len(group["params"]) for group in optimizer["param_groups"])
+
+
+def check_frozen(workspace: Workspace, pretrained: Path) -> None:
+    """What is not trained keeps every bit; what is does not."""
+    for name, frozen in {
+        "vae/diffusion_pytorch_model": True,
+        "image_encoder/model": True,
+        "unet/diffusion_pytorch_model": False,
+        "cc_projection/diffusion_pytorch_model": False,
+    }.items():
+        before, after = (load_file(folder / f"{name}.safetensors") for folder in (pretrained, workspace.model))
+        assert all(torch.equal(value, after[key]) for key, value in before.items()) is frozen, name
