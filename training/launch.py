@@ -89,8 +89,8 @@ def _environment(parameters: TrainParameters) -> dict[str, str]:
     """
     here = parameters.launch.processes // parameters.launch.machines
     threads = max(1, len(os.sched_getaffinity(0)) // here)
-    # Torch's agent would answer SIGTERM by ending the trainers.
-    deaf = {"PET_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT"}
+    # Torch's agent would answer SIGTERM by ending the trainers. Those that heed it, when another one has failed, are killed then.
+    deaf = {"PET_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10"}
     return {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": "20000", "TQDM_DISABLE": "1", **deaf}
 
 

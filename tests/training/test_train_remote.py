@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from fault_server import Fault, FaultServer, answer, status
 from shard_support import SMALL
 from train_support import PATIENCE, checkpoints, curve, processes_of, trainers, wait_until
@@ -154,7 +155,7 @@ def test_a_kill_in_mid_epoch_goes_on_to_the_weights_of_an_undisturbed_local_run(
     wait_until(lambda: not processes_of(killed))
     gate.opened.set()
     (checkpoint, *_) = checkpoints(killed)
-    place = json.loads((checkpoint / "data.json").read_text())
+    place = torch.load(checkpoint / "training_state" / "data.pt", weights_only=True)
     assert (place["epoch"], place["batch"]) == (1, 1), "in the middle of an epoch of two batches"
     killed.parameters.write_text(
         killed.parameters.read_text().replace(f"workers: {workers[0]}", f"workers: {workers[1]}")
