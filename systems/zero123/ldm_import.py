@@ -98,7 +98,7 @@ def modules_from_ldm(
     _check_schedule(weights, configuration.scheduler, place)
     _fill(modules, parts, own_encoder=encoder is None)
     if begins:
-        widen_input(modules.unet, configuration.unet["in_channels"])
+        widen_input(modules.unet, 2 * configuration.unet["out_channels"])
         modules.cc_projection = new_projection(modules.unet.config.cross_attention_dim, seed)
     return modules
 

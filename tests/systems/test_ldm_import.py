@@ -213,7 +213,9 @@ def test_without_an_encoder_the_option_is_named(weights, configuration):
     assert modules_from_ldm(bare, configuration, "raw", "toy.ckpt", encoder=encoder).image_encoder is encoder
 
 
-def test_a_checkpoint_of_image_variations_begins_training(toy, weights, configuration):
+@pytest.mark.parametrize("stated", [4, 8])
+def test_a_checkpoint_of_image_variations_begins_training(toy, weights, configuration, stated):
+    configuration.unet["in_channels"] = stated
     first = "model.diffusion_model.input_blocks.0.0.weight"
     weights[first] = weights[first][:, :4].clone()
     bare = {name: weight for name, weight in weights.items() if not name.startswith("cc_projection.")}
