@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import catalog, pipeline, promotion, render, sampling, servers, shards, splatter, stages
+from cli import catalog, pipeline, promotion, render, sampling, servers, shards, splatter, stages, tracking
 from stage.errors import ViewforgeError
 from stage.lifeline import die_with_parent
 
@@ -47,7 +47,7 @@ def options(
         os.environ[_VERBOSE] = "1"
 
 
-for group in (catalog, render, splatter, stages, shards, pipeline, sampling, promotion, servers):
+for group in (catalog, render, splatter, stages, shards, pipeline, sampling, promotion, tracking, servers):
     group.add_to(app)
 
 

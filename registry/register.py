@@ -24,7 +24,8 @@ from stage.errors import InputError
 from stage.files import folder_sha256, json_sha256
 from stage.parameters import load_section, read_parameters
 from stage.workspace import Workspace
-from training.tracking import experiment_id, flattened
+from training.mlflow_place import experiment_id
+from training.tracking import flattened
 
 _PICTURES = {".png", ".webp", ".jpg"}
 _LONGEST_PARAMETER = 500

@@ -6,8 +6,10 @@ equal N + M steps.
 
 import math
 import time
-from contextlib import AbstractContextManager, closing, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -23,6 +25,7 @@ from training.data.batches import ViewBatch
 from training.feed import Feed
 from training.parameters import OptimizerParameters, TrainParameters
 from training.report import Reporter, StepOutcome
+from training.sample_grid import SampleGrid
 from training.tracking import Tracker
 
 
@@ -47,6 +50,7 @@ class Engine:
         folder: checkpoints and loss curve.
         accelerator: processes and precision.
         tracker: where the main process reports figures.
+        samples: pictures that the main process samples on the way; None for none.
     """
 
     def __init__(
@@ -58,10 +62,11 @@ class Engine:
         folder: Path,
         accelerator: Accelerator,
         tracker: Tracker,
+        samples: SampleGrid | None = None,
     ) -> None:
         self.parameters, self.seed, self.folder = parameters, seed, folder
         self.feed, self.accelerator, self.tracker = feed, accelerator, tracker
-        self.system = system
+        self.system, self.samples = system, samples
         self._trained = [p for p in system.parameters() if p.requires_grad]
         self._ema = EMAModel(self._trained, decay=parameters.ema_decay, foreach=True)
         self._optimizer = torch.optim.AdamW(
@@ -96,17 +101,33 @@ class Engine:
         ):
             for step in range(self._done, self.parameters.steps):
                 started = time.monotonic()
-                outcome = self._step(step, next(batches))
-                if report:
-                    report.step(outcome, time.monotonic() - started)
+                batch = next(batches)
+                arrived = time.monotonic()
+                outcome = self._step(step, batch)
+                report.step(outcome, time.monotonic() - started, arrived - started)
+                if self.accelerator.is_main_process:
                     progress.advance(loss=round(outcome.point.loss, 4))
                 self._save_if_due(step + 1)
         self._ema.copy_to(self._trained)
 
-    def _reporting(self) -> AbstractContextManager[Reporter | None]:
-        if not self.accelerator.is_main_process:
-            return nullcontext()
-        return closing(Reporter(self.parameters, self.folder, self._done, self.tracker))
+    def _reporting(self) -> AbstractContextManager[Reporter]:
+        parameters, timesteps = self.parameters, self.system.timesteps_total
+        reporter = Reporter(
+            *(parameters, self.folder, self._done, self.tracker, self.accelerator, timesteps),
+            averaged=self._averaged,
+            samples=self.samples,
+        )
+        return closing(reporter)
+
+    @contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """The moving average of the weights in their place; then they are back, bit for bit."""
+        self._ema.store(self._trained)
+        self._ema.copy_to(self._trained)
+        try:
+            yield
+        finally:
+            self._ema.restore(self._trained)
 
     def _step(self, step: int, batch: ViewBatch) -> StepOutcome:
         """One optimiser step, counted from 0, on this process' part of its pairs."""
@@ -132,7 +153,11 @@ class Engine:
         self._optimizer.step()
         self._ema.step(self._trained)
         errors, timesteps = (torch.cat([getattr(part, name) for part in seen]) for name in ("errors", "timesteps"))
-        return StepOutcome(CurvePoint(step + 1, loss, rate, norm), errors, timesteps)
+        rates = {name: rate * group["factor"] for name, group in self._named_groups()}
+        return StepOutcome(CurvePoint(step + 1, loss, rate, norm), errors, timesteps, rates)
+
+    def _named_groups(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        return zip(self.system.parameter_groups(), self._optimizer.param_groups, strict=True)
 
     def _synchronising(self, last: bool) -> AbstractContextManager[None]:
         """Gradients are exchanged between processes with the last part of a step alone."""

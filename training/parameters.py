@@ -7,6 +7,7 @@ from pydantic import Field
 from stage.parameters import Parameters
 from systems.zero123.parameters import Zero123Parameters
 from training.data.dataset_parameters import DataParameters
+from training.tracking_parameters import SampleParameters, TrackingParameters
 
 
 class OptimizerParameters(Parameters):
@@ -68,3 +69,7 @@ class TrainParameters(Parameters):
     """Attention backend; `auto` takes xformers on a GPU where it loads."""
     launch: LaunchParameters = LaunchParameters()
     """Processes, precision, accumulation."""
+    samples: SampleParameters = SampleParameters()
+    """Pictures sampled in the course of the training."""
+    tracking: TrackingParameters = TrackingParameters()
+    """Where figures and pictures go."""

@@ -24,7 +24,7 @@ TRAINING_CODE = (
     "training.engine",
 )
 # Of the data their plan and their hashes count: the same shards may lie elsewhere, and be read by more workers.
-_INDIFFERENT = {"checkpoint_every", "checkpoints_kept", "log_every", "data"}
+_INDIFFERENT = {"checkpoint_every", "checkpoints_kept", "log_every", "data", "samples", "tracking"}
 
 
 def provenance(parameters: TrainParameters, seed: int, plan: Plan, shards: dict[str, str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from stage.lifeline import die_with_parent
 from stage.parameters import load_section, load_seed
 from stage.seeds import derive_seed
 from stage.workspace import Workspace
+from systems.trainable import TrainableSystem
 from systems.zero123.training import Zero123Training
 from training.attention import use_attention
 from training.curve import read_curve
@@ -29,11 +30,17 @@ from training.data.datasets import index_hashes, open_datasets, picture_size, pl
 from training.data.loader import PlannedLoader
 from training.data.plan import Plan
 from training.data.reader import ShardReader
+from training.dataset_inputs import dataset_inputs
 from training.engine import Engine
 from training.feed import Feed
+from training.journals import forget_delivered, journals_folder
 from training.parameters import TrainParameters
 from training.provenance import provenance
-from training.tracking import MlflowRun, Silence, Tracker, flattened
+from training.run_origin import origin_tags
+from training.sample_grid import SampleGrid
+from training.sample_pairs import sample_pairs, validation_readers
+from training.trackers import open_trackers
+from training.tracking import Silence, Tracker, flattened
 
 _TAIL = 20
 # A process may wait for another one whose server is slow to answer again; what ends is noticed at once.
@@ -53,14 +60,18 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
     accelerator = _accelerator(parameters)
     _check_split(parameters, accelerator)
     _check_agreement(origin)
-    folder = workspace.scratch / "training" / origin["fingerprint"][:16]
+    folder = workspace.scratch / "training" / _short(origin)
     folder.mkdir(parents=True, exist_ok=True)
     weights = derive_seed(seed, "training", "weights") % 2**32
     system = Zero123Training(parameters.zero123, weights, picture_size(parameters.data, readers))
     use_attention(system.unet, parameters.attention)
-    tracker = _tracker(accelerator, parameters, workspace, folder, origin)
+    tracker = _tracker(accelerator, parameters, workspace, origin)
+    samples = None
+    if accelerator.is_main_process:
+        _introduce(tracker, parameters, workspace, readers, origin)
+        samples = _samples(parameters, seed, system, workspace, readers, origin)
     feed = _feed(parameters, plan, readers, accelerator)
-    engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker)
+    engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker, samples)
     try:
         engine.run()
     except BaseException:
@@ -71,6 +82,7 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
         tracker.tag("viewforge.model_sha256", folder_sha256(workspace.model))
         tracker.finish()
         _forget_others(folder)
+        forget_delivered(workspace, journals_folder(workspace) / folder.name)
     accelerator.end_training()
 
 
@@ -125,18 +137,52 @@ def _check_split(parameters: TrainParameters, accelerator: Accelerator) -> None:
 
 
 def _tracker(
-    accelerator: Accelerator, parameters: TrainParameters, workspace: Workspace, folder: Path, origin: dict[str, Any]
+    accelerator: Accelerator, parameters: TrainParameters, workspace: Workspace, origin: dict[str, Any]
 ) -> Tracker:
-    """The main process reports to MLflow; a resumed training continues its run."""
+    """The main process reports; a resumed training continues its runs."""
     if not accelerator.is_main_process:
         return Silence()
-    run = MlflowRun(workspace, f"train {parameters.system}", folder / "mlflow_run_id")
-    run.parameters({"seed": origin["seed"], **flattened(parameters.model_dump(mode="json"), "train.")})
-    for key in ("fingerprint", "code_sha256"):
-        run.tag(f"viewforge.{key}", origin[key])
-    for name, digest in origin["shards_sha256"].items():
-        run.tag(f"viewforge.shards_sha256.{name}", digest)
-    return run
+    return open_trackers(parameters.tracking, workspace, f"train {parameters.system}", _short(origin))
+
+
+def _introduce(
+    tracker: Tracker,
+    parameters: TrainParameters,
+    workspace: Workspace,
+    readers: dict[str, ShardReader],
+    origin: dict[str, Any],
+) -> None:
+    """Tell a tracker what is run, on what, and of what it was made."""
+    tracker.parameters({"seed": origin["seed"], **flattened(parameters.model_dump(mode="json"), "train.")})
+    for key, value in origin_tags(workspace, origin).items():
+        tracker.tag(key, value)
+    unseen = validation_readers(parameters.data, workspace.root)
+    tracker.inputs(dataset_inputs(parameters.data, workspace.root, origin["shards_sha256"], readers, unseen))
+    path = journals_folder(workspace) / _short(origin) / "provenance.json"
+    write_json(path, origin)
+    tracker.artifact(path)
+
+
+def _samples(
+    parameters: TrainParameters,
+    seed: int,
+    system: TrainableSystem,
+    workspace: Workspace,
+    readers: dict[str, ShardReader],
+    origin: dict[str, Any],
+) -> SampleGrid | None:
+    """What samples pictures on the way, in the main process; nothing where that is not wanted."""
+    if parameters.samples.every is None:
+        return None
+    size = picture_size(parameters.data, readers)
+    pairs = sample_pairs(parameters.data, workspace.root, readers, seed, parameters.samples.pairs, size)
+    folder = journals_folder(workspace) / _short(origin) / "samples"
+    return SampleGrid(parameters, seed, system, pairs, folder) if pairs else None
+
+
+def _short(origin: dict[str, Any]) -> str:
+    """The name of a run's folders."""
+    return str(origin["fingerprint"][:16])
 
 
 def _publish(system: Zero123Training, folder: Path, workspace: Workspace, origin: dict[str, Any]) -> None:
@@ -144,9 +190,19 @@ def _publish(system: Zero123Training, folder: Path, workspace: Workspace, origin
         system.save(temporary)
         write_json(temporary / "provenance.json", origin)
     write_bytes(workspace.training_report / "loss.csv", (folder / "loss.csv").read_bytes())
+    _publish_samples(journals_folder(workspace) / folder.name / "samples", workspace.training_report / "samples.png")
     tail = read_curve(folder / "loss.csv")[-_TAIL:]
     summary = {"steps": tail[-1].step, f"loss_mean_of_last_{len(tail)}": sum(p.loss for p in tail) / len(tail)}
     write_json(workspace.training_report / "metrics.json", summary)
+
+
+def _publish_samples(folder: Path, published: Path) -> None:
+    """The last of the sampled pictures, if there are any."""
+    made = sorted(folder.glob("step-*.png"))
+    if made:
+        write_bytes(published, made[-1].read_bytes())
+    else:
+        published.unlink(missing_ok=True)
 
 
 def _forget_others(folder: Path) -> None:

@@ -18,7 +18,7 @@ from registry.served_pipeline import picture_size, requirements, signature
 from stage.errors import InputError
 from stage.files import file_sha256, folder_sha256
 from stage.workspace import Workspace
-from training.tracking import experiment_id
+from training.mlflow_place import experiment_id
 
 PARAMETERS = RegisterParameters()
 MODEL = PARAMETERS.model_name
