@@ -3,6 +3,7 @@
 Everything may be sent twice and is there once: equal figures, tags and inputs MLflow keeps once, a picture is looked for first.
 """
 
+import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -10,11 +11,8 @@ from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
-from mlflow.data.code_dataset_source import CodeDatasetSource
-from mlflow.data.dataset_source import DatasetSource
-from mlflow.data.dataset_source_registry import resolve_dataset_source
-from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import Dataset, InputTag, Metric, Param, RunTag
 from mlflow.entities import DatasetInput as MlflowInput
 from mlflow.exceptions import MlflowException
@@ -164,15 +162,14 @@ def _parts(values: list[Any], size: int) -> Iterable[list[Any]]:
 
 
 def _mlflow_input(values: dict[str, Any]) -> MlflowInput:
-    """A dataset without its data: its place, and the hash of its index, of which MLflow's digest holds the first characters."""
-    dataset = MetaDataset(_source(values["place"]), values["name"], values["sha256"][:_LONGEST_DIGEST])
+    """A dataset by its place and the hash of its index, of which MLflow's digest holds the first characters.
+
+    `mlflow.data.get_source` reads the place; MLflow's names of the kinds of place are their addresses' schemes.
+    """
+    scheme = urlsplit(values["place"]).scheme or "local"
+    web = scheme in {"http", "https"}
+    source = json.dumps({"url" if web else "uri": values["place"]})
+    digest, profile = values["sha256"][:_LONGEST_DIGEST], json.dumps(values["facts"])
+    dataset = Dataset(values["name"], digest, "http" if web else scheme, source, profile=profile)
     tags = {MLFLOW_DATASET_CONTEXT: values["context"], "index_sha256": values["sha256"], **values["facts"]}
-    return MlflowInput(Dataset(**dataset.to_dict()), [InputTag(key, value) for key, value in tags.items()])
-
-
-def _source(place: str) -> DatasetSource:
-    try:
-        return resolve_dataset_source(place)
-    except MlflowException:
-        # A scheme that MLflow has no kind of source for.
-        return CodeDatasetSource({"place": place})
+    return MlflowInput(dataset, [InputTag(key, value) for key, value in tags.items()])

@@ -39,7 +39,7 @@ class TrackingParameters(Parameters):
     request_seconds: int = Field(default=20, ge=1)
     """How long MLflow's server may take to answer; training goes on meanwhile."""
     patience_seconds: float = Field(default=30.0, ge=0)
-    """How long the end of a training waits for MLflow's server to have it all; what it lacks then `viewforge tracking flush` sends."""
+    """How long the end of a training waits for MLflow's server; what it lacks then `viewforge tracking flush` sends."""
     wandb: WandbParameters = WandbParameters()
     """Options of wandb."""
     tensorboard: TensorboardParameters = TensorboardParameters()
