@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from cli.options import HERE, WorkspaceOption, opened
-from stage.errors import StageFailedError
+from stage.errors import InputError, StageFailedError
 
 
 def add_to(app: typer.Typer) -> None:
@@ -27,10 +27,12 @@ def flush(
     """Send what MLflow's server lacks of earlier trainings, because it was away or they were killed."""
     from training.journals import flush as send
 
-    outcome = send(opened(workspace), patience, request_seconds=max(1, int(patience)))
+    outcome = send(opened(workspace), patience)
     if outcome.left:
         raise StageFailedError(
             f"MLflow's server is away: {outcome.left} runs are not sent, {outcome.sent} are",
             "run viewforge tracking flush again when it is back",
         )
+    if outcome.elsewhere:
+        raise InputError(outcome.elsewhere[0], "set MLFLOW_TRACKING_URI to it, or delete the folder")
     print(f"tracking: {outcome.sent} runs sent, {outcome.running} in training send their own")

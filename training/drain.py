@@ -44,7 +44,7 @@ class Drain:
 
     def __init__(self, journal: Journal, connect: Callable[[], Delivery], place: str) -> None:
         self._journal, self._connect, self._place = journal, connect, place
-        self._closing = threading.Event()
+        self._closing, self._abandoned = threading.Event(), threading.Event()
         self._delivery: Delivery | None = None
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
 
@@ -54,16 +54,22 @@ class Drain:
             self._thread.start()
 
     def close(self, patience: float) -> bool:
-        """Wait so many seconds at the most for everything to arrive; whether it did."""
+        """Wait so many seconds at the most for everything to arrive; whether it did. No attempt begins after it."""
         self.start()
         self._closing.set()
         self._journal.wake()
         self._thread.join(patience)
-        return self._journal.complete and not self._thread.is_alive()
+        self._abandoned.set()
+        return self._journal.complete and self.ended
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will be sent; a server that hangs keeps the last attempt waiting."""
+        return not self._thread.is_alive()
 
     def _work(self) -> None:
         failures, away_since = 0, 0.0
-        while not (self._closing.is_set() and self._journal.complete):
+        while not (self._abandoned.is_set() or (self._closing.is_set() and self._journal.complete)):
             try:
                 self._send()
             except Exception as error:  # noqa: BLE001 - whatever a server or a network does, training goes on
@@ -95,9 +101,8 @@ class Drain:
 
     def _rest(self, seconds: float) -> None:
         """Between two failed attempts; shorter once the end has come."""
-        if not self._closing.wait(seconds):
-            return
-        time.sleep(min(seconds, _LONGEST_WAIT_AT_END))
+        if self._closing.wait(seconds):
+            self._abandoned.wait(min(seconds, _LONGEST_WAIT_AT_END))
 
     def _say(self, what: str) -> None:
         print(f"train: MLflow at {self._place} {what}", file=sys.stderr, flush=True)

@@ -3,10 +3,10 @@
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from stage.errors import InputError, ViewforgeError
+from stage.errors import ViewforgeError
 from stage.lifeline import exclusive_folder
 from stage.workspace import Workspace
 from training.journal import Journal
@@ -27,28 +27,25 @@ class Flushed:
     """Runs of which it has not."""
     running: int = 0
     """Runs that a training sends itself."""
+    elsewhere: tuple[str, ...] = ()
+    """What is meant for other servers: folder and address, in one line each."""
 
 
-def flush(workspace: Workspace, patience: float, request_seconds: int) -> Flushed:
+def flush(workspace: Workspace, patience: float) -> Flushed:
     """Send what MLflow's server has not got of earlier trainings.
 
     Args:
         workspace: whose.
         patience: how many seconds a server that does not answer is waited for, for each run.
-        request_seconds: how long it may take to answer.
-
-    Raises:
-        InputError: when a journal is meant for another server than the one that the environment names.
     """
-    sent = left = running = 0
+    outcome = Flushed()
     for folder in _folders(workspace):
         with _opened(folder) as journal:
             if journal is None:
-                running += 1
+                outcome = replace(outcome, running=outcome.running + 1)
             elif not journal.complete:
-                done = _sent(journal, workspace, patience, request_seconds)
-                sent, left = sent + done, left + (not done)
-    return Flushed(sent, left, running)
+                outcome = _sent(outcome, journal, workspace, patience)
+    return outcome
 
 
 def forget_delivered(workspace: Workspace, kept: Path) -> None:
@@ -82,14 +79,13 @@ def _opened(folder: Path) -> Iterator[Journal | None]:
         lock.__exit__(None, None, None)
 
 
-def _sent(journal: Journal, workspace: Workspace, patience: float, request_seconds: int) -> bool:
-    from training.mlflow_place import use_mlflow, without_password
+def _sent(outcome: Flushed, journal: Journal, workspace: Workspace, patience: float) -> Flushed:
+    from training.mlflow_place import use_mlflow, without_password  # seconds, for nothing where all is sent
     from training.mlflow_run import drain_of
 
     place, meant = without_password(use_mlflow(workspace)), journal.entries()[0]["place"]
     if place != meant:
-        raise InputError(
-            f"{journal.folder} is meant for MLflow at {meant}, not {place}",
-            "set MLFLOW_TRACKING_URI to it, or delete the folder",
-        )
-    return drain_of(journal, workspace, request_seconds).close(patience)
+        return replace(outcome, elsewhere=(*outcome.elsewhere, f"{journal.folder} is meant for MLflow at {meant}"))
+    if drain_of(journal, workspace).close(patience):
+        return replace(outcome, sent=outcome.sent + 1)
+    return replace(outcome, left=outcome.left + 1)

@@ -4,7 +4,6 @@ Everything may be sent twice and is there once: equal figures, tags and inputs M
 """
 
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -41,13 +40,9 @@ class MlflowDelivery:
         workspace: whose MLflow is used.
         folder: of the journal; the files that its entries name lie there.
         start: the journal's first entry.
-        request_seconds: how long the server may take to answer.
     """
 
-    def __init__(self, workspace: Workspace, folder: Path, start: Entry, request_seconds: int) -> None:
-        # The journal does the trying again; a client that does it too would keep the end of a training waiting.
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(request_seconds))
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    def __init__(self, workspace: Workspace, folder: Path, start: Entry) -> None:
         use_mlflow(workspace)
         self._workspace, self._folder, self._start = workspace, folder, start
         self._client = MlflowClient()

@@ -27,6 +27,15 @@ def use_mlflow(workspace: Workspace) -> str:
     return uri
 
 
+def bound_requests(seconds: int) -> None:
+    """Let no request of this process last longer, nor be tried again by MLflow itself: a journal does that.
+
+    What the environment says already stays.
+    """
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", str(seconds))
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+
+
 def experiment_id(workspace: Workspace) -> str:
     """The experiment of all runs, made on first use, with its artifacts beside the local database."""
     client = MlflowClient()

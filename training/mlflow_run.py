@@ -17,7 +17,7 @@ from stage.lifeline import exclusive_folder
 from stage.workspace import Workspace
 from training.drain import Delivery, Drain
 from training.journal import Journal
-from training.mlflow_place import use_mlflow, without_password
+from training.mlflow_place import bound_requests, use_mlflow, without_password
 from training.system_metrics import SystemMetrics
 from training.tracking import DatasetInput
 from training.tracking_parameters import TrackingParameters
@@ -34,6 +34,7 @@ class MlflowRun:
     """
 
     def __init__(self, workspace: Workspace, name: str, folder: Path, parameters: TrackingParameters) -> None:
+        bound_requests(parameters.request_seconds)
         self._place = without_password(use_mlflow(workspace))
         self._lock = exclusive_folder(folder)
         self._lock.__enter__()
@@ -44,7 +45,7 @@ class MlflowRun:
             self._journal.append({"kind": "start", **start, "time": _now()})
         else:
             self._journal.append({"kind": "resume", "time": _now()})
-        self._drain = drain_of(self._journal, workspace, parameters.request_seconds)
+        self._drain = drain_of(self._journal, workspace)
         self._system: SystemMetrics | None = None
 
     def continue_after(self, step: int) -> None:
@@ -91,28 +92,29 @@ class MlflowRun:
         if self._system:
             self._system.stop()
         self._journal.append({"kind": "end", "status": status, "time": _now()})
-        if self._drain.close(self._parameters.patience_seconds):
-            self._journal.close()
-        else:
+        if not self._drain.close(self._parameters.patience_seconds):
             print(
                 f"train: MLflow at {self._place} is away; what it lacks is kept: send it with viewforge tracking flush",
                 file=sys.stderr,
                 flush=True,
             )
-        self._lock.__exit__(None, None, None)
+        if self._drain.ended:
+            # Otherwise the journal stays this process' own until it ends.
+            self._journal.close()
+            self._lock.__exit__(None, None, None)
 
     def _relative(self, path: Path) -> str:
         """As seen from the journal, with which the files may be moved."""
         return os.path.relpath(path.resolve(), self._folder.resolve())
 
 
-def drain_of(journal: Journal, workspace: Workspace, request_seconds: int) -> Drain:
+def drain_of(journal: Journal, workspace: Workspace) -> Drain:
     """What brings a journal to the workspace's MLflow."""
 
     def connect() -> Delivery:
         from training.mlflow_delivery import MlflowDelivery
 
-        return MlflowDelivery(workspace, journal.folder, journal.entries()[0], request_seconds)
+        return MlflowDelivery(workspace, journal.folder, journal.entries()[0])
 
     return Drain(journal, connect, without_password(mlflow.get_tracking_uri()))
 

@@ -126,7 +126,7 @@ def test_pictures_files_and_inputs_are_there_once(workspace: Workspace, tmp_path
     journal = Journal(journals_folder(workspace) / "one")
     journal.forget_deliveries()
     journal.close()
-    assert flush(workspace, patience=60, request_seconds=5) == Flushed(sent=1)
+    assert flush(workspace, patience=60) == Flushed(sent=1)
     client = local(workspace)
     run_id = only_run(client).info.run_id
     pictures = [file.path for file in client.list_artifacts(run_id, "images")]
