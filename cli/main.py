@@ -12,7 +12,19 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from cli import catalog, pipeline, promotion, render, sampling, servers, shards, splatter, stages, weights
+from cli import (
+    catalog,
+    pipeline,
+    promotion,
+    render,
+    sampling,
+    servers,
+    shards,
+    splatter,
+    stages,
+    tracking,
+    weights,
+)
 from stage.errors import ViewforgeError
 from stage.lifeline import die_with_parent
 
@@ -47,7 +59,9 @@ def options(
         os.environ[_VERBOSE] = "1"
 
 
-for group in (catalog, render, splatter, stages, shards, pipeline, sampling, weights, promotion, servers):
+for group in (
+    *(catalog, render, splatter, stages, shards, pipeline, sampling, weights, promotion, tracking, servers),
+):
     group.add_to(app)
 
 

@@ -18,12 +18,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from prefect.runtime import flow_run
+
 from stage.errors import StageKilledError, ViewforgeError
 from stage.lifeline import tied
 from stage.progress import PROGRESS_VARIABLE
 
 _MESSAGE = re.compile(r"^viewforge: (.*)$")
 _TICK_SECONDS = 0.5
+_FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 # Lines as they are written, and no bars of the libraries among them.
 _PLAIN = {"PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}
 
@@ -88,7 +91,13 @@ def _process(root: Path, stage: str, progress: str) -> Iterator["subprocess.Pope
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
-        env={**os.environ, **_PLAIN, PROGRESS_VARIABLE: progress, "PATH": _path_with_scripts()},
+        env={
+            **os.environ,
+            **_PLAIN,
+            **_flow_run(),
+            PROGRESS_VARIABLE: progress,
+            "PATH": _path_with_scripts(),
+        },
     )
     try:
         yield process
@@ -96,6 +105,11 @@ def _process(root: Path, stage: str, progress: str) -> Iterator["subprocess.Pope
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+
+
+def _flow_run() -> dict[str, str]:
+    """The flow run that starts the stage, as Prefect's own workers name it; none outside of one."""
+    return {_FLOW_RUN: str(flow_run.id)} if flow_run.id else {}
 
 
 def _path_with_scripts() -> str:

@@ -1,6 +1,5 @@
 """MLflow's registry as this room needs it: its client, who holds which alias, and failures in one line."""
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -11,7 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from stage.errors import InputError
 from stage.workspace import Workspace
-from training.tracking import use_mlflow
+from training.mlflow_place import use_mlflow, without_password
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -30,8 +29,7 @@ def open_registry(workspace: Workspace) -> Iterator[MlflowClient]:
     except MlflowException as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         message = f"MLflow at {mlflow.get_tracking_uri()}: {reason}"
-        # An address may carry a password, and MLflow repeats addresses.
-        raise InputError(re.sub(r"//[^@/ ]*@", "//", message), "check MLFLOW_TRACKING_URI and its server") from error
+        raise InputError(without_password(message), "check MLFLOW_TRACKING_URI and its server") from error
 
 
 def holders(client: MlflowClient, model: str) -> dict[str, str]:

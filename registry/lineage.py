@@ -1,18 +1,16 @@
 """Where a model comes from: commit, data, parameters and weights, as tags of its version, which outlive its run."""
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 from stage.errors import InputError
 from stage.files import file_sha256
+from stage.repository import commit_of, has_changes
 from stage.workspace import Workspace
 
 UNKNOWN = "unknown"
 MODEL_TAG = "viewforge.model_sha256"
-# They change with every run, and lineage records the hash of the one; neither makes the code another.
-_RUN_OUTPUTS = (":(exclude)dvc.lock", ":(exclude)promotion.json")
 
 
 def lineage_tags(workspace: Workspace) -> dict[str, str]:
@@ -45,16 +43,6 @@ def read_provenance(workspace: Workspace) -> dict[str, Any]:
 
 
 def _git_tags(root: Path) -> dict[str, str]:
-    commit = _git(root, "rev-parse", "HEAD")
-    changes = _git(root, "status", "--porcelain", "--", ".", *_RUN_OUTPUTS) if commit else None
-    dirty = UNKNOWN if changes is None else str(bool(changes)).lower()
-    return {"git.commit": commit or UNKNOWN, "git.dirty": dirty}
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    """What git answers; None outside a repository, before its first commit, or without git."""
-    try:
-        answer = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True, check=False)
-    except OSError:
-        return None
-    return answer.stdout.strip() if answer.returncode == 0 else None
+    changes = has_changes(root)
+    dirty = UNKNOWN if changes is None else str(changes).lower()
+    return {"git.commit": commit_of(root) or UNKNOWN, "git.dirty": dirty}

@@ -24,10 +24,13 @@ from stage.errors import InputError
 from stage.files import folder_sha256, json_sha256
 from stage.parameters import load_section, read_parameters
 from stage.workspace import Workspace
-from training.tracking import experiment_id, flattened
+from training.journals import flush
+from training.mlflow_place import experiment_id
+from training.tracking import flattened
 
 _PICTURES = {".png", ".webp", ".jpg"}
 _LONGEST_PARAMETER = 500
+_PATIENCE_SECONDS = 60.0
 
 
 def register(parameters: RegisterParameters, workspace: Workspace) -> ModelVersion:
@@ -48,6 +51,8 @@ def register(parameters: RegisterParameters, workspace: Workspace) -> ModelVersi
     metrics = read_metrics(workspace.evaluation / METRICS_FILE)
     tags = _version_tags(workspace, metrics)
     with open_registry(workspace) as client:
+        # The training run's own record, where MLflow was away when the training ended.
+        flush(workspace, _PATIENCE_SECONDS)
         _ensure_model(client, parameters.model_name)
         version = _existing(client, parameters.model_name, tags)
         if version is None:

@@ -59,6 +59,23 @@ class TrainableSystem(nn.Module, ABC):
         """The random numbers of a batch, one seed a sample, on the CPU."""
 
     @abstractmethod
+    def predict(
+        self,
+        batch: Any,  # noqa: ANN401 - a system's own type
+        seeds: Sequence[int],
+        steps: int,
+        guidance_scale: float,
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Sample the targets of a batch from their conditions: pictures in [0, 1], on the CPU.
+
+        Args:
+            batch: what `batch` made.
+            seeds: of the noise; the same ones give the same pictures of the same batch.
+            steps: of the sampler.
+            guidance_scale: classifier-free guidance; 1 does without.
+        """
+
+    @abstractmethod
     def parameter_groups(self) -> Mapping[str, Sequence[nn.Parameter]]:
         """Every trained parameter once, under the name of its group; learning-rate factors go by these names."""
 

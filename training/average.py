@@ -4,7 +4,8 @@ The n-th average (n from 0) is diffusers' own: it takes the weights as they are 
 tenth of weights from before the first step. LDM (ldm/modules/ema.py) counts from n = 1 and so is one average ahead.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -29,6 +30,16 @@ class WeightAverage:
     def step(self) -> None:
         """Take in the weights as they are now."""
         self._ema.step(self._named.values())
+
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """The averages in the weights' place; then the weights are back, bit for bit. Not for weights that are split."""
+        self._ema.store(self._named.values())
+        self._ema.copy_to(self._named.values())
+        try:
+            yield
+        finally:
+            self._ema.restore(self._named.values())
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """The averages, whole and on the CPU; all processes have to call this."""

@@ -25,13 +25,14 @@ from training.curve import CurvePoint
 from training.data.batches import ViewBatch
 from training.feed import Feed
 from training.guard import Guard
-from training.optimizer import build_optimizer, set_rate
+from training.optimizer import build_optimizer, learning_rates, set_rate
 from training.optimizer_state import OptimizerState
 from training.parameters import TrainParameters
 from training.preemption import Notice
 from training.processes import placed_as, prepare, shard, whole
 from training.randomness import Randomness
 from training.report import Reporter, StepOutcome
+from training.sample_grid import SampleGrid
 from training.schedule import build_schedule
 from training.tracking import Tracker
 
@@ -62,6 +63,7 @@ class Engine:
         accelerator: processes and precision.
         tracker: where the main process reports figures.
         notice: whether this process was asked to stop.
+        samples: pictures that the main process samples on the way; None for none.
 
     Raises:
         InputError: when there are checkpoints and none can be used.
@@ -77,10 +79,11 @@ class Engine:
         accelerator: Accelerator,
         tracker: Tracker,
         notice: Notice,
+        samples: SampleGrid | None = None,
     ) -> None:
         self.parameters, self.seed, self.folder = parameters, seed, folder
         self.feed, self.accelerator, self.tracker, self.notice = feed, accelerator, tracker, notice
-        self.system = system
+        self.system, self.samples = system, samples
         if parameters.launch.sharding == "full":
             shard(system, accelerator)
         # By name, and the parameters that the optimiser has: sharding makes others of them.
@@ -124,9 +127,11 @@ class Engine:
         ):
             for step in range(self.done, self.parameters.steps):
                 started = time.monotonic()
-                outcome, stop = self._step(step, next(batches))
-                if report:
-                    report.step(outcome, time.monotonic() - started)
+                batch = next(batches)
+                arrived = time.monotonic()
+                outcome, stop = self._step(step, batch)
+                report.step(outcome, time.monotonic() - started, arrived - started)
+                if self.accelerator.is_main_process:
                     progress.advance(loss=round(outcome.point.loss, 4))
                 self._save_if_due(step + 1, stop)
 
@@ -134,10 +139,14 @@ class Engine:
         """The moving average of the trained weights by their names, whole; all processes have to call this."""
         return self._average.tensors()
 
-    def _reporting(self) -> AbstractContextManager[Reporter | None]:
-        if not self.accelerator.is_main_process:
-            return nullcontext()
-        return closing(Reporter(self.parameters, self.folder, self.done, self.tracker))
+    def _reporting(self) -> AbstractContextManager[Reporter]:
+        parameters, timesteps = self.parameters, self.system.timesteps_total
+        reporter = Reporter(
+            *(parameters, self.folder, self.done, self.tracker, self.accelerator, timesteps),
+            averaged=self._average.applied,
+            samples=self.samples,
+        )
+        return closing(reporter)
 
     def _step(self, step: int, batch: ViewBatch) -> tuple[StepOutcome, bool]:
         """One optimiser step, counted from 0, on this process' part of its pairs; and whether some process has to stop."""
@@ -158,7 +167,8 @@ class Engine:
             self._leave_out(step, figures, rate, batch)
         errors, timesteps = (torch.cat([getattr(part, name) for part in seen]) for name in ("errors", "timesteps"))
         point = CurvePoint(step + 1, figures.loss, rate, figures.norm)
-        return StepOutcome(point, errors, timesteps, self._guard.skipped), figures.stop
+        rates = dict(zip(self.system.parameter_groups(), learning_rates(self._optimizer), strict=True))
+        return StepOutcome(point, errors, timesteps, rates, self._guard.skipped), figures.stop
 
     def _descend(self, step: int, batch: ViewBatch) -> list[StepLoss]:
         """Gradients of a step's loss, added up over its parts."""

@@ -54,6 +54,11 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group[_FACTOR]
 
 
+def learning_rates(optimizer: torch.optim.Optimizer) -> list[float]:
+    """That of each group, in their order."""
+    return [float(group["lr"]) for group in optimizer.param_groups]
+
+
 def learning_rate_factors(parameters: OptimizerParameters, system: TrainableSystem) -> Mapping[str, float]:
     """The factor of each of the system's groups: the one asked for, the system's own, or 1.
 

@@ -7,6 +7,7 @@ from pydantic import Field
 from stage.parameters import Parameters
 from systems.zero123.parameters import Zero123Parameters
 from training.data.dataset_parameters import DataParameters
+from training.tracking_parameters import SampleParameters, TrackingParameters
 
 
 class PlateauParameters(Parameters):
@@ -137,3 +138,7 @@ class TrainParameters(Parameters):
     """Processes, precision, accumulation."""
     guard: GuardParameters = GuardParameters()
     """What is done about steps that cannot be taken."""
+    samples: SampleParameters = SampleParameters()
+    """Pictures sampled in the course of the training."""
+    tracking: TrackingParameters = TrackingParameters()
+    """Where figures and pictures go."""

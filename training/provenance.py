@@ -21,6 +21,7 @@ TRAINING_CODE = (
     "training.data.quotas",
     "training.data.squares",
     "systems.trainable",
+    "training.assembly",
     "training.average",
     "training.engine",
     "training.guard",
@@ -31,7 +32,7 @@ TRAINING_CODE = (
 )
 # Of the data their plan and their hashes count: the same shards may lie elsewhere, and be read by more workers.
 _INDIFFERENT: dict[str, Any] = {
-    **dict.fromkeys(("checkpoint_every", "checkpoints_kept", "log_every", "data"), True),
+    **dict.fromkeys(("checkpoint_every", "checkpoints_kept", "log_every", "data", "samples", "tracking"), True),
     "launch": {"machine_rank", "main_address", "main_port", "grace_seconds"},
 }
 

@@ -1,49 +1,34 @@
-"""Experiment tracking: one small protocol, of which MLflow is the implementation and silence the alternative."""
+"""Experiment tracking: one small protocol, and its two simplest kinds: silence, and several trackers at once.
 
-import os
-import time
-from collections.abc import Mapping
+MLflow's is `training.mlflow_run`; TensorBoard's and Weights & Biases' are in `training.other_trackers`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import mlflow
-from mlflow.entities import Metric, Param, RunTag
-from mlflow.tracking import MlflowClient
 
-from stage.workspace import Workspace
+@dataclass(frozen=True)
+class DatasetInput:
+    """One split of a shard set that a run reads."""
 
-EXPERIMENT = "viewforge"
-_LONGEST_PARAMETER = 500
-# `set_tracking_uri` writes MLFLOW_TRACKING_URI, which the next workspace of this process must not take for a server.
-_OWN: set[str] = set()
-
-
-def use_mlflow(workspace: Workspace) -> str:
-    """Point MLflow at `MLFLOW_TRACKING_URI`, or at SQLite under the workspace's `mlflow/`; the URI."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
-    if not uri or uri in _OWN:
-        uri = f"sqlite:///{workspace.mlflow.resolve() / 'mlflow.db'}"
-        _OWN.add(uri)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    mlflow.set_tracking_uri(uri)
-    return uri
-
-
-def experiment_id(workspace: Workspace) -> str:
-    """The experiment of all runs, made on first use, with its artifacts beside the local database."""
-    client = MlflowClient()
-    existing = client.get_experiment_by_name(EXPERIMENT)
-    if existing:
-        return str(existing.experiment_id)
-    local = mlflow.get_tracking_uri().startswith("sqlite:///")
-    location = (workspace.mlflow.resolve() / "artifacts").as_uri() if local else None
-    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+    name: str
+    place: str
+    """Folder or URL, without secrets."""
+    sha256: str
+    """Of the set's index, which stands for all of its bytes."""
+    context: str
+    """training or validation."""
+    facts: Mapping[str, str]
+    """split, objects, views, licences."""
 
 
 class Tracker(Protocol):
-    """Where a training run reports."""
+    """Where a training run reports. No call waits for a server."""
+
+    def continue_after(self, step: int) -> None:
+        """Begin to report, the next step being the one after this; called once, before the first figures."""
 
     def parameters(self, values: Mapping[str, object]) -> None:
         """Note what the run was asked to do."""
@@ -54,16 +39,28 @@ class Tracker(Protocol):
     def tag(self, key: str, value: str) -> None:
         """Label the run."""
 
+    def inputs(self, datasets: Sequence[DatasetInput]) -> None:
+        """Note what the run reads."""
+
+    def image(self, name: str, path: Path, step: int) -> None:
+        """Show a PNG file, which stays where it is."""
+
+    def artifact(self, path: Path) -> None:
+        """Keep a file with the run, which stays where it is."""
+
     def finish(self) -> None:
-        """Mark the run as successful."""
+        """Mark the run as successful; nothing is noted after it."""
 
     def fail(self) -> None:
-        """Mark the run as failed."""
+        """Mark the run as failed; nothing is noted after it."""
 
 
 class Silence:
     """A tracker for the processes of a distributed run that do not report."""
 
+    def continue_after(self, step: int) -> None:
+        """Nothing."""
+
     def parameters(self, values: Mapping[str, object]) -> None:
         """Nothing."""
 
@@ -73,6 +70,15 @@ class Silence:
     def tag(self, key: str, value: str) -> None:
         """Nothing."""
 
+    def inputs(self, datasets: Sequence[DatasetInput]) -> None:
+        """Nothing."""
+
+    def image(self, name: str, path: Path, step: int) -> None:
+        """Nothing."""
+
+    def artifact(self, path: Path) -> None:
+        """Nothing."""
+
     def finish(self) -> None:
         """Nothing."""
 
@@ -80,60 +86,60 @@ class Silence:
         """Nothing."""
 
 
-class MlflowRun:
-    """A run in MLflow that a killed and restarted training continues.
+class Several:
+    """Several trackers as one.
 
     Args:
-        workspace: whose MLflow is used.
-        name: display name.
-        note: file that remembers the run's id between attempts.
+        trackers: they are told everything in this order.
     """
 
-    def __init__(self, workspace: Workspace, name: str, note: Path) -> None:
-        use_mlflow(workspace)
-        self._client = MlflowClient()
-        self.run_id = self._continued(note) or self._created(workspace, name, note)
+    def __init__(self, trackers: Sequence[Tracker]) -> None:
+        self._trackers = tuple(trackers)
 
-    def _continued(self, note: Path) -> str | None:
-        if not note.is_file():
-            return None
-        found = self._client.search_runs(
-            [e.experiment_id for e in self._client.search_experiments()], f"attributes.run_id = '{note.read_text()}'"
-        )
-        if not found:
-            return None
-        run_id = str(found[0].info.run_id)
-        self._client.update_run(run_id, status="RUNNING")
-        return run_id
-
-    def _created(self, workspace: Workspace, name: str, note: Path) -> str:
-        run = self._client.create_run(experiment_id(workspace), run_name=name)
-        note.write_text(run.info.run_id)
-        return str(run.info.run_id)
+    def continue_after(self, step: int) -> None:
+        """Begin to report."""
+        for tracker in self._trackers:
+            tracker.continue_after(step)
 
     def parameters(self, values: Mapping[str, object]) -> None:
-        """Note what the run was asked to do; a continued run has them already."""
-        known = self._client.get_run(self.run_id).data.params
-        new = [Param(k, str(v)[:_LONGEST_PARAMETER]) for k, v in values.items() if k not in known]
-        for start in range(0, len(new), 100):
-            self._client.log_batch(self.run_id, params=new[start : start + 100])
+        """Note what the run was asked to do."""
+        for tracker in self._trackers:
+            tracker.parameters(values)
 
     def metrics(self, values: Mapping[str, float], step: int) -> None:
         """Note figures of a step."""
-        now = int(time.time() * 1000)
-        self._client.log_batch(self.run_id, metrics=[Metric(k, v, now, step) for k, v in values.items()])
+        for tracker in self._trackers:
+            tracker.metrics(values, step)
 
     def tag(self, key: str, value: str) -> None:
         """Label the run."""
-        self._client.log_batch(self.run_id, tags=[RunTag(key, value)])
+        for tracker in self._trackers:
+            tracker.tag(key, value)
+
+    def inputs(self, datasets: Sequence[DatasetInput]) -> None:
+        """Note what the run reads."""
+        for tracker in self._trackers:
+            tracker.inputs(datasets)
+
+    def image(self, name: str, path: Path, step: int) -> None:
+        """Show a PNG file."""
+        for tracker in self._trackers:
+            tracker.image(name, path, step)
+
+    def artifact(self, path: Path) -> None:
+        """Keep a file with the run."""
+        for tracker in self._trackers:
+            tracker.artifact(path)
 
     def finish(self) -> None:
         """Mark the run as successful."""
-        self._client.set_terminated(self.run_id)
+        for tracker in self._trackers:
+            tracker.finish()
 
     def fail(self) -> None:
         """Mark the run as failed."""
-        self._client.set_terminated(self.run_id, "FAILED")
+        for tracker in self._trackers:
+            tracker.fail()
 
 
 def flattened(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from diffusers import DDIMScheduler
 from jaxtyping import Float, UInt8
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
+from stage.seeds import derive_seed
 from systems.trainable import StepLoss, TrainableSystem
 from systems.zero123.loss import Draws, TrainingBatch, batch_from_pairs, draw, training_loss
 from systems.zero123.modules import Zero123Modules, build_modules
@@ -65,6 +67,24 @@ class Zero123Training(TrainableSystem):
     def draw(self, seeds: Sequence[int]) -> Draws:
         """The random numbers of a batch, one seed a sample."""
         return draw(seeds, self.latent_shape, self.timesteps_total, self._shift)
+
+    def predict(
+        self, batch: TrainingBatch, seeds: Sequence[int], steps: int, guidance_scale: float
+    ) -> Float[Tensor, "b 3 h w"]:
+        """Sample the targets of a batch, by DDIM without fresh noise: pictures in [0, 1], on the CPU."""
+        scheduler = DDIMScheduler.from_config(self.scheduler.config)  # the training's own keeps its state
+        pipeline = Zero123Pipeline(self.unet, self.cc_projection, self.image_encoder, self.vae, scheduler)
+        pipeline.set_progress_bar_config(disable=True)
+        chance = Generator().manual_seed(derive_seed(sum(seeds), "pictures", "noise") % 2**63)
+        images: Float[Tensor, "b 3 h w"] = pipeline(
+            batch.condition,
+            batch.pose,
+            guidance_scale=guidance_scale,
+            num_inference_steps=steps,
+            eta=0.0,
+            generator=chance,
+        ).images
+        return images
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The trained parameters: `cc_projection`, and the others."""

@@ -18,7 +18,9 @@ from registry.served_pipeline import picture_size, requirements, signature
 from stage.errors import InputError
 from stage.files import file_sha256, folder_sha256
 from stage.workspace import Workspace
-from training.tracking import experiment_id
+from training.journal import Journal
+from training.journals import journals_folder
+from training.mlflow_place import experiment_id, use_mlflow
 
 PARAMETERS = RegisterParameters()
 MODEL = PARAMETERS.model_name
@@ -63,6 +65,18 @@ def test_the_training_run_is_found_by_its_weights_in_any_experiment(workspace: W
     assert run.data.metrics["evaluation.unseen.copy_input.psnr"] == 15.0
     (model,) = client.search_logged_models([other])
     assert {m.key: m.value for m in model.metrics}["evaluation.unseen.model.ssim"] == 0.8
+
+
+def test_a_training_run_that_mlflow_has_not_seen_yet_is_sent_first(workspace: Workspace, client: MlflowClient):
+    """MLflow was away until the training had ended."""
+    journal = Journal(journals_folder(workspace) / "one")
+    start = {"journal": "a", "name": "train", "place": use_mlflow(workspace), "time": 1}
+    journal.append({"kind": "start", **start})
+    journal.append({"kind": "tags", "values": {"viewforge.model_sha256": folder_sha256(workspace.model)}})
+    journal.append({"kind": "end", "status": "FINISHED", "time": 2})
+    journal.close()
+    found = client.get_run(register(PARAMETERS, workspace).run_id)
+    assert (found.info.run_name, found.info.status) == ("train", "FINISHED")
 
 
 def test_registering_again_gives_the_same_version(workspace: Workspace, client: MlflowClient):

@@ -84,6 +84,21 @@ def check_tracking(workspace: Workspace) -> None:
     assert run.data.metrics["loss"] == pytest.approx(curve(workspace)[-1].loss, rel=1e-6)
     client = MlflowClient(f"sqlite:///{workspace.mlflow / 'mlflow.db'}")
     assert [m.step for m in client.get_metric_history(run.info.run_id, "loss")] == [3, 6, 9, 12]
+    check_details(run, workspace)
+
+
+def check_details(run: Run, workspace: Workspace) -> None:
+    metrics = run.data.metrics
+    assert metrics["learning_rate/cc_projection"] == pytest.approx(10 * metrics["learning_rate/denoiser"])
+    assert metrics["seconds_per_step/compute"] > 0
+    assert any(key.startswith("loss/t") for key in metrics)
+    assert metrics["samples_val/psnr"] > 0
+    assert run.data.tags["environment.torch"] == torch.__version__
+    assert {tag.value for used in run.inputs.dataset_inputs for tag in used.tags if tag.key == "index_sha256"} == {
+        file_sha256(workspace.shards / INDEX)
+    }
+    assert {used.dataset.name for used in run.inputs.dataset_inputs} == {"objects.train", "objects.val"}
+    assert (workspace.training_report / "samples.png").is_file()
 
 
 def check_frozen(workspace: Workspace) -> None:
@@ -205,6 +220,14 @@ def test_processes_accumulation_and_workers_give_the_same_curve(
     for one, other in zip(curve(single), curve(split), strict=True):
         assert other.loss == pytest.approx(one.loss, abs=1e-5)
         assert other.learning_rate == one.learning_rate
+    check_same_timestep_losses(single, split)
+
+
+def check_same_timestep_losses(one: Workspace, other: Workspace) -> None:
+    """Whatever processes share the samples, each counts once."""
+    losses = [{k: v for k, v in runs(w)[0].data.metrics.items() if k.startswith("loss/t")} for w in (one, other)]
+    assert losses[0].keys() == losses[1].keys()
+    assert all(losses[1][key] == pytest.approx(value, rel=1e-4) for key, value in losses[0].items())
 
 
 @pytest.mark.slow

@@ -1,0 +1,52 @@
+"""The shard sets of a training as a tracker notes them: one record for each set and split, by the hash of its index."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from catalog.http_errors import shown
+from training.data.dataset_parameters import DataParameters
+from training.data.datasets import place_of
+from training.data.reader import ShardReader
+from training.tracking import DatasetInput
+
+_LONGEST = 500
+
+
+def dataset_inputs(
+    parameters: DataParameters,
+    root: Path,
+    hashes: Mapping[str, str],
+    training: Mapping[str, ShardReader],
+    validation: Mapping[str, ShardReader],
+) -> list[DatasetInput]:
+    """What a run reads.
+
+    Args:
+        parameters: the shard sets.
+        root: of the workspace.
+        hashes: of each set's index.
+        training: the training objects of each set.
+        validation: the objects of those sets that have some to validate with.
+    """
+    inputs = []
+    for dataset in parameters.datasets:
+        place = place_of(dataset, root)
+        where = shown(place) if isinstance(place, str) else str(place.resolve())
+        for context, readers in (("training", training), ("validation", validation)):
+            if dataset.name in readers:
+                facts = _facts(readers[dataset.name])
+                inputs.append(
+                    DatasetInput(f"{dataset.name}.{facts['split']}", where, hashes[dataset.name], context, facts)
+                )
+    return inputs
+
+
+def _facts(reader: ShardReader) -> dict[str, str]:
+    table = reader.rows.table
+    licences = sorted(set(table["licence"].unique().to_pylist()))
+    return {
+        "split": table["split"][0].as_py(),
+        "objects": str(len(reader)),
+        "views": str(int(reader.rows.views.sum())),
+        "licences": ", ".join(licences)[:_LONGEST],
+    }

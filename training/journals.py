@@ -1,0 +1,91 @@
+"""The journals of a workspace, `scratch/tracking/<fingerprint>/`: sending what is left of them, and forgetting old ones."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from stage.errors import ViewforgeError
+from stage.lifeline import exclusive_folder
+from stage.workspace import Workspace
+from training.journal import Journal
+
+
+def journals_folder(workspace: Workspace) -> Path:
+    """Where a workspace's journals lie, one folder a run."""
+    return workspace.scratch / "tracking"
+
+
+@dataclass(frozen=True)
+class Flushed:
+    """What became of a workspace's journals."""
+
+    sent: int = 0
+    """Runs of which the server now has everything, and had not before."""
+    left: int = 0
+    """Runs of which it has not."""
+    running: int = 0
+    """Runs that a training sends itself."""
+    elsewhere: tuple[str, ...] = ()
+    """What is meant for other servers: folder and address, in one line each."""
+
+
+def flush(workspace: Workspace, patience: float) -> Flushed:
+    """Send what MLflow's server has not got of earlier trainings.
+
+    Args:
+        workspace: whose.
+        patience: how many seconds a server that does not answer is waited for, for each run.
+    """
+    outcome = Flushed()
+    for folder in _folders(workspace):
+        with _opened(folder) as journal:
+            if journal is None:
+                outcome = replace(outcome, running=outcome.running + 1)
+            elif not journal.complete:
+                outcome = _sent(outcome, journal, workspace, patience)
+    return outcome
+
+
+def forget_delivered(workspace: Workspace, kept: Path) -> None:
+    """Delete the journals of which the server has everything, but for one."""
+    for folder in _folders(workspace):
+        if folder != kept:
+            with _opened(folder) as journal:
+                complete = journal is not None and journal.complete
+            if complete:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folders(workspace: Workspace) -> list[Path]:
+    return sorted(path.parent for path in journals_folder(workspace).glob("*/journal.jsonl"))
+
+
+@contextmanager
+def _opened(folder: Path) -> Iterator[Journal | None]:
+    """A journal; None when a training writes it."""
+    lock = exclusive_folder(folder)
+    try:
+        lock.__enter__()
+    except ViewforgeError:
+        yield None
+        return
+    journal = Journal(folder)
+    try:
+        yield journal
+    finally:
+        journal.close()
+        lock.__exit__(None, None, None)
+
+
+def _sent(outcome: Flushed, journal: Journal, workspace: Workspace, patience: float) -> Flushed:
+    from training.mlflow_place import use_mlflow, without_password  # seconds, for nothing where all is sent
+    from training.mlflow_run import drain_of
+
+    place, meant = without_password(use_mlflow(workspace)), journal.entries()[0]["place"]
+    if place != meant:
+        return replace(outcome, elsewhere=(*outcome.elsewhere, f"{journal.folder} is meant for MLflow at {meant}"))
+    if drain_of(journal, workspace).close(patience):
+        return replace(outcome, sent=outcome.sent + 1)
+    return replace(outcome, left=outcome.left + 1)

@@ -1,0 +1,94 @@
+"""The pairs of views whose pictures are sampled in the course of a training: always the same ones, unseen where there are any."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from stage.errors import InputError
+from stage.seeds import generator
+from training.data.batches import ViewChoice
+from training.data.dataset_parameters import DataParameters
+from training.data.datasets import place_of
+from training.data.reader import ObjectViews, ShardReader
+from training.data.squares import squared
+
+_PAIR = ViewChoice(drawn=2)
+
+
+@dataclass(frozen=True)
+class SamplePairs:
+    """Pairs of views, the condition last."""
+
+    split: str
+    """val, or train where no set has a val."""
+    uids: tuple[str, ...]
+    rgba: UInt8[Tensor, "b 2 h w 4"]
+    c2w: Float[Tensor, "b 2 4 4"]
+
+
+def sample_pairs(
+    parameters: DataParameters, root: Path, training: Mapping[str, ShardReader], seed: int, pairs: int, size: int
+) -> SamplePairs | None:
+    """A seeded choice of pairs, of as many objects as there are up to so many; None when no object can be read.
+
+    Args:
+        parameters: the shard sets.
+        root: of the workspace.
+        training: the training objects of each set by its name.
+        seed: the run's.
+        pairs: how many.
+        size: width and height of the pictures, pixels.
+
+    Raises:
+        StreamError: when the server that has a set cannot be reached.
+    """
+    readers = list(validation_readers(parameters, root).values())
+    split = "val" if readers else "train"
+    chosen = _chosen(readers or list(training.values()), seed, pairs, size)
+    if not chosen:
+        return None
+    rgba, c2w = (torch.stack([torch.from_numpy(getattr(one, name)) for one in chosen]) for name in ("rgba", "c2w"))
+    return SamplePairs(split, tuple(one.uid for one in chosen), rgba, c2w)
+
+
+def validation_readers(parameters: DataParameters, root: Path) -> dict[str, ShardReader]:
+    """The objects of the split val of those sets that have one, by the set's name."""
+    readers = {}
+    for dataset in parameters.datasets:
+        try:
+            readers[dataset.name] = ShardReader(place_of(dataset, root), "val", streams=parameters.streams)
+        except InputError:
+            # It has none: that it is there the training has found out.
+            continue
+    return readers
+
+
+def _chosen(readers: Sequence[ShardReader], seed: int, pairs: int, size: int) -> list[ObjectViews]:
+    """The first objects of a shuffled order of all that can be read."""
+    ends = np.cumsum([len(reader) for reader in readers])
+    order = generator(seed, "samples", "objects").permutation(int(ends[-1]))
+    chosen: list[ObjectViews] = []
+    for place in order:
+        if len(chosen) == pairs:
+            break
+        reader = int(np.searchsorted(ends, place, side="right"))
+        number = int(place - ends[reader] + len(readers[reader]))
+        try:
+            chosen.append(_pair(readers[reader], number, seed, size))
+        except InputError:
+            # Damaged or of a single view: training counts such objects, and there are others to show.
+            continue
+    return chosen
+
+
+def _pair(reader: ShardReader, number: int, seed: int, size: int) -> ObjectViews:
+    count = reader.view_count(number)
+    if count < len(_PAIR):
+        raise InputError(f"an object of {count} view has no pair", "render more")
+    chance = generator(seed, reader.rows[number].key, "sample views")
+    return squared(reader.views(number, _PAIR.choose(count, chance)), size)
