@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.utils import InitProcessGroupKwargs, gather_object, set_seed
+from accelerate.utils import DistributedType, InitProcessGroupKwargs, gather_object, set_seed
 
 from stage.errors import InputError, ParameterError, ViewforgeError
 from stage.files import folder_sha256, replacing_folder, write_bytes, write_json
@@ -69,7 +69,9 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
     samples = None
     if accelerator.is_main_process:
         _introduce(tracker, parameters, workspace, readers, origin)
-        samples = _samples(parameters, seed, system, workspace, readers, origin)
+        # Under FSDP no process has all weights.
+        if accelerator.distributed_type is not DistributedType.FSDP:
+            samples = _samples(parameters, seed, system, workspace, readers, origin)
     feed = _feed(parameters, plan, readers, accelerator)
     engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker, samples)
     try:
