@@ -8,11 +8,13 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict
 from pathlib import Path
 
 import mlflow
 
+from stage.errors import ViewforgeError
 from stage.lifeline import exclusive_folder
 from stage.workspace import Workspace
 from training.drain import Delivery, Drain
@@ -21,6 +23,8 @@ from training.mlflow_place import bound_requests, use_mlflow, without_password
 from training.system_metrics import SystemMetrics
 from training.tracking import DatasetInput
 from training.tracking_parameters import TrackingParameters
+
+_PATIENCE_SECONDS = 20.0
 
 
 class MlflowRun:
@@ -36,8 +40,7 @@ class MlflowRun:
     def __init__(self, workspace: Workspace, name: str, folder: Path, parameters: TrackingParameters) -> None:
         bound_requests(parameters.request_seconds)
         self._place = without_password(use_mlflow(workspace))
-        self._lock = exclusive_folder(folder)
-        self._lock.__enter__()
+        self._lock = _held(folder)
         self._folder, self._parameters = folder, parameters
         self._journal = Journal(folder)
         if self._journal.empty:
@@ -106,6 +109,25 @@ class MlflowRun:
     def _relative(self, path: Path) -> str:
         """As seen from the journal, with which the files may be moved."""
         return os.path.relpath(path.resolve(), self._folder.resolve())
+
+
+def _held(folder: Path) -> AbstractContextManager[None]:
+    """The lock of a folder, entered; what a killed attempt left behind, as workers that read, may hold it a moment longer.
+
+    Raises:
+        ViewforgeError: when another process keeps it.
+    """
+    deadline = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        lock = exclusive_folder(folder)
+        try:
+            lock.__enter__()
+        except ViewforgeError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
+        else:
+            return lock
 
 
 def drain_of(journal: Journal, workspace: Workspace) -> Drain:

@@ -75,7 +75,7 @@ class Zero123Training(TrainableSystem):
         scheduler = DDIMScheduler.from_config(self.scheduler.config)  # the training's own keeps its state
         pipeline = Zero123Pipeline(self.unet, self.cc_projection, self.image_encoder, self.vae, scheduler)
         pipeline.set_progress_bar_config(disable=True)
-        chance = Generator().manual_seed(derive_seed(sum(seeds), "pictures", "noise") % 2**63)
+        chance = Generator().manual_seed(derive_seed(0, " ".join(map(str, seeds)), "noise") % 2**63)
         images: Float[Tensor, "b 3 h w"] = pipeline(
             batch.condition,
             batch.pose,
