@@ -89,6 +89,7 @@ class Checkpoints:
             )
             state = torch.load(folder / "optimizer.pt", weights_only=True)
             optimizer.load_state_dict(state["optimizer"])
+            schedule = state["schedule"]
             data = json.loads((folder / "data.json").read_text())
         except (RuntimeError, ValueError, KeyError, OSError, EOFError, UnpicklingError, SafetensorError) as error:
             reason = (str(error) or repr(error)).splitlines()[0]
@@ -98,7 +99,7 @@ class Checkpoints:
                 parameter.copy_(weights[name])
         ema.shadow_params = [shadow[name] for name in trained]
         ema.optimization_step = state["ema_step"]
-        return Resumed(steps[-1], data, state["schedule"])
+        return Resumed(steps[-1], data, schedule)
 
     def _path(self, step: int) -> Path:
         return self.folder / f"step-{step:08d}"
