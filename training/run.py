@@ -35,7 +35,7 @@ from training.trackers import open_trackers
 from training.tracking import Silence, Tracker
 
 
-def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, notice: Notice) -> None:
+def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, notice: Notice | None = None) -> None:
     """Train in this process, as one of those that `accelerate launch` started, until it is done or `notice` is given.
 
     Raises:
@@ -64,7 +64,7 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, not
         introduction.tell(tracker, hardware)
         samples = introduction.samples(system)
     feed = Feed(loader_of(parameters, plan, readers, accelerator), accelerator)
-    engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker, notice, samples)
+    engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker, notice or Notice(), samples)
     _run(engine, tracker)
     averages = engine.averages()
     if accelerator.is_main_process:
