@@ -15,7 +15,7 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import InitProcessGroupKwargs, gather_object, set_seed
 
-from stage.errors import InputError, ParameterError, ViewforgeError
+from stage.errors import InputError, ViewforgeError
 from stage.files import folder_sha256, replacing_folder, write_bytes, write_json
 from stage.lifeline import die_with_parent
 from stage.parameters import load_section, load_seed
@@ -33,6 +33,7 @@ from training.engine import Engine
 from training.feed import Feed
 from training.parameters import TrainParameters
 from training.provenance import provenance
+from training.shares import check_split
 from training.tracking import MlflowRun, Silence, Tracker, flattened
 
 _TAIL = 20
@@ -50,16 +51,14 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
     readers = open_datasets(parameters.data, workspace.root)
     plan = plan_of(parameters.data, readers, parameters.batch_size, seed)
     origin = provenance(parameters, seed, plan, index_hashes(parameters.data, workspace.root))
-    accelerator = _accelerator(parameters)
-    _check_split(parameters, accelerator)
+    accelerator = accelerator_of(parameters)
+    check_split(parameters, accelerator.num_processes)
     _check_agreement(origin)
     folder = workspace.scratch / "training" / origin["fingerprint"][:16]
     folder.mkdir(parents=True, exist_ok=True)
-    weights = derive_seed(seed, "training", "weights") % 2**32
-    system = Zero123Training(parameters.zero123, weights, picture_size(parameters.data, readers))
-    use_attention(system.unet, parameters.attention)
+    system = system_of(parameters, seed, readers)
     tracker = _tracker(accelerator, parameters, workspace, folder, origin)
-    feed = _feed(parameters, plan, readers, accelerator)
+    feed = Feed(loader_of(parameters, plan, readers, accelerator), accelerator)
     engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker)
     try:
         engine.run()
@@ -74,7 +73,8 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
     accelerator.end_training()
 
 
-def _accelerator(parameters: TrainParameters) -> Accelerator:
+def accelerator_of(parameters: TrainParameters) -> Accelerator:
+    """This process among those that `accelerate launch` started."""
     return Accelerator(
         cpu=not torch.cuda.is_available(),
         mixed_precision=parameters.launch.mixed_precision,
@@ -82,9 +82,19 @@ def _accelerator(parameters: TrainParameters) -> Accelerator:
     )
 
 
-def _feed(parameters: TrainParameters, plan: Plan, readers: dict[str, ShardReader], accelerator: Accelerator) -> Feed:
+def system_of(parameters: TrainParameters, seed: int, readers: dict[str, ShardReader]) -> Zero123Training:
+    """What is trained, for the pictures that the readers give."""
+    weights = derive_seed(seed, "training", "weights") % 2**32
+    system = Zero123Training(parameters.zero123, weights, picture_size(parameters.data, readers))
+    use_attention(system.unet, parameters.attention)
+    return system
+
+
+def loader_of(
+    parameters: TrainParameters, plan: Plan, readers: dict[str, ShardReader], accelerator: Accelerator
+) -> PlannedLoader:
     """This process' pairs: two views of an object, the condition last."""
-    loader = PlannedLoader(
+    return PlannedLoader(
         plan,
         sources_of(parameters.data, readers),
         ViewChoice(drawn=2),
@@ -97,7 +107,6 @@ def _feed(parameters: TrainParameters, plan: Plan, readers: dict[str, ShardReade
         fetchers=parameters.data.fetchers,
         pin_memory=True,
     )
-    return Feed(loader, accelerator)
 
 
 def _check_agreement(origin: dict[str, Any]) -> None:
@@ -106,21 +115,6 @@ def _check_agreement(origin: dict[str, Any]) -> None:
         raise InputError(
             "the training processes see different shards, parameters or code",
             "give all machines the same ones, and publish no shards while a training starts",
-        )
-
-
-def _check_split(parameters: TrainParameters, accelerator: Accelerator) -> None:
-    if accelerator.num_processes != parameters.launch.processes:
-        raise ParameterError(
-            f"train.launch.processes = {parameters.launch.processes}, yet {accelerator.num_processes} were started",
-            "start training with viewforge train",
-        )
-    shares = accelerator.num_processes * parameters.launch.accumulate
-    if parameters.batch_size % shares:
-        raise ParameterError(
-            f"train.batch_size = {parameters.batch_size} cannot be split into {shares} equal parts "
-            f"({accelerator.num_processes} processes × {parameters.launch.accumulate} accumulated)",
-            "make it a multiple of that",
         )
 
 
