@@ -55,19 +55,19 @@ def show_plan(workspace: Workspace, questions: "Questions", *, as_json: bool) ->
     if as_json:
         print(json.dumps(found.as_json(), indent=2, sort_keys=True))
     else:
-        _print(found)
+        _print(found, measuring=questions.measure > 0)
     if found.failed:
         raise typer.Exit(1)
 
 
-def _print(found: "DryRun") -> None:
+def _print(found: "DryRun", *, measuring: bool) -> None:
     from rich.console import Console
 
     console = Console(highlight=False)
     for part in (_modules(found), _memory(found), _reading(found)):
         console.print(part)
         console.print()
-    for line in (*_batch(found), *_cost(found)):
+    for line in (*_batch(found), *_cost(found, measuring)):
         console.print(line, markup=False, soft_wrap=True)
     _problems(found, console)
 
@@ -152,9 +152,14 @@ def _device(found: "DryRun") -> str:
     return f"{here}; {largest} into {memory.available / _GB:,.1f} GB"
 
 
-def _cost(found: "DryRun") -> Iterable[str]:
+def _cost(found: "DryRun", measuring: bool) -> Iterable[str]:
     if (cost := found.cost) is None:
-        yield "time: step time unknown: pass --measure or --step-seconds"
+        why = (
+            "not measured: solve the problems first"
+            if measuring
+            else "step time unknown: pass --measure or --step-seconds"
+        )
+        yield f"time: {why}"
         return
     yield (
         f"time: {cost.step.seconds:,.4g} s a step ({cost.step.source}), {cost.pairs_per_second:,.4g} pairs/s, "

@@ -82,7 +82,9 @@ def test_a_shard_that_was_cut_short_is_named_with_both_sizes(shards: Path, tmp_p
     tar.write_bytes(tar.read_bytes()[:3000])
     problem = only(looked_at(tmp_path)[1])
     assert problem.place == "data objects"
-    assert problem.what.startswith(f"the shard {tar} is cut short: it has 3,000 bytes, and its last object, 05train, ends")
+    assert problem.what.startswith(
+        f"the shard {tar} is cut short: it has 3,000 bytes, and its last object, 05train, ends"
+    )
 
 
 def test_a_shard_of_another_length_than_its_index_says_is_named(shards: Path, tmp_path: Path) -> None:
@@ -116,7 +118,9 @@ def test_a_set_without_training_objects_says_so(shards: Path, tmp_path: Path) ->
     assert "catalog.split" in problem.remedy
 
 
-def test_objects_of_a_single_view_are_counted_before_a_pair_is_asked_of_them(render_boxes: Any, tmp_path: Path) -> None:
+def test_objects_of_a_single_view_are_counted_before_a_pair_is_asked_of_them(
+    render_boxes: Any, tmp_path: Path
+) -> None:
     workspace = render_boxes(tmp_path / "workspace", views=1, train=3)
     write_shards(ShardParameters(), workspace)
     problem = only(looked_at(workspace.root)[1])

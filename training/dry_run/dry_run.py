@@ -161,13 +161,13 @@ def _few_objects(parameters: TrainParameters, readers: dict[str, ShardReader]) -
 def _memory(parameters: TrainParameters, outline: Outline, batch: Batch, available: int | None) -> tuple[Memory, int]:
     """What one GPU holds, and the operations of one pair."""
     settings = settings_of(parameters)
-    plain = traced(outline, batch.at_once, settings.precision)
+    plain = traced(outline, batch.at_once, settings.precision, counting=True)
     again = traced(outline, batch.at_once, settings.precision, checkpointing=True)
     chosen, other = (again, plain) if settings.checkpointing else (plain, again)
     parts = gpu_memory(outline.system, settings, chosen.activations)
     largest = largest_fitting(outline, settings, chosen, batch.at_once * batch.accumulate, available)
     memory = Memory(settings, parts, gpu_memory(outline.system, settings, other.activations), available, largest)
-    return memory, plain.flops // batch.at_once
+    return memory, (plain.flops or 0) // batch.at_once
 
 
 def _remedy(memory: Memory, batch: Batch) -> str:

@@ -30,7 +30,7 @@ def largest_fitting(
     # Nearly a straight line, so that few of the candidates have to be looked at.
     slope = max(1.0, (known.activations - one.activations) / max(1, known.pairs - one.pairs))
     for pairs in sorted((number for number in range(1, share + 1) if share % number == 0), reverse=True):
-        likely = StepTrace(pairs, int(one.activations + slope * (pairs - 1)), 0)
+        likely = StepTrace(pairs, int(one.activations + slope * (pairs - 1)), None)
         if pairs == known.pairs and fits(known):
             return pairs
         if pairs != known.pairs and fits(likely) and fits(_trace(outline, settings, pairs)):

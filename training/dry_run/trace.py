@@ -37,11 +37,19 @@ class StepTrace:
     pairs: int
     activations: int
     """Largest number of bytes held at once beside weights and their gradients."""
-    flops: int
-    """Floating-point operations of convolutions, matrix products and attention; a multiplication with its addition is 2."""
+    flops: int | None
+    """Floating-point operations of convolutions, matrix products and attention, a multiplication with its addition as 2; None
+    where they were not counted."""
 
 
-def traced(outline: Outline, pairs: int, precision: Precision = "no", *, checkpointing: bool = False) -> StepTrace:
+def traced(
+    outline: Outline,
+    pairs: int,
+    precision: Precision = "no",
+    *,
+    checkpointing: bool = False,
+    counting: bool = False,
+) -> StepTrace:
     """Trace the passes over some pairs at once.
 
     Args:
@@ -49,6 +57,7 @@ def traced(outline: Outline, pairs: int, precision: Precision = "no", *, checkpo
         pairs: in a forward pass.
         precision: number format, as accelerate's `mixed_precision`.
         checkpointing: whether the denoiser keeps its blocks' inputs alone and computes the rest anew.
+        counting: whether operations are counted too, which takes as long again.
     """
     system = outline.system
     size = outline.image_size
@@ -59,7 +68,7 @@ def traced(outline: Outline, pairs: int, precision: Precision = "no", *, checkpo
     with outline.mode:
         held = HeldBytes(tree_leaves([list(system.parameters()), list(system.buffers())]))
         flops = FlopCounterMode(display=False)
-        with _AsOnGpu(precision), held, flops:
+        with _AsOnGpu(precision), held, flops if counting else nullcontext():
             batch = _repeated(one, pairs), _repeated(draws, pairs)
             with torch.autocast("cpu", _HALVES.get(precision), enabled=precision != "no"):
                 loss = system(*batch).loss
@@ -68,7 +77,7 @@ def traced(outline: Outline, pairs: int, precision: Precision = "no", *, checkpo
         activations = held.peak(without=gradients)
         for parameter in system.parameters():
             parameter.grad = None
-    return StepTrace(pairs, activations, flops.get_total_flops())
+    return StepTrace(pairs, activations, flops.get_total_flops() if counting else None)
 
 
 class HeldBytes(TorchDispatchMode):
