@@ -10,6 +10,7 @@ from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
 
 _PANEL = "Stages"
+_MEASURED_STEPS = 10
 
 
 def add_to(app: typer.Typer) -> None:
@@ -50,9 +51,11 @@ def train(
 ) -> None:
     """Train the model, from its last checkpoint if there is one."""
     if plan:
-        from cli.training_plan import questions, show_plan
+        from cli.training_plan import show_plan
+        from training.dry_run.questions import Questions
 
-        show_plan(opened(workspace), questions(measure, step_seconds, gpu_hour_price, gpu_memory), as_json=as_json)
+        asked = Questions(step_seconds, _MEASURED_STEPS if measure else 0, gpu_hour_price, gpu_memory)
+        show_plan(opened(workspace), asked, as_json=as_json)
         return
     if measure or as_json or any(value is not None for value in (step_seconds, gpu_hour_price, gpu_memory)):
         raise ParameterError("an option of the plan without --plan", "add --plan, or leave the option out")

@@ -1,13 +1,11 @@
 """`viewforge train --plan`: what a training will take, as a table for a person or as JSON for a program."""
 
 import json
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import typer
 
-from stage.errors import ParameterError
 from stage.parameters import load_section, load_seed
 from stage.workspace import Workspace
 
@@ -15,34 +13,11 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from training.dry_run.dry_run import DryRun, Questions
+    from training.dry_run.dry_run import DryRun
     from training.dry_run.memory import GpuMemory
+    from training.dry_run.questions import Questions
 
 _GB = 1e9
-_MEASURED_STEPS = 10
-
-
-def questions(
-    measure: bool, step_seconds: float | None, gpu_hour_price: float | None, gpu_memory: float | None
-) -> "Questions":
-    """What the options ask.
-
-    Raises:
-        ParameterError: when a number is not positive, or the step's time is both given and to be measured.
-    """
-    from training.dry_run.dry_run import Questions
-
-    for name, value in (
-        ("--step-seconds", step_seconds),
-        ("--gpu-hour-price", gpu_hour_price),
-        ("--gpu-memory", gpu_memory),
-    ):
-        if value is not None and not 0 < value < math.inf:
-            raise ParameterError(f"{name} {value:g}", "give a positive number")
-    if measure and step_seconds is not None:
-        raise ParameterError("--measure and --step-seconds", "give one of them")
-    memory = None if gpu_memory is None else int(gpu_memory * _GB)
-    return Questions(step_seconds, _MEASURED_STEPS if measure else 0, gpu_hour_price, memory)
 
 
 def show_plan(workspace: Workspace, questions: "Questions", *, as_json: bool) -> None:

@@ -31,7 +31,7 @@ from training.data.plan import Plan
 from training.data.reader import ShardReader
 from training.engine import Engine
 from training.feed import Feed
-from training.parameters import TrainParameters
+from training.parameters import LaunchParameters, TrainParameters
 from training.provenance import provenance
 from training.shares import check_split
 from training.tracking import MlflowRun, Silence, Tracker, flattened
@@ -51,12 +51,12 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
     readers = open_datasets(parameters.data, workspace.root)
     plan = plan_of(parameters.data, readers, parameters.batch_size, seed)
     origin = provenance(parameters, seed, plan, index_hashes(parameters.data, workspace.root))
-    accelerator = accelerator_of(parameters)
+    accelerator = accelerator_of(parameters.launch)
     check_split(parameters, accelerator.num_processes)
     _check_agreement(origin)
     folder = workspace.scratch / "training" / origin["fingerprint"][:16]
     folder.mkdir(parents=True, exist_ok=True)
-    system = system_of(parameters, seed, readers)
+    system = system_of(parameters, seed, picture_size(parameters.data, readers))
     tracker = _tracker(accelerator, parameters, workspace, folder, origin)
     feed = Feed(loader_of(parameters, plan, readers, accelerator), accelerator)
     engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker)
@@ -73,19 +73,19 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace) -> 
     accelerator.end_training()
 
 
-def accelerator_of(parameters: TrainParameters) -> Accelerator:
-    """This process among those that `accelerate launch` started."""
+def accelerator_of(parameters: LaunchParameters) -> Accelerator:
+    """The processes that `accelerate launch` started, and their number format."""
     return Accelerator(
         cpu=not torch.cuda.is_available(),
-        mixed_precision=parameters.launch.mixed_precision,
+        mixed_precision=parameters.mixed_precision,
         kwargs_handlers=[InitProcessGroupKwargs(timeout=_PATIENCE)],
     )
 
 
-def system_of(parameters: TrainParameters, seed: int, readers: dict[str, ShardReader]) -> Zero123Training:
-    """What is trained, for the pictures that the readers give."""
+def system_of(parameters: TrainParameters, seed: int, image_size: int) -> Zero123Training:
+    """What is trained, for pictures of so many pixels a side."""
     weights = derive_seed(seed, "training", "weights") % 2**32
-    system = Zero123Training(parameters.zero123, weights, picture_size(parameters.data, readers))
+    system = Zero123Training(parameters.zero123, weights, image_size)
     use_attention(system.unet, parameters.attention)
     return system
 

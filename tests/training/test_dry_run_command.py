@@ -6,10 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import yaml
 
+from stage.errors import ParameterError
 from stage.files import folder_sha256
+from stage.parameters import load_section
 from stage.workspace import Workspace
+from training.dry_run.dry_run import dry_run
+from training.dry_run.questions import Questions
+from training.parameters import TrainParameters
 
 Trainable = Callable[..., Workspace]
 Viewforge = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -61,30 +65,35 @@ def test_a_plan_of_a_training_that_would_fail_says_why_and_fails(
     assert "time: not measured: solve the problems first" in lines
 
 
-def test_a_step_of_more_pairs_than_objects_is_a_warning(trainable: Trainable, viewforge: Viewforge) -> None:
+def test_a_step_of_more_pairs_than_objects_is_a_warning_and_a_small_gpu_a_problem(trainable: Trainable) -> None:
     workspace = trainable(batch_size=8)
-    result = viewforge("train", "--plan", "--step-seconds", "0.5", "--gpu-memory", "0.0001", "-w", workspace.root)
-    warning = "warning: data objects: 6 objects for about 8 pairs of each step"
-    assert any(line.startswith(warning) for line in result.stdout.splitlines()), result.stdout + result.stderr
-    assert "time: 0.5 s a step (as given), 16 pairs/s, 0.001667 hours, 0.001667 GPU hours" in result.stdout
-    assert "problem: gpu: about " in result.stdout
-    assert "not even one pair at once fits" in result.stdout
-    assert result.returncode == 1
+    parameters = load_section(workspace.parameters, "train", TrainParameters)
+    found = dry_run(parameters, 7, workspace, Questions(step_seconds=0.5, gpu_memory=1e-4))
+    warning, problem = found.problems
+    assert warning.place == "data objects"
+    assert warning.what.startswith("6 objects for about 8 pairs of each step")
+    assert (warning.fatal, problem.fatal, found.failed) == (False, True, True)
+    assert problem.what.startswith("about 0.0 GB on a GPU, it was said to have 0.0 GB")
+    assert problem.remedy.startswith("not even one pair at once fits")
+    assert found.cost
+    assert found.cost.hours == pytest.approx(12 * 0.5 / 3600)
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("asked", "said"),
     [
-        (["--measure"], "an option of the plan without --plan"),
-        (["--plan", "--step-seconds", "-1"], "--step-seconds -1; give a positive number"),
-        (["--plan", "--step-seconds", "1", "--measure"], "--measure and --step-seconds; give one of them"),
+        ({"step_seconds": -1.0}, "--step-seconds -1; give a positive number"),
+        ({"gpu_hour_price": float("nan")}, "--gpu-hour-price nan; give a positive number"),
+        ({"step_seconds": 1.0, "measure": 10}, "--measure and --step-seconds; give one of them"),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(
-    options: list[str], said: str, tmp_path: Any, viewforge: Viewforge
-) -> None:
-    (tmp_path / "params.yaml").write_text(yaml.safe_dump({"train": {}}))
-    result = viewforge("train", *options, "-w", tmp_path)
+def test_questions_that_make_no_sense_are_refused(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(ParameterError) as raised:
+        Questions(**asked)
+    assert str(raised.value) == said
+
+
+def test_an_option_of_the_plan_does_not_start_a_training(trainable: Trainable, viewforge: Viewforge) -> None:
+    result = viewforge("train", "--measure", "-w", trainable().root)
     assert result.returncode == 1
-    assert said in result.stderr
-    assert len(result.stderr.splitlines()) == 1
+    assert result.stderr == "viewforge: an option of the plan without --plan; add --plan, or leave the option out\n"

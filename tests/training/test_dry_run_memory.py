@@ -215,8 +215,6 @@ def test_halves_and_checkpointing_hold_less(outline: Outline, sixteen: StepTrace
     # Weights are copied to 16 bits for the passes, and normalisations stay in 32.
     assert plain / 2 < traced(outline, 16, "bf16").activations < plain
     assert traced(outline, 16, checkpointing=True).activations < plain
-    # The outline is as it was.
-    assert traced(outline, 16).activations == plain
 
 
 def test_held_bytes_are_those_of_storages_that_live_at_once() -> None:

@@ -19,6 +19,7 @@ from training.dry_run.inspection import inspected
 from training.dry_run.memory import GpuMemory, MemorySettings, checkpoint_bytes, gpu_memory, settings_of
 from training.dry_run.outline import ModuleCount, Outline, counted, outlined
 from training.dry_run.problems import Problem, noting
+from training.dry_run.questions import Questions
 from training.dry_run.reading import Batch, Reading, batch_of, reading_of
 from training.dry_run.surroundings import (
     short_of_disk,
@@ -29,19 +30,6 @@ from training.dry_run.surroundings import (
 )
 from training.dry_run.trace import traced
 from training.parameters import TrainParameters
-
-
-@dataclass(frozen=True)
-class Questions:
-    """What is asked beside the parameters."""
-
-    step_seconds: float | None = None
-    """Seconds of a step, where they are known."""
-    measure: int = 0
-    """Steps to be taken to find out; 0 takes none."""
-    gpu_hour_price: float | None = None
-    gpu_memory: int | None = None
-    """Bytes of a GPU of another machine than this."""
 
 
 @dataclass(frozen=True)
@@ -118,7 +106,8 @@ def dry_run(parameters: TrainParameters, seed: int, workspace: Workspace, questi
         problems += [*outline.problems, *wrong_weights(outline, parameters.zero123.pretrained)]
     memory = flops = None
     if outline and batch and size:
-        memory, flops = _memory(parameters, outline, batch, questions.gpu_memory or device.memory)
+        available = int(questions.gpu_memory * 1e9) if questions.gpu_memory else device.memory
+        memory, flops = _memory(parameters, outline, batch, available)
         problems += short_of_memory(
             memory.parts.total, memory.available, _remedy(memory, batch), here=not questions.gpu_memory
         )

@@ -20,7 +20,7 @@ from stage.parameters import load_section, load_seed
 from stage.seeds import derive_seed
 from stage.workspace import Workspace
 from training.data.batches import ViewBatch
-from training.data.datasets import open_datasets, plan_of
+from training.data.datasets import open_datasets, picture_size, plan_of
 from training.engine import Engine
 from training.feed import Feed
 from training.parameters import TrainParameters
@@ -88,10 +88,10 @@ def measure_here(parameters: TrainParameters, seed: int, workspace: Workspace, f
     set_seed(derive_seed(seed, "training", "frameworks") % 2**32)
     readers = open_datasets(parameters.data, workspace.root)
     plan = plan_of(parameters.data, readers, parameters.batch_size, seed)
-    accelerator = accelerator_of(parameters)
+    accelerator = accelerator_of(parameters.launch)
     check_split(parameters, accelerator.num_processes)
     feed = TimedFeed(Feed(loader_of(parameters, plan, readers, accelerator), accelerator), steps)
-    system = system_of(parameters, seed, readers)
+    system = system_of(parameters, seed, picture_size(parameters.data, readers))
     engine = Engine(parameters, seed, system, feed, folder, accelerator, Silence())
     with suppress(EnoughError):
         engine.run()
