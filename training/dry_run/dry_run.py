@@ -17,7 +17,7 @@ from training.dry_run.devices import Device, device_here
 from training.dry_run.fitting import largest_fitting
 from training.dry_run.inspection import inspected
 from training.dry_run.memory import GpuMemory, MemorySettings, checkpoint_bytes, gpu_memory, settings_of
-from training.dry_run.outline import ModuleCount, Outline, counted, outlined
+from training.dry_run.outline import MODEL, ModuleCount, Outline, counted, outlined
 from training.dry_run.problems import Problem, noting
 from training.dry_run.questions import Questions
 from training.dry_run.reading import Batch, Reading, batch_of, reading_of
@@ -85,36 +85,29 @@ def dry_run(parameters: TrainParameters, seed: int, workspace: Workspace, questi
         seed: the run's.
         workspace: where it will work.
         questions: what else is asked.
-
-    Raises:
-        StageFailedError: when steps are to be measured and fail.
     """
     device = device_here()
     readers, problems = inspected(parameters.data, workspace.root)
-    batch = reading = outline = size = None
+    batch = reading = size = memory = flops = step = None
     with noting(problems, "batch"):
         batch = batch_of(parameters)
+        problems += short_of_gpus(parameters, device)
     if len(readers) == len(parameters.data.datasets):
         with noting(problems, "data"):
             plan = plan_of(parameters.data, readers, parameters.batch_size, seed)
-            reading = reading_of(parameters, plan, readers)
-            size = picture_size(parameters.data, readers)
+            reading, size = reading_of(parameters, plan, readers), picture_size(parameters.data, readers)
             problems += _few_objects(parameters, readers)
-    with noting(problems, "model"):
-        # Parameters do not depend on the pictures' size: where there are no pictures, any will do.
-        outline = outlined(parameters.zero123, size or _any_size(parameters))
-        problems += [*outline.problems, *wrong_weights(outline, parameters.zero123.pretrained)]
-    memory = flops = None
+    outline = _outline(parameters, size, problems)
+    checkpoint = checkpoint_bytes(outline.system, settings_of(parameters)) if outline else None
+    problems += [*short_of_disk(parameters, workspace.scratch, checkpoint or 0), *unreachable_tracking()]
     if outline and batch and size:
         available = int(questions.gpu_memory * 1e9) if questions.gpu_memory else device.memory
         memory, flops = _memory(parameters, outline, batch, available)
-        problems += short_of_memory(
-            memory.parts.total, memory.available, _remedy(memory, batch), here=not questions.gpu_memory
-        )
-    checkpoint = checkpoint_bytes(outline.system, settings_of(parameters)) if outline else None
-    problems += [*short_of_disk(parameters, workspace.scratch, checkpoint or 0), *unreachable_tracking()]
-    problems += short_of_gpus(parameters, device) if batch else ()
-    step = _step(parameters, workspace, device, questions, possible=not any(problem.fatal for problem in problems))
+        remedy = _remedy(memory, batch)
+        problems += short_of_memory(memory.parts.total, available, remedy, here=not questions.gpu_memory)
+    with noting(problems, "measure"):
+        possible = not any(problem.fatal for problem in problems)
+        step = _step(parameters, workspace, device, questions, possible=possible)
     per_step = flops * batch.at_once * batch.accumulate if flops and batch else None
     return DryRun(
         device=device,
@@ -129,6 +122,16 @@ def dry_run(parameters: TrainParameters, seed: int, workspace: Workspace, questi
         cost=cost_of(parameters, step, per_step, questions.gpu_hour_price, device.name) if step else None,
         problems=tuple(problems),
     )
+
+
+def _outline(parameters: TrainParameters, size: int | None, problems: list[Problem]) -> Outline | None:
+    """The system, unless its parameters describe none."""
+    with noting(problems, MODEL):
+        # Parameters do not depend on the pictures' size: where there are no pictures, any will do.
+        outline = outlined(parameters.zero123, size or _any_size(parameters))
+        problems += [*outline.problems, *wrong_weights(outline, parameters.zero123.pretrained)]
+        return outline
+    return None
 
 
 def _any_size(parameters: TrainParameters) -> int:
