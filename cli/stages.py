@@ -5,10 +5,12 @@ from typing import Annotated
 import typer
 
 from cli.options import HERE, WorkspaceOption, opened
+from stage.errors import ParameterError
 from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
 
 _PANEL = "Stages"
+_MEASURED_STEPS = 10
 
 
 def add_to(app: typer.Typer) -> None:
@@ -34,8 +36,29 @@ def shard(
     print(f"shard: {len(rows)} objects in {len({row.shard for row in rows})} shards")
 
 
-def train(workspace: WorkspaceOption = HERE) -> None:
+def train(
+    workspace: WorkspaceOption = HERE,
+    plan: Annotated[
+        bool, typer.Option("--plan", help="Train nothing: say what it would take, and look at data and machine.")
+    ] = False,
+    measure: Annotated[bool, typer.Option("--measure", help="Of the plan: take some steps to time them.")] = False,
+    step_seconds: Annotated[float | None, typer.Option(help="Of the plan: seconds of a step, where known.")] = None,
+    gpu_hour_price: Annotated[float | None, typer.Option(help="Of the plan: price of a GPU for an hour.")] = None,
+    gpu_memory: Annotated[
+        float | None, typer.Option(help="Of the plan: GB of each GPU, where it is for another machine.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="The plan as JSON.")] = False,
+) -> None:
     """Train the model, from its last checkpoint if there is one."""
+    if plan:
+        from cli.training_plan import show_plan
+        from training.dry_run.questions import Questions
+
+        asked = Questions(step_seconds, _MEASURED_STEPS if measure else 0, gpu_hour_price, gpu_memory)
+        show_plan(opened(workspace), asked, as_json=as_json)
+        return
+    if measure or as_json or any(value is not None for value in (step_seconds, gpu_hour_price, gpu_memory)):
+        raise ParameterError("an option of the plan without --plan", "add --plan, or leave the option out")
     from training.launch import train as run
     from training.parameters import TrainParameters
     from training.rendezvous import machine_share

@@ -1,7 +1,6 @@
 """The moving average of a training's weights, with the warm-up of Zero-1-to-3: a decay of min(decay, (1 + n) / (10 + n)).
 
-The n-th average (n from 0) is diffusers' own: it takes the weights as they are at n = 0, where a decay of 1/10 would keep a
-tenth of weights from before the first step. LDM (ldm/modules/ema.py) counts from n = 1 and so is one average ahead.
+n counts the averages from 1, as in LDM (ldm/modules/ema.py); before the first one stand the weights that the run begins with.
 """
 
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,9 @@ from torch import nn
 
 from training.processes import placed_as, whole
 
+# diffusers' own count is one behind: its first average would be the weights after the first step.
+_FROM_ONE = -1
+
 
 class WeightAverage:
     """The moving average of named weights; it is split among the processes as they are.
@@ -25,7 +27,7 @@ class WeightAverage:
 
     def __init__(self, named: Mapping[str, nn.Parameter], decay: float) -> None:
         self._named = dict(named)
-        self._ema = EMAModel(self._named.values(), decay=decay, foreach=True)
+        self._ema = EMAModel(self._named.values(), decay=decay, update_after_step=_FROM_ONE, foreach=True)
 
     def step(self) -> None:
         """Take in the weights as they are now."""

@@ -44,8 +44,18 @@ def train(parameters: TrainParameters, workspace: Workspace) -> None:
     for dataset in parameters.data.datasets:
         if isinstance(folder := place_of(dataset, workspace.root), Path):
             open_store(folder).index()
+    launch(parameters, "training.run", str(workspace.root))
+
+
+def launch(parameters: TrainParameters, *program: str) -> None:
+    """Run a module with arguments as the processes of a training, and wait for them.
+
+    Raises:
+        StageFailedError: with the reason that the processes gave.
+        StageKilledError: when a signal ended one of them.
+    """
     process = subprocess.Popen(
-        tied(_command(parameters, workspace)),
+        tied(_command(parameters, *program)),
         stdout=sys.stderr,
         stderr=subprocess.PIPE,
         text=True,
@@ -63,7 +73,7 @@ def train(parameters: TrainParameters, workspace: Workspace) -> None:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _command(parameters: TrainParameters, workspace: Workspace) -> list[str]:
+def _command(parameters: TrainParameters, *program: str) -> list[str]:
     launch = parameters.launch
     # Despite its name --multi_gpu is what starts several processes; --cpu starts one, however many are asked for.
     kind = ["--multi_gpu"] if launch.processes > 1 else [] if _has_gpu() else ["--cpu"]
@@ -73,7 +83,7 @@ def _command(parameters: TrainParameters, workspace: Workspace) -> list[str]:
         *(f"--mixed_precision={launch.mixed_precision}", "--dynamo_backend=no"),
         *(*kind, *rendezvous(launch, os.environ)),
         # Tied before the seconds of imports: a trainer whose launcher died meanwhile would work on, unseen by the stage's lock.
-        *("--module", "stage.lifeline", sys.executable, "-m", "training.run", str(workspace.root)),
+        *("--module", "stage.lifeline", sys.executable, "-m", *program),
     ]
 
 

@@ -24,13 +24,16 @@ class Zero123Training(TrainableSystem):
         parameters: modules and diffusion.
         seed: of new weights.
         image_size: width and height of the training pictures, pixels.
+        modules: its parts where they are there already.
     """
 
-    def __init__(self, parameters: Zero123Parameters, seed: int, image_size: int) -> None:
+    def __init__(
+        self, parameters: Zero123Parameters, seed: int, image_size: int, modules: Zero123Modules | None = None
+    ) -> None:
         super().__init__()
         self._dropout, self._shift = parameters.dropout, parameters.timestep_shift
         self._background = parameters.background
-        parts = (
+        parts = modules or (
             load_pipeline(Path(parameters.pretrained)) if parameters.pretrained else build_modules(parameters, seed)
         )
         self.unet, self.cc_projection = parts.unet, parts.cc_projection

@@ -184,15 +184,15 @@ def test_fp16_needs_a_gpu() -> None:
 
 
 def test_the_average_by_hand() -> None:
-    """By the warm-up's formula, n from 0, but that the first average is the weights themselves."""
-    weight = torch.nn.Parameter(torch.tensor([0.0], dtype=torch.float64))
+    """By LDM's formula: n from 1, and the weights before the first step are what is averaged into."""
+    weight = torch.nn.Parameter(torch.tensor([3.0], dtype=torch.float64))
     average = WeightAverage({"weight": weight}, decay=0.5)
-    expected = 0.0
-    for n in range(12):
+    expected = 3.0
+    for n in range(1, 13):
         with torch.no_grad():
             weight.fill_(float(n * n + 1))
         average.step()
-        decay = min(0.5, (1 + n) / (10 + n)) if n else 0.0
+        decay = min(0.5, (1 + n) / (10 + n))
         expected = decay * expected + (1 - decay) * (n * n + 1)
         assert average.tensors()["weight"].item() == pytest.approx(expected, rel=1e-12)
     assert average.state_dict() == {"taken": 12}
