@@ -48,7 +48,7 @@ class GpuMemory:
     """Both moments of AdamW."""
     gradients: int
     exchange: int
-    """Buckets in which gradients travel (ddp), or weights from all processes (fsdp): of a block, twice, and of what is no block."""
+    """Buckets in which gradients travel (ddp), or weights from all processes (fsdp): a block's, twice, and those of no block."""
     activations: int
     """Largest number of bytes that the passes hold at once."""
     update: int
