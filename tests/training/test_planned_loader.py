@@ -25,7 +25,8 @@ from training.data.loader import PlannedLoader
 from training.data.members import listing
 from training.data.mixture import Mixed
 from training.data.plan import Plan
-from training.data.reader import ObjectViews, ShardReader
+from training.data.reader import ShardReader
+from training.data.views import ObjectViews, ReadViews
 
 Sources = dict[str, ShardReader]
 
@@ -226,9 +227,9 @@ class Counting:
     def view_count(self, number: int) -> int:  # noqa: D102
         return self.source.view_count(number)
 
-    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:  # noqa: D102
+    def read_views(self, number: int, chosen: Sequence[int]) -> ReadViews:  # noqa: D102
         self.asked.append((number, list(chosen)))
-        return self.source.views(number, chosen)
+        return self.source.read_views(number, chosen)
 
 
 def test_several_draws_of_an_object_read_it_once(sources: Sources) -> None:
@@ -454,10 +455,10 @@ class Deadly(Counting):
         super().__init__(source)
         self.at, self.main = at, os.getpid()
 
-    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:  # noqa: D102
+    def read_views(self, number: int, chosen: Sequence[int]) -> ReadViews:  # noqa: D102
         if number == self.at and os.getpid() != self.main:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().views(number, chosen)
+        return super().read_views(number, chosen)
 
 
 def read_all(batches: Iterable[ViewBatch], kept: list[Place]) -> None:

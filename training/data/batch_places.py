@@ -1,0 +1,89 @@
+"""The places of a batch: tensors that pictures and cameras are laid into one by one, as they are decoded.
+
+In a loader's worker they lie in the memory that the main process maps, where anything else would be copied to.
+"""
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+
+class BatchPlaces:
+    """A batch that is being made.
+
+    Args:
+        draws: how many there are.
+        views: how many each takes.
+    """
+
+    def __init__(self, draws: int, views: int) -> None:
+        self.views: Int[np.ndarray, "b v"] = np.zeros((draws, views), dtype=np.int64)
+        self.c2w: Float[Tensor, "b v 4 4"] = _room((draws, views, 4, 4), torch.float64)
+        self.intrinsics: Float[Tensor, "b v 4"] = _room((draws, views, 4), torch.float64)
+        self._pictures: UInt8[Tensor, "b v h w 4"] | None = None
+        self._uids: dict[int, str] = {}
+        self._shapes: dict[int, tuple[int, ...]] = {}
+
+    @property
+    def empty(self) -> list[int]:
+        """Places that are not finished."""
+        return [place for place in range(len(self.views)) if place not in self._uids]
+
+    @property
+    def uids(self) -> tuple[str, ...]:
+        """Of the objects at all places."""
+        return tuple(self._uids[place] for place in range(len(self.views)))
+
+    @property
+    def rgba(self) -> UInt8[Tensor, "b v h w 4"]:
+        """The pictures."""
+        assert self._pictures is not None
+        return self._pictures
+
+    def odd(self) -> tuple[int, str] | None:
+        """A finished place whose pictures are not of the batch's size, and what to say of it; None where there is none."""
+        shape = tuple(self.rgba.shape[2:])
+        fitting = next(place for place in self._uids if self._shapes[place] == shape)
+        odd = [place for place in range(len(self.views)) if self._shapes[place] != shape]
+        if not odd:
+            return None
+        sizes = [f"{self._shapes[place][1]}×{self._shapes[place][0]}" for place in (odd[0], fitting)]
+        said = f"{self._uids[odd[0]]} has {sizes[0]} pixels, {self._uids[fitting]} of the same batch {sizes[1]}"
+        return odd[0], said
+
+    def lay(self, place: int, number: int, picture: UInt8[np.ndarray, "h w 4"]) -> None:
+        """Write the picture of one of a place's views. The batch's size is that of the object that is finished first."""
+        if self._pictures is None or (not self._uids and picture.shape != self._pictures.shape[2:]):
+            self._pictures = _room((*self.views.shape, *picture.shape), torch.uint8)
+        self._shapes[place] = picture.shape
+        if picture.shape == self._pictures.shape[2:]:
+            self._pictures.numpy()[place, number] = picture
+
+    def finish(
+        self,
+        place: int,
+        uid: str,
+        chosen: Sequence[int],
+        c2w: Float[np.ndarray, "v 4 4"],
+        intrinsics: Float[np.ndarray, "v 4"],
+    ) -> None:
+        """Say whose views were written, and their numbers and cameras."""
+        self.views[place] = chosen
+        self.c2w.numpy()[place] = c2w
+        self.intrinsics.numpy()[place] = intrinsics
+        self._uids[place] = uid
+
+
+def _room(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+    """A tensor to be written to."""
+    if get_worker_info() is not None:
+        # As `default_collate` does.
+        storage = torch.UntypedStorage._new_shared(prod(shape) * dtype.itemsize)
+        return torch.empty(0, dtype=dtype).set_(storage).view(*shape)
+    # NumPy asks for huge pages, which are quicker to come by than small ones.
+    return torch.from_numpy(np.empty(shape, dtype=np.dtype(str(dtype).removeprefix("torch."))))
