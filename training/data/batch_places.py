@@ -25,7 +25,10 @@ class BatchPlaces:
         self.views: Int[np.ndarray, "b v"] = np.zeros((draws, views), dtype=np.int64)
         self.c2w: Float[Tensor, "b v 4 4"] = _room((draws, views, 4, 4), torch.float64)
         self.intrinsics: Float[Tensor, "b v 4"] = _room((draws, views, 4), torch.float64)
-        self._pictures: UInt8[Tensor, "b v h w 4"] | None = None
+        self.rgba: UInt8[Tensor, "b v h w 4"] = torch.empty((draws, views, 0, 0, 4), dtype=torch.uint8)
+        # Tensors are slow to write small pieces to.
+        self._c2w, self._intrinsics, self._rgba = self.c2w.numpy(), self.intrinsics.numpy(), self.rgba.numpy()
+        self._sized = False
         self._uids: dict[int, str] = {}
         self._shapes: dict[int, tuple[int, ...]] = {}
 
@@ -39,12 +42,6 @@ class BatchPlaces:
         """Of the objects at all places."""
         return tuple(self._uids[place] for place in range(len(self.views)))
 
-    @property
-    def rgba(self) -> UInt8[Tensor, "b v h w 4"]:
-        """The pictures."""
-        assert self._pictures is not None
-        return self._pictures
-
     def odd(self) -> tuple[int, str] | None:
         """A finished place whose pictures are not of the batch's size, and what to say of it; None where there is none."""
         shape = tuple(self.rgba.shape[2:])
@@ -57,25 +54,26 @@ class BatchPlaces:
         return odd[0], said
 
     def lay(self, place: int, number: int, picture: UInt8[np.ndarray, "h w 4"]) -> None:
-        """Write the picture of one of a place's views. The batch's size is that of the object that is finished first."""
-        if self._pictures is None or (not self._uids and picture.shape != self._pictures.shape[2:]):
-            self._pictures = _room((*self.views.shape, *picture.shape), torch.uint8)
-        self._shapes[place] = picture.shape
-        if picture.shape == self._pictures.shape[2:]:
-            self._pictures.numpy()[place, number] = picture
+        """Write the picture of one of a place's views, where it is of the batch's size."""
+        self._shapes[place] = shape = picture.shape
+        if shape != self._rgba.shape[2:] and not self._sized:
+            self.rgba = _room((*self.views.shape, *shape), torch.uint8)
+            self._rgba = self.rgba.numpy()
+        if shape == self._rgba.shape[2:]:
+            self._rgba[place, number] = picture
 
-    def finish(
-        self,
-        place: int,
-        uid: str,
-        chosen: Sequence[int],
-        c2w: Float[np.ndarray, "v 4 4"],
-        intrinsics: Float[np.ndarray, "v 4"],
-    ) -> None:
-        """Say whose views were written, and their numbers and cameras."""
+    def keep_size(self) -> None:
+        """Say that an object is whole, so that its size is the batch's."""
+        self._sized = True
+
+    def note(self, place: int, number: int, c2w: Float[np.ndarray, "4 4"], intrinsics: Float[np.ndarray, "4"]) -> None:
+        """Write the camera of one of a place's views."""
+        self._c2w[place, number] = c2w
+        self._intrinsics[place, number] = intrinsics
+
+    def finish(self, place: int, uid: str, chosen: Sequence[int]) -> None:
+        """Say whose views these are, and their numbers."""
         self.views[place] = chosen
-        self.c2w.numpy()[place] = c2w
-        self.intrinsics.numpy()[place] = intrinsics
         self._uids[place] = uid
 
 

@@ -7,7 +7,6 @@ stands in for a damaged one. Workers keep no state.
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import cached_property
 from random import Random
 
 import numpy as np
@@ -122,14 +121,21 @@ class _Visit:
     chosen: Mapping[int, tuple[int, ...]]
     """Numbers of the views that each place of the batch takes."""
 
-    @cached_property
-    def union(self) -> list[int]:
-        """Numbers of all views that are taken."""
-        return list(dict.fromkeys(view for views in self.chosen.values() for view in views))
-
     def apart(self) -> list["_Visit"]:
         """The same for each draw alone."""
         return [replace(self, chosen={place: views}) for place, views in self.chosen.items()]
+
+
+@dataclass
+class _Read:
+    """A visit whose views are read."""
+
+    visit: _Visit
+    views: ReadViews
+    targets: list[list[tuple[int, int]]]
+    """Where each of these views goes: places of the batch, and which view of each it is."""
+    square: MiddleSquare | None = None
+    """Of their pictures, once one is decoded, where it is this that is wanted."""
 
 
 class BatchMaker(Dataset[MadeBatch]):
@@ -203,23 +209,29 @@ class BatchMaker(Dataset[MadeBatch]):
                 f"{name}: sample {sample} has {count} views, {self.choice.needed} are needed", "render more"
             )
         return {
-            place: self.choice.choose(count, quick_generator(self.seed, f"{name} draw {draws.draw[place]}", "views"))
+            place: self.choice.choose(
+                count, quick_generator(self.seed, f"{name} draw {draws.draw.item(place)}", "views")
+            )
             for place in places
         }
 
     def _make(self, visits: Sequence[_Visit], places: BatchPlaces, damaged: _Damaged) -> None:
-        """Read all of these objects, then decode all: one after the other takes longer (`ReadViews`)."""
-        read = []
+        """Read all of these objects, decode all, then note all: in turn it takes longer (`ReadViews`)."""
+        read, decoded = [], []
         for visit in visits:
             try:
-                read.append((visit, self._read(visit)))
+                read.append(self._read(visit))
             except InputError as error:
                 self._make_apart(visit, str(error), places, damaged)
-        for visit, views in read:
+        for one in read:
             try:
-                self._lay(visit, views, places)
+                self._decode(one, places)
             except InputError as error:
-                self._make_apart(visit, str(error), places, damaged)
+                self._make_apart(one.visit, str(error), places, damaged)
+            else:
+                decoded.append(one)
+        for one in decoded:
+            self._note(one, places)
 
     def _make_apart(self, visit: _Visit, message: str, places: BatchPlaces, damaged: _Damaged) -> None:
         """Note an object that is damaged, and make those of several draws of it whose own views are whole.
@@ -229,25 +241,36 @@ class BatchMaker(Dataset[MadeBatch]):
         damaged[visit.dataset, visit.sample] = message
         for alone in visit.apart() if len(visit.chosen) > 1 else ():
             with suppress(InputError):
-                self._lay(alone, self._read(alone), places)
+                one = self._read(alone)
+                self._decode(one, places)
+                self._note(one, places)
 
-    def _read(self, visit: _Visit) -> ReadViews:
-        return self.sources[visit.dataset].read_views(visit.sample, visit.union)
+    def _read(self, visit: _Visit) -> _Read:
+        union = list(dict.fromkeys(view for views in visit.chosen.values() for view in views))
+        targets = [
+            [(place, views.index(view)) for place, views in visit.chosen.items() if view in views] for view in union
+        ]
+        return _Read(visit, self.sources[visit.dataset].read_views(visit.sample, union), targets)
 
-    def _lay(self, visit: _Visit, views: ReadViews, places: BatchPlaces) -> None:
+    def _decode(self, read: _Read, places: BatchPlaces) -> None:
         """Decode each view that the draws of a visit take, straight into their places."""
-        square = None
-        for view, picture in zip(visit.union, views.pictures(), strict=True):
+        for picture, targets in zip(read.views.pictures(), read.targets, strict=True):
+            fitting = picture
             if self.size:
-                square = square or MiddleSquare.of(views.uid, picture, self.size)
-                picture = square.picture(picture)
-            for place, chosen in visit.chosen.items():
-                if view in chosen:
-                    places.lay(place, chosen.index(view), picture)
+                read.square = read.square or MiddleSquare.of(read.views.uid, picture, self.size)
+                fitting = read.square.picture(picture)
+            for place, number in targets:
+                places.lay(place, number, fitting)
+        places.keep_size()
+
+    def _note(self, read: _Read, places: BatchPlaces) -> None:
+        views, square = read.views, read.square
         intrinsics = square.intrinsics(views.intrinsics) if square else views.intrinsics
-        for place, chosen in visit.chosen.items():
-            numbers = [visit.union.index(view) for view in chosen]
-            places.finish(place, views.uid, chosen, views.c2w[numbers], intrinsics[numbers])
+        for view, targets in enumerate(read.targets):
+            for place, number in targets:
+                places.note(place, number, views.c2w[view], intrinsics[view])
+        for place, chosen in read.visit.chosen.items():
+            places.finish(place, views.uid, chosen)
 
     def _finished(self, draws: Draws, places: BatchPlaces) -> ViewBatch:
         if odd := places.odd():
