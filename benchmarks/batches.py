@@ -58,7 +58,7 @@ class Decoded:
     def read_views(self, number: int, chosen: Sequence[int]) -> ReadViews:
         """Some views."""
         views = list(chosen)
-        return ReadViews(str(number), self._c2w[views], self._intrinsics[views], lambda at: self._rgba[views[at]])
+        return ReadViews(str(number), self._c2w[views], self._intrinsics[views], lambda at, _: self._rgba[views[at]])
 
 
 def main_process(batches: int) -> float:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blender_render.view_codecs import Room
 from stage.errors import InputError
 from stage.workspace import Workspace
 from training.data.kept_views import KeptViews
@@ -33,11 +34,11 @@ class Counting:
     def read_views(self, number: int, chosen: Sequence[int]) -> ReadViews:  # noqa: D102
         read = self.reader.read_views(number, chosen)
 
-        def picture(place: int) -> np.ndarray:
+        def picture(place: int, room: Room) -> np.ndarray:
             if self.damaged == (number, chosen[place]):
                 raise InputError("damaged")
             self.decoded.append((number, chosen[place]))
-            return read.picture(place)
+            return read.picture(place, room)
 
         return replace(read, picture=picture)
 
@@ -94,3 +95,12 @@ def test_a_view_that_cannot_be_read_is_never_kept(reader: ShardReader) -> None:
         kept.read_views(2, [0, 3]).decoded()
         with pytest.raises(InputError):
             kept.read_views(2, [0, 1]).decoded()
+
+
+def test_what_is_kept_is_not_in_a_batch(reader: ShardReader) -> None:
+    """A batch goes its way and is written to; pictures that are kept stay."""
+    kept, batch = KeptViews(reader, 100 * PICTURE), np.zeros((16, 16, 4), np.uint8)
+    for _ in range(2):
+        picture = kept.read_views(1, [2]).picture(0, lambda _: batch)
+        np.testing.assert_array_equal(picture, reader.views(1, [2]).rgba[0])
+        batch[:] = 7

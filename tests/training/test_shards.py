@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
-from itertools import chain, repeat
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pandas as pd
@@ -21,9 +21,10 @@ from stage.errors import InputError
 from stage.files import folder_sha256
 from stage.packs import object_folder
 from stage.workspace import Workspace
-from training.data.index import INDEX, read_index
+from training.data.index import INDEX, IndexRow, read_index
 from training.data.reader import ShardReader
-from training.data.shard_file import index_rows
+from training.data.shard_file import ShardWriter
+from training.data.shard_plan import PlannedShard
 from training.data.writer import ShardParameters, write_shards
 
 RenderBoxes = Callable[..., Workspace]
@@ -133,10 +134,19 @@ def test_while_shards_are_rewritten_the_old_set_stays_whole(
     workspace = render_boxes(tmp_path / "w", train=4)
     write_shards(ShardParameters(), workspace)
     before = folder_sha256(workspace.shards)
+    undisturbed, finished = ShardWriter.write, Event()
+
+    def write(writer: ShardWriter, shard: PlannedShard) -> list[IndexRow]:
+        """The second shard fails when the first is finished."""
+        if shard.name == "train-000001.tar":
+            finished.wait()
+            raise ZeroDivisionError
+        rows = undisturbed(writer, shard)
+        finished.set()
+        return rows
+
     with monkeypatch.context() as patch:
-        # The second shard fails when the first is finished.
-        second = chain([index_rows], repeat(lambda *_: 1 / 0))
-        patch.setattr("training.data.shard_file.index_rows", lambda *given: next(second)(*given))
+        patch.setattr(ShardWriter, "write", write)
         with pytest.raises(ZeroDivisionError):
             write_shards(SMALL, workspace)
     assert list((workspace.scratch / "shards").glob("*.tar"))
@@ -218,8 +228,11 @@ def test_an_absent_split_is_named(render_boxes: RenderBoxes, tmp_path: Path) -> 
 KILLED_AT_SECOND_OBJECT_OF_THIRD_SHARD = """
 import os, signal, sys, time
 from pathlib import Path
+from threading import Event
 import webdataset
 from stage.workspace import Workspace
+from training.data.shard_file import ShardWriter
+from training.data.shard_plan import PlannedShard
 from training.data.writer import ShardParameters, write_shards
 
 write, calls = webdataset.TarWriter.write, iter(range(100))

@@ -3,14 +3,17 @@
 In a loader's worker they lie in the memory that the main process maps, where anything else would be copied to.
 """
 
+import math
 from collections.abc import Sequence
-from math import prod
+from functools import partial
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import get_worker_info
+
+from blender_render.view_codecs import Room
 
 
 class BatchPlaces:
@@ -19,16 +22,17 @@ class BatchPlaces:
     Args:
         draws: how many there are.
         views: how many each takes.
+        size: width and height of all pictures, pixels; None is that of the first object that is whole.
     """
 
-    def __init__(self, draws: int, views: int) -> None:
+    def __init__(self, draws: int, views: int, size: int | None) -> None:
         self.views: Int[np.ndarray, "b v"] = np.zeros((draws, views), dtype=np.int64)
         self.c2w: Float[Tensor, "b v 4 4"] = _room((draws, views, 4, 4), torch.float64)
         self.intrinsics: Float[Tensor, "b v 4"] = _room((draws, views, 4), torch.float64)
-        self.rgba: UInt8[Tensor, "b v h w 4"] = torch.empty((draws, views, 0, 0, 4), dtype=torch.uint8)
+        self.rgba: UInt8[Tensor, "b v h w 4"] = _room((draws, views, size or 0, size or 0, 4), torch.uint8)
         # Tensors are slow to write small pieces to.
         self._c2w, self._intrinsics, self._rgba = self.c2w.numpy(), self.intrinsics.numpy(), self.rgba.numpy()
-        self._sized = False
+        self._sized = size is not None
         self._uids: dict[int, str] = {}
         self._shapes: dict[int, tuple[int, ...]] = {}
 
@@ -53,14 +57,22 @@ class BatchPlaces:
         said = f"{self._uids[odd[0]]} has {sizes[0]} pixels, {self._uids[fitting]} of the same batch {sizes[1]}"
         return odd[0], said
 
+    def room(self, place: int, number: int) -> Room:
+        """Where the picture of one of a place's views lies if it is of the batch's size."""
+        return partial(self._slot, place, number)
+
     def lay(self, place: int, number: int, picture: UInt8[np.ndarray, "h w 4"]) -> None:
-        """Write the picture of one of a place's views, where it is of the batch's size."""
-        self._shapes[place] = shape = picture.shape
+        """Write the picture of one of a place's views, unless it lies there already."""
+        self._shapes[place] = picture.shape
+        slot = self._slot(place, number, picture.shape)
+        if slot is not None and not np.may_share_memory(slot, picture):
+            slot[:] = picture
+
+    def _slot(self, place: int, number: int, shape: tuple[int, ...]) -> UInt8[np.ndarray, "h w 4"] | None:
         if shape != self._rgba.shape[2:] and not self._sized:
             self.rgba = _room((*self.views.shape, *shape), torch.uint8)
             self._rgba = self.rgba.numpy()
-        if shape == self._rgba.shape[2:]:
-            self._rgba[place, number] = picture
+        return self._rgba[place, number] if shape == self._rgba.shape[2:] else None
 
     def keep_size(self) -> None:
         """Say that an object is whole, so that its size is the batch's."""
@@ -79,9 +91,9 @@ class BatchPlaces:
 
 def _room(shape: Sequence[int], dtype: torch.dtype) -> Tensor:
     """A tensor to be written to."""
-    if get_worker_info() is not None:
+    if get_worker_info() is not None and 0 not in shape:
         # As `default_collate` does.
-        storage = torch.UntypedStorage._new_shared(prod(shape) * dtype.itemsize)
+        storage = torch.UntypedStorage._new_shared(math.prod(shape) * dtype.itemsize)
         return torch.empty(0, dtype=dtype).set_(storage).view(*shape)
     # NumPy asks for huge pages, which are quicker to come by than small ones.
     return torch.from_numpy(np.empty(shape, dtype=np.dtype(str(dtype).removeprefix("torch."))))

@@ -163,7 +163,7 @@ class BatchMaker(Dataset[MadeBatch]):
 
     def __getitem__(self, draws: Draws) -> MadeBatch:
         """The batch of these draws, or why there is none."""
-        places, damaged = BatchPlaces(len(draws), len(self.choice)), dict[tuple[int, int], str]()
+        places, damaged = BatchPlaces(len(draws), len(self.choice), self.size), dict[tuple[int, int], str]()
         result: ViewBatch | ViewforgeError
         try:
             self._fill(draws, places, damaged)
@@ -253,8 +253,9 @@ class BatchMaker(Dataset[MadeBatch]):
         return _Read(visit, self.sources[visit.dataset].read_views(visit.sample, union), targets)
 
     def _decode(self, read: _Read, places: BatchPlaces) -> None:
-        """Decode each view that the draws of a visit take, straight into their places."""
-        for picture, targets in zip(read.views.pictures(), read.targets, strict=True):
+        """Decode each view that the draws of a visit take, straight into its place where that can be."""
+        rooms = [places.room(*targets[0]) for targets in read.targets]
+        for picture, targets in zip(read.views.pictures(rooms), read.targets, strict=True):
             fitting = picture
             if self.size:
                 read.square = read.square or MiddleSquare.of(read.views.uid, picture, self.size)

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 from jaxtyping import UInt8
 
+from blender_render.view_codecs import Room, no_room
 from training.data.view_sources import ViewSource
 from training.data.views import ReadViews
 
@@ -42,7 +43,7 @@ class KeptViews:
             views[0].uid,
             np.concatenate([view.c2w for view in views]),
             np.concatenate([view.intrinsics for view in views]),
-            lambda place: views[place].picture(0),
+            lambda place, room: views[place].picture(0, room),
         )
 
     def _read(self, number: int, chosen: list[int]) -> dict[int, ReadViews]:
@@ -51,12 +52,17 @@ class KeptViews:
 
         def alone(place: int) -> ReadViews:
             cameras = read.c2w[place : place + 1], read.intrinsics[place : place + 1]
-            return ReadViews(read.uid, *cameras, lambda _: self._keep((number, chosen[place]), read, place))
+            return ReadViews(
+                read.uid, *cameras, lambda _, room: self._decoded((number, chosen[place]), read, place, room)
+            )
 
         return {view: alone(place) for place, view in enumerate(chosen)}
 
-    def _keep(self, view: tuple[int, int], read: ReadViews, place: int) -> UInt8[np.ndarray, "h w 4"]:
-        picture = read.picture(place)
+    def _decoded(self, view: tuple[int, int], read: ReadViews, place: int, room: Room) -> UInt8[np.ndarray, "h w 4"]:
+        if self._left <= 0:
+            return read.picture(place, room)
+        # In memory of its own, for what is in a batch goes with it.
+        picture = read.picture(place, no_room)
         if view not in self._kept and picture.nbytes <= self._left:
             self._left -= picture.nbytes
             cameras = read.c2w[place : place + 1].copy(), read.intrinsics[place : place + 1].copy()
@@ -64,5 +70,5 @@ class KeptViews:
         return picture
 
 
-def _same(picture: UInt8[np.ndarray, "h w 4"], _: int) -> UInt8[np.ndarray, "h w 4"]:
+def _same(picture: UInt8[np.ndarray, "h w 4"], *_: object) -> UInt8[np.ndarray, "h w 4"]:
     return picture

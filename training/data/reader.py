@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt8
 
-from blender_render.view_codecs import decode_view, view_members, view_numbers
+from blender_render.view_codecs import Room, decode_view, view_members, view_numbers
 from stage.errors import InputError
 from training.data.cache import ShardCache
 from training.data.cameras_file import read_cameras_file
@@ -130,10 +130,15 @@ class ShardReader:
         return ReadViews(row.key, *cameras, partial(self._picture, row, members, wanted))
 
     def _picture(
-        self, row: IndexRow, members: Mapping[str, memoryview], views: Sequence["_StoredView"], place: int
+        self,
+        row: IndexRow,
+        members: Mapping[str, memoryview],
+        views: Sequence["_StoredView"],
+        place: int,
+        room: Room,
     ) -> UInt8[np.ndarray, "h w 4"]:
         try:
-            return decode_view(members, views[place].number)
+            return decode_view(members, views[place].number, room)
         except _WRITTEN_WRONG as error:
             raise self._undecodable(row, error) from None
 

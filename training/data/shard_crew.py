@@ -58,7 +58,8 @@ def written_shards(writer: ShardWriter, plan: Sequence[PlannedShard], processes:
 
 def _writers(processes: int) -> Executor:
     if processes <= 1:
-        return ThreadPoolExecutor(1)
+        # One shard is flushed while the next is written.
+        return ThreadPoolExecutor(2)
     # Forking a process with threads would copy their locks.
     return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), die_with, (os.getpid(),))
 

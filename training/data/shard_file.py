@@ -2,6 +2,7 @@
 
 import hashlib
 import mmap
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from training.data.shard_parameters import ShardParameters
 from training.data.shard_plan import PlannedShard, depth_paths, pictures, small_view
 from training.data.shard_tar import ShardTar
 from training.data.sources import SPLATTER, Source
+
+# Samples that are written before the first of them is hashed.
+_AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -38,13 +42,24 @@ class ShardWriter:
         return self.finished / f"{shard.content}.tar"
 
     def write(self, shard: PlannedShard) -> list[IndexRow]:
-        """Write a shard, unless it is finished already; its rows."""
+        """Write a shard; its rows. One that is finished already is read."""
         path = self.path(shard)
-        if not path.is_file():
-            with replacing(path) as temporary, ShardTar(temporary) as archive:
-                for source in shard.sources:
-                    archive.write(self._sample(source))
-        return index_rows(path, shard)
+        if path.is_file():
+            return index_rows(path, shard)
+        with replacing(path) as temporary:
+            return self._write(temporary, shard)
+
+    def _write(self, path: Path, shard: PlannedShard) -> list[IndexRow]:
+        """Write while a thread hashes what was written before, so that no byte is read again."""
+        rows: list[Future[IndexRow]] = []
+        with ShardTar(path) as archive, ThreadPoolExecutor(1) as hasher:
+            for number, source in enumerate(shard.sources):
+                start, data = archive.add(self._sample(source))
+                rows.append(hasher.submit(_row, data, shard.name, source, start))
+                if number >= _AHEAD:
+                    # Bounds how many samples are in memory.
+                    rows[number - _AHEAD].result()
+        return [row.result() for row in rows]
 
     def _sample(self, source: Source) -> dict[str, str | bytes]:
         folder = object_folder(self.renders, source.key)
@@ -53,14 +68,14 @@ class ShardWriter:
             sample |= self._view(source, path, number)
         if "depth" in self.parameters.include:
             depths = enumerate(depth_paths(source, self.renders))
-            sample |= {f"{number:03d}.depth.png": path.read_bytes() for number, path in depths}
+            sample |= {f"{number:03d}.depth.png": _content(path) for number, path in depths}
         if source.splatter:
             sample[SPLATTER] = source.splatter.read()
         return sample
 
     def _view(self, source: Source, path: Path, number: int) -> dict[str, bytes]:
         if self.parameters.encoding == "as_rendered":
-            return {path.name: path.read_bytes()}
+            return {path.name: _content(path)}
         members = small_view(source, self.renders, number, self.parameters)
         return {f"{number:03d}.{suffix}": data for suffix, data in members.items()}
 
@@ -69,21 +84,28 @@ class ShardWriter:
         return cameras_file(read_views(folder), self.parameters.size, depth_scale)
 
 
+def _content(path: Path) -> bytes:
+    # Without the buffer of `read_bytes`, which takes as long again to make as a picture to read.
+    with path.open("rb", buffering=0) as stream:
+        return stream.readall()
+
+
 def index_rows(path: Path, shard: PlannedShard) -> list[IndexRow]:
     """Where each object's members start and end in a shard's tar, and what they hash to."""
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as tar:
         extents = sample_extents(tar)
-        return [_row(tar, shard.name, source, *extents[source.key]) for source in shard.sources]
+        pieces = [(source, *extents[source.key]) for source in shard.sources]
+        return [_row(tar[start:stop], shard.name, source, start) for source, start, stop in pieces]
 
 
-def _row(tar: mmap.mmap, name: str, source: Source, start: int, stop: int) -> IndexRow:
-    data = tar[start:stop]
+def _row(data: bytes, name: str, source: Source, start: int) -> IndexRow:
+    """What the index says of a sample whose bytes start at this byte of a shard."""
     members, sizes, checks = listing(data, source.key)
     return IndexRow(
         shard=name,
         key=source.key,
         offset=start,
-        size=stop - start,
+        size=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         views=len(view_numbers(listed_names(members) or tar_members(data))),
         split=source.asset.split,

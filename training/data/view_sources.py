@@ -44,7 +44,9 @@ class WholeObjects:
     def read_views(self, number: int, chosen: Sequence[int]) -> ReadViews:
         """Some views of an object, in the order asked for."""
         whole, views = self._whole(number), list(chosen)
-        return ReadViews(whole.uid, whole.c2w[views], whole.intrinsics[views], lambda place: whole.rgba[views[place]])
+        return ReadViews(
+            whole.uid, whole.c2w[views], whole.intrinsics[views], lambda place, _: whole.rgba[views[place]]
+        )
 
     def _whole(self, number: int) -> ObjectViews:
         if self._last is None or self._last[0] != number:

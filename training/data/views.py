@@ -1,11 +1,13 @@
 """Views of one object: decoded, or read and still to be decoded."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from blender_render.view_codecs import Room, no_room
 from stage.errors import InputError
 
 
@@ -32,18 +34,22 @@ class ReadViews:
     c2w: Float[np.ndarray, "v 4 4"]
     intrinsics: Float[np.ndarray, "v 4"]
     """fx, fy, cx, cy of each view in pixels of its picture."""
-    picture: Callable[[int], UInt8[np.ndarray, "h w 4"]]
-    """The picture of one of these views, by its place among them, not to be written to; raises InputError."""
+    picture: Callable[[int, Room], UInt8[np.ndarray, "h w 4"]]
+    """The picture of one of these views, by its place among them: in the room where that can be, otherwise not to be written to;
+    raises InputError."""
 
-    def pictures(self) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
+    def pictures(self, rooms: Iterable[Room] = repeat(no_room)) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
         """All pictures in order.
+
+        Args:
+            rooms: where each is to lie if it can.
 
         Raises:
             InputError: when one cannot be decoded, or differs from the first in size.
         """
         shape = None
-        for place in range(len(self.c2w)):
-            picture = self.picture(place)
+        for place, room in zip(range(len(self.c2w)), rooms, strict=False):
+            picture = self.picture(place, room)
             shape = shape or picture.shape
             if picture.shape != shape:
                 raise InputError(f"{self.uid}: its pictures differ in size", "render it again, or leave it out")

@@ -77,7 +77,9 @@ class ZeroNvsScenes:
         rgba, c2w, intrinsics = zip(*frames, strict=True)
         if len({picture.shape for picture in rgba}) > 1:
             raise InputError(f"{shard}: {scene}: its pictures differ in size", "leave the scene out")
-        return ReadViews("_".join(scene.split("/")[-2:]), np.stack(c2w), np.stack(intrinsics), rgba.__getitem__)
+        return ReadViews(
+            "_".join(scene.split("/")[-2:]), np.stack(c2w), np.stack(intrinsics), lambda place, _: rgba[place]
+        )
 
     def _frame(self, stream: BinaryIO, number: int, view: int) -> _Frame:
         row = {name: int(values[self._index.starts[number] + view]) for name, values in self._index.frames.items()}
