@@ -21,10 +21,11 @@ from stage.errors import InputError
 from stage.files import folder_sha256
 from stage.packs import object_folder
 from stage.workspace import Workspace
-from training.data.index import INDEX, IndexRow, read_index
+from training.data.index import INDEX, read_index
 from training.data.reader import ShardReader
-from training.data.shard_file import ShardWriter
+from training.data.shard_file import Draft, ShardWriter
 from training.data.shard_plan import PlannedShard
+from training.data.shard_tar import ShardTar
 from training.data.writer import ShardParameters, write_shards
 
 RenderBoxes = Callable[..., Workspace]
@@ -134,19 +135,18 @@ def test_while_shards_are_rewritten_the_old_set_stays_whole(
     workspace = render_boxes(tmp_path / "w", train=4)
     write_shards(ShardParameters(), workspace)
     before = folder_sha256(workspace.shards)
-    undisturbed, finished = ShardWriter.write, Event()
+    undisturbed, finished = ShardWriter.finish, Event()
 
-    def write(writer: ShardWriter, shard: PlannedShard) -> list[IndexRow]:
+    def finish(writer: ShardWriter, shard: PlannedShard, draft: Draft) -> None:
         """The second shard fails when the first is finished."""
         if shard.name == "train-000001.tar":
             finished.wait()
             raise ZeroDivisionError
-        rows = undisturbed(writer, shard)
+        undisturbed(writer, shard, draft)
         finished.set()
-        return rows
 
     with monkeypatch.context() as patch:
-        patch.setattr(ShardWriter, "write", write)
+        patch.setattr(ShardWriter, "finish", finish)
         with pytest.raises(ZeroDivisionError):
             write_shards(SMALL, workspace)
     assert list((workspace.scratch / "shards").glob("*.tar"))
@@ -228,25 +228,22 @@ def test_an_absent_split_is_named(render_boxes: RenderBoxes, tmp_path: Path) -> 
 KILLED_AT_SECOND_OBJECT_OF_THIRD_SHARD = """
 import os, signal, sys, time
 from pathlib import Path
-from threading import Event
-import webdataset
 from stage.workspace import Workspace
-from training.data.shard_file import ShardWriter
-from training.data.shard_plan import PlannedShard
+from training.data.shard_tar import ShardTar
 from training.data.writer import ShardParameters, write_shards
 
-write, calls = webdataset.TarWriter.write, iter(range(100))
+add, calls = ShardTar.add, iter(range(100))
 
 def deadly(self, sample):
-    size = write(self, sample)
+    written = add(self, sample)
     if next(calls) == 5:
         # Finished shards get their names from another thread.
         while not list(Path(sys.argv[1], "data/shards").glob("*.tar")):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
-    return size
+    return written
 
-webdataset.TarWriter.write = deadly
+ShardTar.add = deadly
 write_shards(ShardParameters(max_bytes=1024), Workspace(Path(sys.argv[1])))
 """
 
@@ -296,13 +293,13 @@ def test_finished_shards_of_a_killed_writer_are_not_written_again(
 ) -> None:
     finished = {path.name for path in (halfway.scratch / "shards").glob("*.tar")}
     written: list[str] = []
-    original = webdataset.TarWriter.__init__
+    original = ShardTar.__init__
 
-    def noted(self: webdataset.TarWriter, fileobj: str, **options: object) -> None:
-        written.append(Path(fileobj).name)
-        original(self, fileobj, **options)
+    def noted(self: ShardTar, path: Path) -> None:
+        written.append(path.name)
+        original(self, path)
 
-    monkeypatch.setattr(webdataset.TarWriter, "__init__", noted)
+    monkeypatch.setattr(ShardTar, "__init__", noted)
     rows = write_shards(SMALL, halfway)
     assert finished
     assert len(written) == len({row.shard for row in rows}) - len(finished)

@@ -1,4 +1,4 @@
-"""Who writes shards and who carries them off: processes that encode, and threads that deliver what is finished.
+"""Who writes shards and who carries them off: processes that encode, and threads that flush and deliver what is written.
 
 Only so many shards are on their way at once that those which wait for a slow network do not fill the disk.
 """
@@ -12,7 +12,7 @@ from concurrent.futures.process import BrokenProcessPool
 from stage.errors import StageKilledError
 from stage.lifeline import die_with
 from training.data.index import IndexRow
-from training.data.shard_file import ShardWriter
+from training.data.shard_file import Draft, ShardWriter
 from training.data.shard_plan import PlannedShard
 
 # Finished shards that may be on their way while all processes write.
@@ -43,7 +43,7 @@ def written_shards(writer: ShardWriter, plan: Sequence[PlannedShard], processes:
                 if len(running) == processes + _CARRIERS:
                     done, running = wait(running, return_when=FIRST_COMPLETED)
                     yield from (future.result() for future in done)
-                running.add(carriers.submit(_carry, writers.submit(writer.write, shard), shard, take))
+                running.add(carriers.submit(_carry, writers.submit(writer.write, shard), shard, writer, take))
             while running:
                 done, running = wait(running, return_when=FIRST_COMPLETED)
                 yield from (future.result() for future in done)
@@ -58,13 +58,13 @@ def written_shards(writer: ShardWriter, plan: Sequence[PlannedShard], processes:
 
 def _writers(processes: int) -> Executor:
     if processes <= 1:
-        # One shard is flushed while the next is written.
-        return ThreadPoolExecutor(2)
+        return ThreadPoolExecutor(1)
     # Forking a process with threads would copy their locks.
     return ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"), die_with, (os.getpid(),))
 
 
-def _carry(writing: "Future[Sequence[IndexRow]]", shard: PlannedShard, take: Take) -> Written:
-    rows = writing.result()
-    take(shard, rows)
-    return shard, rows
+def _carry(writing: "Future[Draft]", shard: PlannedShard, writer: ShardWriter, take: Take) -> Written:
+    draft = writing.result()
+    writer.finish(shard, draft)
+    take(shard, draft.rows)
+    return shard, draft.rows

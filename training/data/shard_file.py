@@ -2,20 +2,22 @@
 
 import hashlib
 import mmap
+import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from blender_render.passes import DEPTH_SCALE
 from blender_render.rendered_object import read_views
 from blender_render.view_codecs import view_numbers
-from stage.files import replacing
+from stage.files import put_in_place, temporary_name
 from stage.packs import object_folder
 from training.data.cameras_file import cameras_file
 from training.data.index import IndexRow
 from training.data.members import listed_names, listing, sample_extents, tar_members
 from training.data.shard_parameters import ShardParameters
-from training.data.shard_plan import PlannedShard, depth_paths, pictures, small_view
+from training.data.shard_plan import PlannedShard, depth_paths, picture_entries, small_view
 from training.data.shard_tar import ShardTar
 from training.data.sources import SPLATTER, Source
 
@@ -41,13 +43,22 @@ class ShardWriter:
         """Where a shard waits once it is finished."""
         return self.finished / f"{shard.content}.tar"
 
-    def write(self, shard: PlannedShard) -> list[IndexRow]:
-        """Write a shard; its rows. One that is finished already is read."""
+    def write(self, shard: PlannedShard) -> "Draft":
+        """Write a shard under a temporary name. One that is finished already is read."""
         path = self.path(shard)
         if path.is_file():
-            return index_rows(path, shard)
-        with replacing(path) as temporary:
-            return self._write(temporary, shard)
+            return Draft(index_rows(path, shard))
+        temporary = temporary_name(path)
+        try:
+            return Draft(self._write(temporary, shard), temporary)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def finish(self, shard: PlannedShard, draft: "Draft") -> None:
+        """Flush what was written and give it its name; another thread's work, while the next shard is written."""
+        if draft.temporary:
+            put_in_place(draft.temporary, self.path(shard))
 
     def _write(self, path: Path, shard: PlannedShard) -> list[IndexRow]:
         """Write while a thread hashes what was written before, so that no byte is read again."""
@@ -64,18 +75,18 @@ class ShardWriter:
     def _sample(self, source: Source) -> dict[str, str | bytes]:
         folder = object_folder(self.renders, source.key)
         sample: dict[str, str | bytes] = {"__key__": source.key, "cameras.json": self._cameras(folder)}
-        for number, path in enumerate(pictures(folder)):
-            sample |= self._view(source, path, number)
+        for number, entry in enumerate(picture_entries(folder)):
+            sample |= self._view(source, entry, number)
         if "depth" in self.parameters.include:
             depths = enumerate(depth_paths(source, self.renders))
-            sample |= {f"{number:03d}.depth.png": _content(path) for number, path in depths}
+            sample |= {f"{number:03d}.depth.png": path.read_bytes() for number, path in depths}
         if source.splatter:
             sample[SPLATTER] = source.splatter.read()
         return sample
 
-    def _view(self, source: Source, path: Path, number: int) -> dict[str, bytes]:
+    def _view(self, source: Source, entry: os.DirEntry[str], number: int) -> dict[str, bytes]:
         if self.parameters.encoding == "as_rendered":
-            return {path.name: _content(path)}
+            return {entry.name: _content(entry.path)}
         members = small_view(source, self.renders, number, self.parameters)
         return {f"{number:03d}.{suffix}": data for suffix, data in members.items()}
 
@@ -84,9 +95,18 @@ class ShardWriter:
         return cameras_file(read_views(folder), self.parameters.size, depth_scale)
 
 
-def _content(path: Path) -> bytes:
-    # Without the buffer of `read_bytes`, which takes as long again to make as a picture to read.
-    with path.open("rb", buffering=0) as stream:
+@dataclass(frozen=True)
+class Draft:
+    """A shard that is written."""
+
+    rows: list[IndexRow]
+    temporary: Path | None = None
+    """Under which name it waits to be flushed; None when it is finished."""
+
+
+def _content(path: str) -> bytes:
+    # Without the buffer of `read_bytes`, which takes as long to make as a picture to read.
+    with FileIO(path) as stream:
         return stream.readall()
 
 

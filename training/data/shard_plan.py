@@ -64,16 +64,16 @@ def plan_shards(
 
 def pictures(folder: Path) -> list[Path]:
     """The pictures of a rendered object, in order."""
-    return [folder / entry.name for entry in _pictures(folder)]
+    return [folder / entry.name for entry in picture_entries(folder)]
 
 
 def picture_bytes(source: Source, renders: Path) -> int:
     """Bytes of an object's pictures as rendered."""
-    return sum(entry.stat().st_size for entry in _pictures(object_folder(renders, source.key)))
+    return sum(entry.stat().st_size for entry in picture_entries(object_folder(renders, source.key)))
 
 
-def _pictures(folder: Path) -> list[os.DirEntry[str]]:
-    # Not by `glob`, which takes longer than reading them.
+def picture_entries(folder: Path) -> list[os.DirEntry[str]]:
+    """The same as the folder lists them; `glob` and the making of paths take longer than reading small pictures."""
     with os.scandir(folder) as entries:
         return sorted((entry for entry in entries if _PICTURE.fullmatch(entry.name)), key=lambda entry: entry.name)
 
