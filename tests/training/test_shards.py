@@ -244,7 +244,7 @@ def deadly(self, sample):
     return written
 
 ShardTar.add = deadly
-write_shards(ShardParameters(max_bytes=1024), Workspace(Path(sys.argv[1])))
+write_shards(ShardParameters(max_bytes=1024, workers=1), Workspace(Path(sys.argv[1])))
 """
 
 
