@@ -32,7 +32,8 @@ from training.data.index import IndexRow, write_index
 from training.data.loader import PlannedLoader
 from training.data.mixture import Mixed
 from training.data.plan import Plan
-from training.data.reader import ObjectViews, ShardReader
+from training.data.reader import ShardReader
+from training.data.views import ReadViews
 
 _OBJECTS, _BATCH, _SIZE, _VIEWS = 800_000, 192, 256, 12
 _GOAL_MILLISECONDS = 25.0
@@ -54,10 +55,10 @@ class Decoded:
         """How many views each has."""
         return _VIEWS
 
-    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
-        """Copies of some views."""
+    def read_views(self, number: int, chosen: Sequence[int]) -> ReadViews:
+        """Some views."""
         views = list(chosen)
-        return ObjectViews(str(number), self._rgba[views], self._c2w[views], self._intrinsics[views])
+        return ReadViews(str(number), self._c2w[views], self._intrinsics[views], lambda at, _: self._rgba[views[at]])
 
 
 def main_process(batches: int) -> float:

@@ -7,7 +7,7 @@ a reader that wants no alpha decodes one member and has it, and what the codec l
 
 import io
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Literal
 
 import numpy as np
@@ -16,6 +16,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image, UnidentifiedImageError
 
 Encoding = Literal["as_rendered", "png", "webp", "jpeg_alpha"]
+Room = Callable[[tuple[int, int, int]], UInt8[np.ndarray, "h w 4"] | None]
+"""Gives a picture of height, width and four channels contiguous memory to be decoded into; None where there is none."""
 # Of each encoding, the member that every view has.
 _COLOUR = re.compile(r"(\d{3})\.(png|webp|jpg)")
 _FORMATS = {"png": "PNG", "webp": "WEBP", "jpg": "JPEG"}
@@ -39,20 +41,28 @@ def encode_view(rgba: UInt8[np.ndarray, "h w 4"], encoding: Encoding, quality: i
     return {"png": _bytes(Image.fromarray(rgba), "PNG", optimize=True)}
 
 
-def decode_view(members: Mapping[str, bytes | memoryview], number: int) -> UInt8[np.ndarray, "h w 4"]:
+def no_room(_: tuple[int, int, int]) -> None:
+    """Leaves pictures in memory of their own."""
+
+
+def decode_view(
+    members: Mapping[str, bytes | memoryview], number: int, room: Room = no_room
+) -> UInt8[np.ndarray, "h w 4"]:
     """One view of an object, sRGB with straight alpha; of a JPEG the colour that gives it on white again.
 
     Args:
         members: bytes by name without the key, as `000.png`; what belongs to no view is left alone.
         number: of the view.
+        room: asked where the picture is to lie if it can be decoded there without a copy; otherwise it is in memory of its own,
+            not to be written to.
 
     Raises:
         KeyError: when there is no such view.
-        OSError, ValueError: when it cannot be decoded.
+        OSError, ValueError: when it cannot be decoded; the room then holds anything.
     """
     names = view_members(members, number)
     if len(names) == 1:
-        return _array(members, names[0], "RGBA")
+        return _array(members, names[0], "RGBA", room)
     colour, alpha = names
     return _off_white(_array(members, colour, "RGB"), _array(members, alpha, "L"))
 
@@ -122,15 +132,28 @@ def _rounded(values: Float[np.ndarray, "*n c"]) -> UInt8[np.ndarray, "*n c"]:
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
-def _array(members: Mapping[str, bytes | memoryview], name: str, mode: str) -> UInt8[np.ndarray, "h w *c"]:
-    """A picture's pixels, not to be written to."""
+def _array(
+    members: Mapping[str, bytes | memoryview], name: str, mode: str, room: Room = no_room
+) -> UInt8[np.ndarray, "h w *c"]:
+    """A picture's pixels, not to be written to where they are not in the room."""
     expected = _FORMATS[name.rpartition(".")[2]]
     try:
         with Image.open(io.BytesIO(members[name]), formats=[expected]) as image:
-            return _pixels(image if image.mode == mode else image.convert(mode))
+            if image.mode != mode:
+                return _pixels(image.convert(mode))
+            given = room((image.height, image.width, 4)) if mode == "RGBA" else None
+            return _pixels(image) if given is None else _pixels_in(given, image)
     except UnidentifiedImageError:
         # Pillow's own message has an address in memory, and would differ from run to run.
         raise ValueError(f"{name} is no {expected}") from None
+
+
+def _pixels_in(given: UInt8[np.ndarray, "h w 4"], image: Image.Image) -> UInt8[np.ndarray, "h w 4"]:
+    """The pixels in the given memory, which is the picture's own while it is decoded."""
+    own = Image.frombuffer("RGBA", image.size, given, "raw", "RGBA", 0, 1).im
+    image.im = own
+    image.load()
+    return given if image.im is own else _pixels(image)
 
 
 def _pixels(image: Image.Image) -> UInt8[np.ndarray, "h w *c"]:

@@ -4,6 +4,7 @@ So one object rendered alone equals the same object rendered in a farm, and a ru
 """
 
 import hashlib
+from random import Random
 
 import numpy as np
 
@@ -23,3 +24,8 @@ def derive_seed(run_seed: int, subject: str, purpose: str) -> int:
 def generator(run_seed: int, subject: str, purpose: str) -> np.random.Generator:
     """A NumPy generator seeded by `derive_seed`."""
     return np.random.default_rng(derive_seed(run_seed, subject, purpose))
+
+
+def quick_generator(run_seed: int, subject: str, purpose: str) -> Random:
+    """Python's generator seeded by `derive_seed`: to make one takes a quarter of the time, where few numbers are drawn."""
+    return Random(derive_seed(run_seed, subject, purpose))  # noqa: S311 - no secret

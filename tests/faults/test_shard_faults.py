@@ -36,18 +36,18 @@ STANDSTILL = Path(__file__).parent / "standstill"
 WRITE = """
 import sys
 from pathlib import Path
-import webdataset
 from stage.workspace import Workspace
 from training.data.shard_parameters import ShardParameters
+from training.data.shard_tar import ShardTar
 from training.data.writer import write_shards
 
-write = webdataset.TarWriter.write
+add = ShardTar.add
 def obediently(self, sample):
-    size = write(self, sample)
+    written = add(self, sample)
     print("written", flush=True)
     sys.stdin.readline()
-    return size
-webdataset.TarWriter.write = obediently
+    return written
+ShardTar.add = obediently
 write_shards(ShardParameters(max_bytes=8192, workers=1), Workspace(Path(sys.argv[1])))
 """
 WRITE_BY_PROCESSES = """

@@ -16,13 +16,14 @@ from shard_support import SMALL, damage
 
 from stage.errors import ViewforgeError
 from stage.workspace import Workspace
-from training.data.batches import ObjectViews, ViewChoice
+from training.data.batches import ViewChoice
 from training.data.index import read_index
 from training.data.loader import PlannedLoader
 from training.data.mixture import Mixed
 from training.data.plan import Plan
 from training.data.reader import ShardReader
 from training.data.shard_store import StreamError
+from training.data.views import ReadViews
 from training.data.writer import write_shards
 from training.feed import Feed
 
@@ -60,10 +61,10 @@ class Unreachable(ShardReader):
         super().__init__(folder, "train")
         self.alone, self.at = alone, at
 
-    def views(self, number: int, chosen: Any) -> ObjectViews:  # noqa: D102
+    def read_views(self, number: int, chosen: Any) -> ReadViews:  # noqa: D102
         if number == self.at and int(os.environ["RANK"]) == self.alone:
             raise StreamError("http://host/train-000000.tar does not answer", "check the network and run again")
-        return super().views(number, chosen)
+        return super().read_views(number, chosen)
 
 
 def read(rank: int, port: int, reader: ShardReader, limit: float, steps: int, answers: "Queue[Told]") -> None:

@@ -21,7 +21,8 @@ from training.data.importers.candidates import PublishedSet
 from training.data.importers.published import open_published
 from training.data.importers.workspace_import import Imported, import_set
 from training.data.index import read_index
-from training.data.reader import ObjectViews, ShardReader
+from training.data.reader import ShardReader
+from training.data.views import ObjectViews
 from training.data.writer import ShardParameters, write_shards
 from training.data.zeronvs_layout import write_scenes
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from blender_render import view_codecs
+from blender_render.view_codecs import Room
 from stage.errors import InputError, ParameterError, StageFailedError, StageKilledError
 from stage.workspace import Workspace
 from training.data.batches import ViewBatch, ViewChoice
@@ -25,7 +26,8 @@ from training.data.loader import PlannedLoader
 from training.data.members import listing
 from training.data.mixture import Mixed
 from training.data.plan import Plan
-from training.data.reader import ObjectViews, ShardReader
+from training.data.reader import ShardReader
+from training.data.views import ObjectViews, ReadViews
 
 Sources = dict[str, ShardReader]
 
@@ -226,9 +228,9 @@ class Counting:
     def view_count(self, number: int) -> int:  # noqa: D102
         return self.source.view_count(number)
 
-    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:  # noqa: D102
+    def read_views(self, number: int, chosen: Sequence[int]) -> ReadViews:  # noqa: D102
         self.asked.append((number, list(chosen)))
-        return self.source.views(number, chosen)
+        return self.source.read_views(number, chosen)
 
 
 def test_several_draws_of_an_object_read_it_once(sources: Sources) -> None:
@@ -454,10 +456,10 @@ class Deadly(Counting):
         super().__init__(source)
         self.at, self.main = at, os.getpid()
 
-    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:  # noqa: D102
+    def read_views(self, number: int, chosen: Sequence[int]) -> ReadViews:  # noqa: D102
         if number == self.at and os.getpid() != self.main:
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().views(number, chosen)
+        return super().read_views(number, chosen)
 
 
 def read_all(batches: Iterable[ViewBatch], kept: list[Place]) -> None:
@@ -475,3 +477,37 @@ def test_a_killed_worker_is_said_and_the_place_stays(sources: Sources) -> None:
     after = loader(sources)
     after.load_state_dict(killed.state_dict())
     assert before + places(islice(after, 6 - len(before) // 4)) == undisturbed
+
+
+class OddAndDamaged(Counting):
+    """A source with one object that is larger than all others, and of which only the first picture can be decoded."""
+
+    def __init__(self, source: ShardReader, at: int) -> None:
+        super().__init__(source)
+        self.at = at
+
+    def read_views(self, number: int, chosen: Sequence[int]) -> ReadViews:  # noqa: D102
+        views = super().read_views(number, chosen)
+
+        def picture(place: int, room: Room) -> np.ndarray:
+            if place:
+                raise InputError("cannot be decoded")
+            given = room((20, 20, 4))
+            return np.zeros((20, 20, 4), np.uint8) if given is None else given
+
+        return replace(views, picture=picture) if number == self.at else views
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_damaged_object_leaves_nothing_in_a_batch(sources: Sources, copied: Path, workers: int) -> None:
+    """Neither its pictures nor their size; the batch is the one that is made when nothing of the object can be read."""
+    first = int(plan().epoch(0).batch(0).sample[0])
+    odd = {**sources, "train": OddAndDamaged(sources["train"], at=first)}
+    flip(copied, f"{first:02d}train")
+    made = list(PlannedLoader(plan(), odd, ViewChoice(), max_failure_rate=0.5, workers=workers).epoch())
+    expected = list(loader(readers(copied), max_failure_rate=0.5).epoch())
+    assert places(made) == places(expected)
+    for one, other in zip(made, expected, strict=True):
+        assert torch.equal(one.rgba, other.rgba)
+        assert torch.equal(one.c2w, other.c2w)
+        assert torch.equal(one.intrinsics, other.intrinsics)

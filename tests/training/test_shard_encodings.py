@@ -16,7 +16,7 @@ from PIL import Image
 
 from blender_render.passes import DEPTH_SCALE, save_depth
 from blender_render.rendered_object import on_white, read_rgba
-from blender_render.view_codecs import decode_view, encode_view, resized, view_members, view_numbers
+from blender_render.view_codecs import Encoding, decode_view, encode_view, resized, view_members, view_numbers
 from evaluation.shards import TrainingShards
 from stage.errors import InputError, ParameterError
 from stage.files import folder_sha256, write_json
@@ -235,3 +235,27 @@ def test_a_picture_of_another_format_is_one_line() -> None:
     webp = encode_view(np.zeros((2, 2, 4), np.uint8), "webp")["webp"]
     with pytest.raises(ValueError, match=r"^000\.png is no PNG$"):
         decode_view({"000.png": webp}, 0)
+
+
+@pytest.mark.parametrize("encoding", ["png", "webp"])
+def test_a_picture_is_decoded_where_it_is_to_lie(encoding: Encoding) -> None:
+    rgba = np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8)
+    members = {f"000.{suffix}": data for suffix, data in encode_view(rgba, encoding).items()}
+    places = np.full((3, 9, 7, 4), 5, dtype=np.uint8)
+    asked: list[tuple[int, ...]] = []
+    picture = decode_view(members, 0, lambda shape: asked.append(shape) or places[1])
+    assert asked == [(9, 7, 4)]
+    assert np.shares_memory(picture, places[1]), "Pillow decodes it there, and nothing is copied"
+    np.testing.assert_array_equal(places[1], rgba)
+    assert (places[[0, 2]] == 5).all(), "beside it nothing is written"
+
+
+def test_a_picture_of_another_kind_is_not_decoded_into_the_room() -> None:
+    grey = np.arange(12, dtype=np.uint8).reshape(3, 4)
+    stream = io.BytesIO()
+    Image.fromarray(grey).save(stream, "PNG")
+    room = np.zeros((3, 4, 4), dtype=np.uint8)
+    picture = decode_view({"000.png": stream.getvalue()}, 0, lambda _: room)
+    np.testing.assert_array_equal(picture[..., 1], grey)
+    assert not np.shares_memory(picture, room)
+    assert not room.any()

@@ -21,16 +21,16 @@ SAMPLES = st.lists(
 )
 
 
-def written(writer: webdataset.TarWriter, samples: list[dict[str, str | bytes]]) -> None:
-    with writer as tar:
-        for sample in samples:
-            tar.write(sample)
-
-
 @settings(max_examples=60, deadline=None)
 @given(samples=SAMPLES)
 def test_the_bytes_are_those_of_webdataset(samples: list, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder: Path = tmp_path_factory.mktemp("tars")
-    written(ShardTar(folder / "ours.tar"), samples)
-    written(webdataset.TarWriter(str(folder / "stock.tar"), mtime=0, encoder=False), samples)
-    assert (folder / "ours.tar").read_bytes() == (folder / "stock.tar").read_bytes()
+    with ShardTar(folder / "ours.tar") as ours:
+        pieces = [ours.add(sample) for sample in samples]
+    with webdataset.TarWriter(str(folder / "stock.tar"), mtime=0, encoder=False) as stock:
+        for sample in samples:
+            stock.write(sample)
+    data = (folder / "ours.tar").read_bytes()
+    assert data == (folder / "stock.tar").read_bytes()
+    assert [data[start : start + len(piece)] for start, piece in pieces] == [piece for _, piece in pieces]
+    assert [start for start, _ in pieces] == [sum(len(p) for _, p in pieces[:n]) for n in range(len(pieces))]

@@ -8,8 +8,8 @@ import subprocess
 import sys
 import tarfile
 from collections.abc import Callable
-from itertools import chain, repeat
 from pathlib import Path
+from threading import Event
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,9 @@ from stage.packs import object_folder
 from stage.workspace import Workspace
 from training.data.index import INDEX, read_index
 from training.data.reader import ShardReader
-from training.data.shard_file import index_rows
+from training.data.shard_file import Draft, ShardWriter
+from training.data.shard_plan import PlannedShard
+from training.data.shard_tar import ShardTar
 from training.data.writer import ShardParameters, write_shards
 
 RenderBoxes = Callable[..., Workspace]
@@ -133,10 +135,18 @@ def test_while_shards_are_rewritten_the_old_set_stays_whole(
     workspace = render_boxes(tmp_path / "w", train=4)
     write_shards(ShardParameters(), workspace)
     before = folder_sha256(workspace.shards)
+    undisturbed, finished = ShardWriter.finish, Event()
+
+    def finish(writer: ShardWriter, shard: PlannedShard, draft: Draft) -> None:
+        """The second shard fails when the first is finished."""
+        if shard.name == "train-000001.tar":
+            finished.wait()
+            raise ZeroDivisionError
+        undisturbed(writer, shard, draft)
+        finished.set()
+
     with monkeypatch.context() as patch:
-        # The second shard fails when the first is finished.
-        second = chain([index_rows], repeat(lambda *_: 1 / 0))
-        patch.setattr("training.data.shard_file.index_rows", lambda *given: next(second)(*given))
+        patch.setattr(ShardWriter, "finish", finish)
         with pytest.raises(ZeroDivisionError):
             write_shards(SMALL, workspace)
     assert list((workspace.scratch / "shards").glob("*.tar"))
@@ -218,23 +228,23 @@ def test_an_absent_split_is_named(render_boxes: RenderBoxes, tmp_path: Path) -> 
 KILLED_AT_SECOND_OBJECT_OF_THIRD_SHARD = """
 import os, signal, sys, time
 from pathlib import Path
-import webdataset
 from stage.workspace import Workspace
+from training.data.shard_tar import ShardTar
 from training.data.writer import ShardParameters, write_shards
 
-write, calls = webdataset.TarWriter.write, iter(range(100))
+add, calls = ShardTar.add, iter(range(100))
 
 def deadly(self, sample):
-    size = write(self, sample)
+    written = add(self, sample)
     if next(calls) == 5:
         # Finished shards get their names from another thread.
         while not list(Path(sys.argv[1], "data/shards").glob("*.tar")):
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGKILL)
-    return size
+    return written
 
-webdataset.TarWriter.write = deadly
-write_shards(ShardParameters(max_bytes=1024), Workspace(Path(sys.argv[1])))
+ShardTar.add = deadly
+write_shards(ShardParameters(max_bytes=1024, workers=1), Workspace(Path(sys.argv[1])))
 """
 
 
@@ -283,13 +293,13 @@ def test_finished_shards_of_a_killed_writer_are_not_written_again(
 ) -> None:
     finished = {path.name for path in (halfway.scratch / "shards").glob("*.tar")}
     written: list[str] = []
-    original = webdataset.TarWriter.__init__
+    original = ShardTar.__init__
 
-    def noted(self: webdataset.TarWriter, fileobj: str, **options: object) -> None:
-        written.append(Path(fileobj).name)
-        original(self, fileobj, **options)
+    def noted(self: ShardTar, path: Path) -> None:
+        written.append(path.name)
+        original(self, path)
 
-    monkeypatch.setattr(webdataset.TarWriter, "__init__", noted)
+    monkeypatch.setattr(ShardTar, "__init__", noted)
     rows = write_shards(SMALL, halfway)
     assert finished
     assert len(written) == len({row.shard for row in rows}) - len(finished)

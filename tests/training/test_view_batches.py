@@ -23,9 +23,9 @@ from training.data.cameras_file import cameras_file, read_cameras_file
 from training.data.loader import PlannedLoader
 from training.data.mixture import Mixed
 from training.data.plan import Plan
-from training.data.reader import ObjectViews, ShardReader
+from training.data.reader import ShardReader
 from training.data.shard_parameters import ShardParameters
-from training.data.squares import squared
+from training.data.squares import MiddleSquare
 from training.data.writer import write_shards
 from training.data.zeronvs_layout import write_scenes
 from training.data.zeronvs_source import ZeroNvsScenes
@@ -50,9 +50,9 @@ def test_pictures_that_shards_made_smaller_have_intrinsics_of_their_size(
     write_shards(ShardParameters(encoding="png", size=8), workspace)
     small = ShardReader(workspace.shards, "train")[0]
     np.testing.assert_array_equal(small.intrinsics, stored.intrinsics / 2)
-    made_by_the_loader = squared(stored, 8)
-    np.testing.assert_array_equal(made_by_the_loader.rgba, small.rgba)
-    np.testing.assert_array_equal(made_by_the_loader.intrinsics, small.intrinsics)
+    square = MiddleSquare(16, 16, 8)
+    np.testing.assert_array_equal([square.picture(picture) for picture in stored.rgba], small.rgba)
+    np.testing.assert_array_equal(square.intrinsics(stored.intrinsics), small.intrinsics)
 
 
 def test_lenses_that_differ_are_kept_of_each_view() -> None:
@@ -78,28 +78,26 @@ def test_a_point_stays_on_its_pixel(size: int, more_left: int, more_above: int, 
     rows, columns = np.mgrid[:height, :width]
     rgba = np.stack([8 * columns, 8 * rows, 0 * rows, 255 + 0 * rows], axis=-1).astype(np.uint8)
     lens = Intrinsics(30.0, 25.0, width / 2 + aside, height / 2 - aside, width, height)
-    views = ObjectViews("one", rgba[None], np.eye(4)[None], np.array([[lens.fx, lens.fy, lens.cx, lens.cy]]))
-    small = squared(views, size)
-    assert small.rgba.shape == (1, size, size, 4)
+    square = MiddleSquare(height, width, size)
+    small, intrinsics = square.picture(rgba), square.intrinsics(np.array([[lens.fx, lens.fy, lens.cx, lens.cy]]))
+    assert small.shape == (size, size, 4)
     middle = size // 2
-    before = small.rgba[0, middle, middle, :2] / 8 + 0.5
+    before = small[middle, middle, :2] / 8 + 0.5
     points = np.array([[(before[0] - lens.cx) / lens.fx, -(before[1] - lens.cy) / lens.fy, -1.0]])
-    pixels, _ = project(points, np.eye(4), Intrinsics(*small.intrinsics[0], size, size))
+    pixels, _ = project(points, np.eye(4), Intrinsics(*intrinsics[0], size, size))
     # Colours are rounded to an eighth of a pixel.
     np.testing.assert_allclose(pixels[0], [middle + 0.5, middle + 0.5], atol=0.07)
 
 
 def test_a_picture_of_the_size_already_is_left_as_it_is() -> None:
-    rgba = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 4), dtype=np.uint8)
-    views = ObjectViews("one", rgba, np.stack([np.eye(4)] * 2), np.ones((2, 4)))
-    np.testing.assert_array_equal(squared(views, 8).rgba, rgba)
-    np.testing.assert_array_equal(squared(views, 4).rgba[1], resized(rgba[1], 4))
+    rgba = np.random.default_rng(0).integers(0, 256, (8, 8, 4), dtype=np.uint8)
+    np.testing.assert_array_equal(MiddleSquare.of("one", rgba, 8).picture(rgba), rgba)
+    np.testing.assert_array_equal(MiddleSquare.of("one", rgba, 4).picture(rgba), resized(rgba, 4))
 
 
 def test_nothing_is_enlarged() -> None:
-    views = ObjectViews("one", np.zeros((1, 8, 12, 4), np.uint8), np.eye(4)[None], np.ones((1, 4)))
     with pytest.raises(InputError, match=r"one has 12×8 pixels, 9×9 are wanted; ask for a smaller size"):
-        squared(views, 9)
+        MiddleSquare.of("one", np.zeros((8, 12, 4), np.uint8), 9)
 
 
 @pytest.fixture

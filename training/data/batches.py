@@ -6,75 +6,27 @@ stands in for a damaged one. Workers keep no state.
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
-from typing import Protocol, runtime_checkable
+from dataclasses import dataclass, replace
+from random import Random
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate, get_worker_info
+from torch.utils.data import Dataset
 
 from stage.errors import InputError, ParameterError, ViewforgeError
-from stage.seeds import generator
+from stage.seeds import quick_generator
+from training.data.batch_places import BatchPlaces
 from training.data.mixture import Mixed
 from training.data.plan import Draws
-from training.data.reader import ObjectViews
-from training.data.squares import squared
+from training.data.squares import MiddleSquare
+from training.data.view_sources import ViewSource
+from training.data.views import ReadViews
 
 # Damaged samples in a row before a batch gives up; by then the share of them is past any limit.
 _ATTEMPTS = 16
-
-
-class Objects(Protocol):
-    """Decoded objects in any order; `ShardReader` is one, and so is a plain list of `ObjectViews`."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, number: int, /) -> ObjectViews: ...
-
-
-@runtime_checkable
-class ViewSource(Protocol):
-    """Objects of which single views can be decoded; `ShardReader` is one."""
-
-    def __len__(self) -> int: ...
-
-    def view_count(self, number: int) -> int:
-        """How many views an object has, without decoding it."""
-
-    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
-        """Some views of an object, in the order asked for."""
-
-
-class WholeObjects:
-    """Objects that only come whole, as a source of single views; the one read last is kept."""
-
-    def __init__(self, objects: Objects) -> None:
-        self._objects = objects
-        self._last: tuple[int, ObjectViews] | None = None
-
-    def __len__(self) -> int:
-        return len(self._objects)
-
-    def view_count(self, number: int) -> int:
-        """How many views an object has."""
-        return len(self._whole(number).rgba)
-
-    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
-        """Some views of an object, in the order asked for."""
-        whole, views = self._whole(number), list(chosen)
-        return ObjectViews(whole.uid, whole.rgba[views], whole.c2w[views], whole.intrinsics[views])
-
-    def _whole(self, number: int) -> ObjectViews:
-        if self._last is None or self._last[0] != number:
-            self._last = number, self._objects[number]
-        return self._last[1]
-
-
-def as_view_source(objects: Objects | ViewSource) -> ViewSource:
-    """Objects as a source of single views."""
-    return objects if isinstance(objects, ViewSource) else WholeObjects(objects)
+# Objects that are read before the first of them is decoded: bounds what a batch holds encoded.
+_READ_AHEAD = 16
 
 
 @dataclass(frozen=True)
@@ -103,10 +55,10 @@ class ViewChoice:
         """How many views an object must have."""
         return max(len(self), max(self.fixed, default=0) + 1)
 
-    def choose(self, count: int, chance: np.random.Generator) -> tuple[int, ...]:
+    def choose(self, count: int, chance: Random) -> tuple[int, ...]:
         """The views of one draw from an object that has `count` of them."""
         others = [view for view in range(count) if view not in self.fixed]
-        return (*self.fixed, *(others[i] for i in chance.choice(len(others), self.drawn, replace=False)))
+        return (*self.fixed, *chance.sample(others, self.drawn))
 
 
 @dataclass(frozen=True)
@@ -156,21 +108,34 @@ class MadeBatch:
         return replace(self, result=self.result.pin_memory()) if isinstance(self.result, ViewBatch) else self
 
 
+_Damaged = dict[tuple[int, int], str]
+"""What is wrong with a sample, by dataset and sample."""
+
+
+@dataclass(frozen=True)
+class _Visit:
+    """An object that is read once for all draws of it."""
+
+    dataset: int
+    sample: int
+    chosen: Mapping[int, tuple[int, ...]]
+    """Numbers of the views that each place of the batch takes."""
+
+    def apart(self) -> list["_Visit"]:
+        """The same for each draw alone."""
+        return [replace(self, chosen={place: views}) for place, views in self.chosen.items()]
+
+
 @dataclass
-class _Unfilled:
-    """The places of a batch, and which sample each is to be read from."""
+class _Read:
+    """A visit whose views are read."""
 
-    draws: Draws
-    read: dict[int, tuple[ObjectViews, tuple[int, ...]]] = field(default_factory=dict)
-    samples: dict[int, int] = field(default_factory=dict)
-    damaged: dict[tuple[int, int], str] = field(default_factory=dict)
-
-    def visits(self) -> dict[tuple[int, int], list[int]]:
-        """Places that are yet to be read, by dataset and sample."""
-        visits: dict[tuple[int, int], list[int]] = {}
-        for place, sample in self.samples.items():
-            visits.setdefault((int(self.draws.dataset[place]), sample), []).append(place)
-        return visits
+    visit: _Visit
+    views: ReadViews
+    targets: list[list[tuple[int, int]]]
+    """Where each of these views goes: places of the batch, and which view of each it is."""
+    square: MiddleSquare | None = None
+    """Of their pictures, once one is decoded, where it is this that is wanted."""
 
 
 class BatchMaker(Dataset[MadeBatch]):
@@ -198,114 +163,128 @@ class BatchMaker(Dataset[MadeBatch]):
 
     def __getitem__(self, draws: Draws) -> MadeBatch:
         """The batch of these draws, or why there is none."""
-        unfilled = _Unfilled(draws, samples=dict(enumerate(draws.sample.tolist())))
+        places, damaged = BatchPlaces(len(draws), len(self.choice), self.size), dict[tuple[int, int], str]()
         result: ViewBatch | ViewforgeError
         try:
-            self._fill(unfilled)
-            result = self._stacked(unfilled)
+            self._fill(draws, places, damaged)
+            result = self._finished(draws, places)
         except ViewforgeError as error:
             result = error
-        damaged = [Damage(self.datasets[d].name, s, text) for (d, s), text in unfilled.damaged.items()]
-        return MadeBatch(draws, result, tuple(damaged))
+        named = [Damage(self.datasets[dataset].name, sample, text) for (dataset, sample), text in damaged.items()]
+        return MadeBatch(draws, result, tuple(named))
 
-    def _fill(self, unfilled: _Unfilled) -> None:
+    def _fill(self, draws: Draws, places: BatchPlaces, damaged: _Damaged) -> None:
+        samples = dict(enumerate(draws.sample.tolist()))
         for attempt in range(_ATTEMPTS):
-            for (dataset, sample), chosen in self._chosen(unfilled).items():
-                try:
-                    unfilled.read |= self._visit(dataset, sample, chosen)
-                except InputError as error:
-                    unfilled.damaged[dataset, sample] = str(error)
-                    unfilled.read |= self._visits_apart(dataset, sample, chosen)
-            places = [place for place in unfilled.samples if place not in unfilled.read]
-            unfilled.samples = {place: self._stand_in(unfilled.draws, place, attempt) for place in places}
-            if not places:
+            visits = self._visits(draws, samples, damaged)
+            for start in range(0, len(visits), _READ_AHEAD):
+                self._make(visits[start : start + _READ_AHEAD], places, damaged)
+            samples = {place: self._stand_in(draws, place, attempt) for place in places.empty}
+            if not samples:
                 return
-        first = next(iter(unfilled.damaged.values()))
+        first = next(iter(damaged.values()))
         raise InputError(f"{_ATTEMPTS} samples in a row are damaged, the first: {first}")
 
     def _stand_in(self, draws: Draws, place: int, attempt: int) -> int:
         return self.datasets[draws.dataset[place]].stand_in(self.seed, int(draws.draw[place]), attempt)
 
-    def _chosen(self, unfilled: _Unfilled) -> dict[tuple[int, int], dict[int, tuple[int, ...]]]:
-        """The views that each place takes, by dataset and sample.
-
-        Before any of them is read: between two pictures the same takes several times as long, for it is no longer in the
-        processor's cache.
-        """
-        chosen = {}
-        for (dataset, sample), places in unfilled.visits().items():
+    def _visits(self, draws: Draws, samples: Mapping[int, int], damaged: _Damaged) -> list[_Visit]:
+        """Which objects are read, and the views that each place takes of them."""
+        visits: dict[tuple[int, int], list[int]] = {}
+        datasets = draws.dataset.tolist()
+        for place, sample in samples.items():
+            visits.setdefault((datasets[place], sample), []).append(place)
+        chosen = []
+        for (dataset, sample), places in visits.items():
             try:
-                chosen[dataset, sample] = self._chosen_of(unfilled.draws, dataset, sample, places)
+                chosen.append(_Visit(dataset, sample, self._chosen(draws, dataset, sample, places)))
             except InputError as error:
-                unfilled.damaged[dataset, sample] = str(error)
+                damaged[dataset, sample] = str(error)
         return chosen
 
-    def _chosen_of(self, draws: Draws, dataset: int, sample: int, places: list[int]) -> dict[int, tuple[int, ...]]:
+    def _chosen(self, draws: Draws, dataset: int, sample: int, places: list[int]) -> dict[int, tuple[int, ...]]:
         name, count = self.datasets[dataset].name, self.sources[dataset].view_count(sample)
         if count < self.choice.needed:
             raise InputError(
                 f"{name}: sample {sample} has {count} views, {self.choice.needed} are needed", "render more"
             )
         return {
-            place: self.choice.choose(count, generator(self.seed, f"{name} draw {draws.draw[place]}", "views"))
+            place: self.choice.choose(
+                count, quick_generator(self.seed, f"{name} draw {draws.draw.item(place)}", "views")
+            )
             for place in places
         }
 
-    def _visits_apart(
-        self, dataset: int, sample: int, chosen: Mapping[int, tuple[int, ...]]
-    ) -> dict[int, tuple[ObjectViews, tuple[int, ...]]]:
-        """Those of several draws of a damaged object whose own views are whole.
+    def _make(self, visits: Sequence[_Visit], places: BatchPlaces, damaged: _Damaged) -> None:
+        """Read all of these objects, decode all, then note all: in turn it takes longer (`ReadViews`)."""
+        read, decoded = [], []
+        for visit in visits:
+            try:
+                read.append(self._read(visit))
+            except InputError as error:
+                self._make_apart(visit, str(error), places, damaged)
+        for one in read:
+            try:
+                self._decode(one, places)
+            except InputError as error:
+                self._make_apart(one.visit, str(error), places, damaged)
+            else:
+                decoded.append(one)
+        for one in decoded:
+            self._note(one, places)
+
+    def _make_apart(self, visit: _Visit, message: str, places: BatchPlaces, damaged: _Damaged) -> None:
+        """Note an object that is damaged, and make those of several draws of it whose own views are whole.
 
         Which draws meet in a visit depends on the ranks; what becomes of one must not depend on the views of the others.
         """
-        read: dict[int, tuple[ObjectViews, tuple[int, ...]]] = {}
-        for place, views in chosen.items() if len(chosen) > 1 else ():
+        damaged[visit.dataset, visit.sample] = message
+        for alone in visit.apart() if len(visit.chosen) > 1 else ():
             with suppress(InputError):
-                read |= self._visit(dataset, sample, {place: views})
-        return read
+                one = self._read(alone)
+                self._decode(one, places)
+                self._note(one, places)
 
-    def _visit(
-        self, dataset: int, sample: int, chosen: Mapping[int, tuple[int, ...]]
-    ) -> dict[int, tuple[ObjectViews, tuple[int, ...]]]:
-        """The views that several draws take of one object, which is read once and of which no other view is decoded."""
-        source = self.sources[dataset]
-        union = list(dict.fromkeys(view for views in chosen.values() for view in views))
-        decoded = source.views(sample, union)
-        decoded = squared(decoded, self.size) if self.size else decoded
-        return {place: (_picked(decoded, union, views), views) for place, views in chosen.items()}
+    def _read(self, visit: _Visit) -> _Read:
+        union = list(dict.fromkeys(view for views in visit.chosen.values() for view in views))
+        targets = [
+            [(place, views.index(view)) for place, views in visit.chosen.items() if view in views] for view in union
+        ]
+        return _Read(visit, self.sources[visit.dataset].read_views(visit.sample, union), targets)
 
-    def _stacked(self, unfilled: _Unfilled) -> ViewBatch:
-        draws = unfilled.draws
-        objects, views = zip(*(unfilled.read[place] for place in range(len(draws))), strict=True)
-        for dataset, views_of_one in zip(draws.dataset, objects, strict=True):
-            if views_of_one.rgba.shape != objects[0].rgba.shape:
-                sizes = [f"{o.rgba.shape[2]}×{o.rgba.shape[1]}" for o in (objects[0], views_of_one)]
-                raise InputError(
-                    f"{self.datasets[dataset].name}: {views_of_one.uid} has {sizes[1]} pixels, "
-                    f"{objects[0].uid} of the same batch {sizes[0]}",
-                    "name the size that all are to have",
-                )
+    def _decode(self, read: _Read, places: BatchPlaces) -> None:
+        """Decode each view that the draws of a visit take, straight into its place where that can be."""
+        rooms = [places.room(*targets[0]) for targets in read.targets]
+        for picture, targets in zip(read.views.pictures(rooms), read.targets, strict=True):
+            fitting = picture
+            if self.size:
+                read.square = read.square or MiddleSquare.of(read.views.uid, picture, self.size)
+                fitting = read.square.picture(picture)
+            for place, number in targets:
+                places.lay(place, number, fitting)
+        places.keep_size()
+
+    def _note(self, read: _Read, places: BatchPlaces) -> None:
+        views, square = read.views, read.square
+        intrinsics = square.intrinsics(views.intrinsics) if square else views.intrinsics
+        for view, targets in enumerate(read.targets):
+            for place, number in targets:
+                places.note(place, number, views.c2w[view], intrinsics[view])
+        for place, chosen in read.visit.chosen.items():
+            places.finish(place, views.uid, chosen)
+
+    def _finished(self, draws: Draws, places: BatchPlaces) -> ViewBatch:
+        if odd := places.odd():
+            place, said = odd
+            name = self.datasets[draws.dataset[place]].name
+            raise InputError(f"{name}: {said}", "name the size that all are to have")
         return ViewBatch(
             draws.epoch,
             draws.batch,
             draws.dataset,
-            tuple(one.uid for one in objects),
-            np.array(views),
-            *(_together([getattr(one, name) for one in objects]) for name in ("rgba", "c2w", "intrinsics")),
+            places.uids,
+            places.views,
+            places.rgba,
+            places.c2w,
+            places.intrinsics,
         )
-
-
-def _together(arrays: list[np.ndarray]) -> Tensor:
-    """Arrays as one; in a worker in the memory that the main process maps, where anything else would be copied to."""
-    if get_worker_info() is None:
-        return torch.from_numpy(np.stack(arrays))
-    together: Tensor = default_collate([torch.from_numpy(array) for array in arrays])
-    return together
-
-
-def _picked(decoded: ObjectViews, union: list[int], views: tuple[int, ...]) -> ObjectViews:
-    """Some of the decoded views; without a copy where they are all of them, as those of a lone draw are."""
-    if list(views) == union:
-        return decoded
-    numbers = [union.index(view) for view in views]
-    return ObjectViews(decoded.uid, decoded.rgba[numbers], decoded.c2w[numbers], decoded.intrinsics[numbers])

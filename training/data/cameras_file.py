@@ -7,7 +7,6 @@ some.
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
 
 import numpy as np
 from jaxtyping import Float
@@ -30,7 +29,7 @@ def cameras_file(views: Sequence[View], size: int | None = None, depth_scale: fl
     alike = all(lens == lenses[0] for lens in lenses)
     document: dict[str, object] = {
         "c2w": [view.c2w.tolist() for view in views],
-        "intrinsics": asdict(lenses[0]) if alike else [asdict(lens) for lens in lenses],
+        "intrinsics": vars(lenses[0]) if alike else [vars(lens) for lens in lenses],
     }
     if depth_scale is not None:
         document["depth_scale"] = depth_scale

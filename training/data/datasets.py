@@ -13,7 +13,6 @@ import numpy as np
 from jaxtyping import Int
 
 from stage.errors import InputError
-from training.data.batches import ViewSource
 from training.data.cache import ShardCache
 from training.data.dataset_parameters import DataParameters, DatasetParameters
 from training.data.index import INDEX
@@ -22,6 +21,7 @@ from training.data.mixture import Mixed, draws_at_rate
 from training.data.plan import Plan
 from training.data.reader import ShardReader
 from training.data.streams import open_store
+from training.data.view_sources import ViewSource
 
 _SPLIT = "train"
 # A picture's size is asked of so many objects at the most, which lie in different shards: one that is missing says nothing.

@@ -132,12 +132,12 @@ class IndexRows(Sequence[IndexRow]):
         if not -len(self) <= place < len(self):
             raise IndexError(f"row {place} of {len(self)}")
         place %= len(self)
-        return _row(value(place) for value in self._values)
+        return _row([value(place) for value in self._values])
 
     def __iter__(self) -> Iterator[IndexRow]:
         for start in range(0, len(self), _AT_ONCE):
             columns = [column.to_pylist() for column in self._table.slice(start, _AT_ONCE).columns]
-            yield from map(_row, zip(*columns, strict=True))
+            yield from map(_row, map(list, zip(*columns, strict=True)))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence):
@@ -178,7 +178,6 @@ def _value_at(chunks: pa.ChunkedArray) -> Callable[[int], Any]:
     return lambda place: column[place].as_py()
 
 
-def _row(values: Iterable[Any]) -> IndexRow:
-    row = list(values)
+def _row(row: list[Any]) -> IndexRow:
     row[_SIZES] = tuple(row[_SIZES])
     return IndexRow(*row)

@@ -5,27 +5,27 @@ would find in a cache of the views used last just those that it does not want.
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
+from functools import partial
 
 import numpy as np
+from jaxtyping import UInt8
 
-from training.data.batches import ViewSource
-from training.data.reader import ObjectViews
-
-_ARRAYS = [field.name for field in fields(ObjectViews) if field.name != "uid"]
+from blender_render.view_codecs import Room, no_room
+from training.data.view_sources import ViewSource
+from training.data.views import ReadViews
 
 
 class KeptViews:
     """A source that keeps what it has decoded.
 
     Args:
-        source: decodes.
+        source: reads and decodes.
         max_bytes: bound on the pictures that are kept, in each process that reads.
     """
 
     def __init__(self, source: ViewSource, max_bytes: int) -> None:
         self._source, self._left = source, max_bytes
-        self._kept: dict[tuple[int, int], ObjectViews] = {}
+        self._kept: dict[tuple[int, int], ReadViews] = {}
 
     def __len__(self) -> int:
         return len(self._source)
@@ -34,24 +34,41 @@ class KeptViews:
         """How many views an object has."""
         return self._source.view_count(number)
 
-    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
+    def read_views(self, number: int, chosen: Sequence[int]) -> ReadViews:
         """Some views of an object, in the order asked for; raises as the source does."""
         missing = [view for view in dict.fromkeys(chosen) if (number, view) not in self._kept]
-        decoded = self._decoded(number, missing) if missing else {}
-        return _together([decoded.get(view) or self._kept[number, view] for view in chosen])
+        read = self._read(number, missing) if missing else {}
+        views = [read.get(view) or self._kept[number, view] for view in chosen]
+        return ReadViews(
+            views[0].uid,
+            np.concatenate([view.c2w for view in views]),
+            np.concatenate([view.intrinsics for view in views]),
+            lambda place, room: views[place].picture(0, room),
+        )
 
-    def _decoded(self, number: int, chosen: list[int]) -> dict[int, ObjectViews]:
-        decoded = self._source.views(number, chosen)
-        alone = {view: _alone(decoded, place) for place, view in enumerate(chosen)}
-        if decoded.rgba.nbytes <= self._left:
-            self._left -= decoded.rgba.nbytes
-            self._kept |= {(number, view): one for view, one in alone.items()}
-        return alone
+    def _read(self, number: int, chosen: list[int]) -> dict[int, ReadViews]:
+        """Single views, each of which is kept when its picture is decoded."""
+        read = self._source.read_views(number, chosen)
+
+        def alone(place: int) -> ReadViews:
+            cameras = read.c2w[place : place + 1], read.intrinsics[place : place + 1]
+            return ReadViews(
+                read.uid, *cameras, lambda _, room: self._decoded((number, chosen[place]), read, place, room)
+            )
+
+        return {view: alone(place) for place, view in enumerate(chosen)}
+
+    def _decoded(self, view: tuple[int, int], read: ReadViews, place: int, room: Room) -> UInt8[np.ndarray, "h w 4"]:
+        if self._left <= 0:
+            return read.picture(place, room)
+        # In memory of its own, for what is in a batch goes with it.
+        picture = read.picture(place, no_room)
+        if view not in self._kept and picture.nbytes <= self._left:
+            self._left -= picture.nbytes
+            cameras = read.c2w[place : place + 1].copy(), read.intrinsics[place : place + 1].copy()
+            self._kept[view] = ReadViews(read.uid, *cameras, partial(_same, picture))
+        return picture
 
 
-def _alone(views: ObjectViews, place: int) -> ObjectViews:
-    return ObjectViews(views.uid, *(getattr(views, name)[place : place + 1] for name in _ARRAYS))
-
-
-def _together(views: list[ObjectViews]) -> ObjectViews:
-    return ObjectViews(views[0].uid, *(np.concatenate([getattr(one, name) for one in views]) for name in _ARRAYS))
+def _same(picture: UInt8[np.ndarray, "h w 4"], *_: object) -> UInt8[np.ndarray, "h w 4"]:
+    return picture

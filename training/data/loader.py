@@ -25,15 +25,13 @@ from training.data.batches import (
     BatchMaker,
     Damage,
     MadeBatch,
-    Objects,
     ViewBatch,
     ViewChoice,
-    ViewSource,
-    as_view_source,
 )
 from training.data.damage import DamageRecord
 from training.data.plan import Draws, Plan, slots_of_rank
 from training.data.prefetch import Prefetch, needed_shards, reads_through_cache
+from training.data.view_sources import Objects, ViewSource, as_view_source
 
 
 class PlannedLoader:

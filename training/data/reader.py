@@ -5,36 +5,29 @@ hashed whole.
 """
 
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
-from blender_render.view_codecs import decode_view, view_members, view_numbers
+from blender_render.view_codecs import Room, decode_view, view_members, view_numbers
 from stage.errors import InputError
 from training.data.cache import ShardCache
 from training.data.cameras_file import read_cameras_file
+from training.data.index_rows import IndexRow
 from training.data.members import tar_members
 from training.data.samples import CheckedSamples
 from training.data.shard_store import StreamParameters
 from training.data.streams import open_store
+from training.data.views import ObjectViews, ReadViews
 
 _CAMERAS = "cameras.json"
-
-
-@dataclass(frozen=True)
-class ObjectViews:
-    """All views of one object: sRGB pictures with straight alpha, and c2w cameras in OpenGL axes."""
-
-    uid: str
-    rgba: UInt8[np.ndarray, "v h w 4"]
-    c2w: Float[np.ndarray, "v 4 4"]
-    intrinsics: Float[np.ndarray, "v 4"]
-    """fx, fy, cx, cy of each view in pixels of its picture."""
+# What an object raises that is as it was written, its hash says; so it was written wrong.
+_WRITTEN_WRONG = (OSError, ValueError, LookupError, tarfile.TarError)
 
 
 class ShardReader:
@@ -101,13 +94,17 @@ class ShardReader:
         """Bytes of each shard by its file name, up to the end of its last object."""
         return self.rows.ends_of_shards
 
-    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
-        """Some views of the object of one row, in the order asked for; no other picture is decoded, and nothing is kept.
+    def read_views(self, number: int, chosen: Sequence[int]) -> ReadViews:
+        """Some views of the object of one row, in the order asked for; no other picture is read, and nothing is kept.
 
         Raises:
-            InputError: naming shard, key and offset, when the bytes are not what was written.
+            InputError: naming shard, key and offset, when the bytes are not what was written; also when a picture is decoded.
         """
-        return self._decode(number, chosen)
+        return self._opened(number, chosen)
+
+    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
+        """The same, decoded; raises as reading and decoding them do."""
+        return self._opened(number, chosen).decoded()
 
     def members(self, number: int) -> dict[str, bytes]:
         """The files of one row's object by extension (`000.png`, `cameras.json`), as they were written.
@@ -117,22 +114,38 @@ class ShardReader:
         """
         return {name: bytes(data) for name, data in tar_members(self.samples.read(self.rows[number])).items()}
 
-    def _decode(self, number: int, chosen: Sequence[int] | None = None) -> ObjectViews:
+    def _decode(self, number: int) -> ObjectViews:
+        return self._opened(number).decoded()
+
+    def _opened(self, number: int, chosen: Sequence[int] | None = None) -> ReadViews:
         row = self.rows[number]
         try:
             sample = self.samples.open(row)
             stored = _stored_views(tuple(sample.names))
-            views = range(len(stored)) if chosen is None else chosen
-            members = sample.read([_CAMERAS, *(name for view in views for name in stored[view].members)])
-            pictures = np.stack([decode_view(members, stored[view].number) for view in views])
-            return ObjectViews(row.key, pictures, *read_cameras_file(members[_CAMERAS], views))
-        except (OSError, ValueError, LookupError, tarfile.TarError) as error:
-            # As it was written, its hash says; so it was written wrong.
-            place = f"{self.samples.store.where(row.shard)} at byte {row.offset}, object {row.key}"
-            reason = " ".join(str(error).split())
-            raise InputError(
-                f"{place}: cannot be decoded: {reason}", "render the object and write the shards again"
-            ) from None
+            wanted = stored if chosen is None else [stored[view] for view in chosen]
+            members = sample.read([_CAMERAS, *(name for view in wanted for name in view.members)])
+            cameras = read_cameras_file(members[_CAMERAS], range(len(stored)) if chosen is None else chosen)
+        except _WRITTEN_WRONG as error:
+            raise self._undecodable(row, error) from None
+        return ReadViews(row.key, *cameras, partial(self._picture, row, members, wanted))
+
+    def _picture(
+        self,
+        row: IndexRow,
+        members: Mapping[str, memoryview],
+        views: Sequence["_StoredView"],
+        place: int,
+        room: Room,
+    ) -> UInt8[np.ndarray, "h w 4"]:
+        try:
+            return decode_view(members, views[place].number, room)
+        except _WRITTEN_WRONG as error:
+            raise self._undecodable(row, error) from None
+
+    def _undecodable(self, row: IndexRow, error: Exception) -> InputError:
+        place = f"{self.samples.store.where(row.shard)} at byte {row.offset}, object {row.key}"
+        reason = " ".join(str(error).split())
+        return InputError(f"{place}: cannot be decoded: {reason}", "render the object and write the shards again")
 
 
 @dataclass(frozen=True)

@@ -2,21 +2,27 @@
 
 import hashlib
 import mmap
+import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 from blender_render.passes import DEPTH_SCALE
 from blender_render.rendered_object import read_views
 from blender_render.view_codecs import view_numbers
-from stage.files import replacing
+from stage.files import put_in_place, temporary_name
 from stage.packs import object_folder
 from training.data.cameras_file import cameras_file
 from training.data.index import IndexRow
 from training.data.members import listed_names, listing, sample_extents, tar_members
 from training.data.shard_parameters import ShardParameters
-from training.data.shard_plan import PlannedShard, depth_paths, pictures, small_view
+from training.data.shard_plan import PlannedShard, depth_paths, picture_entries, small_view
 from training.data.shard_tar import ShardTar
 from training.data.sources import SPLATTER, Source
+
+# Samples that are written before the first of them is hashed.
+_AHEAD = 4
 
 
 @dataclass(frozen=True)
@@ -37,20 +43,40 @@ class ShardWriter:
         """Where a shard waits once it is finished."""
         return self.finished / f"{shard.content}.tar"
 
-    def write(self, shard: PlannedShard) -> list[IndexRow]:
-        """Write a shard, unless it is finished already; its rows."""
+    def write(self, shard: PlannedShard) -> "Draft":
+        """Write a shard under a temporary name. One that is finished already is read."""
         path = self.path(shard)
-        if not path.is_file():
-            with replacing(path) as temporary, ShardTar(temporary) as archive:
-                for source in shard.sources:
-                    archive.write(self._sample(source))
-        return index_rows(path, shard)
+        if path.is_file():
+            return Draft(index_rows(path, shard))
+        temporary = temporary_name(path)
+        try:
+            return Draft(self._write(temporary, shard), temporary)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def finish(self, shard: PlannedShard, draft: "Draft") -> None:
+        """Flush what was written and give it its name; another thread's work, while the next shard is written."""
+        if draft.temporary:
+            put_in_place(draft.temporary, self.path(shard))
+
+    def _write(self, path: Path, shard: PlannedShard) -> list[IndexRow]:
+        """Write while a thread hashes what was written before, so that no byte is read again."""
+        rows: list[Future[IndexRow]] = []
+        with ShardTar(path) as archive, ThreadPoolExecutor(1) as hasher:
+            for number, source in enumerate(shard.sources):
+                start, data = archive.add(self._sample(source))
+                rows.append(hasher.submit(_row, data, shard.name, source, start))
+                if number >= _AHEAD:
+                    # Bounds how many samples are in memory.
+                    rows[number - _AHEAD].result()
+        return [row.result() for row in rows]
 
     def _sample(self, source: Source) -> dict[str, str | bytes]:
         folder = object_folder(self.renders, source.key)
         sample: dict[str, str | bytes] = {"__key__": source.key, "cameras.json": self._cameras(folder)}
-        for number, path in enumerate(pictures(folder)):
-            sample |= self._view(source, path, number)
+        for number, entry in enumerate(picture_entries(folder)):
+            sample |= self._view(source, entry, number)
         if "depth" in self.parameters.include:
             depths = enumerate(depth_paths(source, self.renders))
             sample |= {f"{number:03d}.depth.png": path.read_bytes() for number, path in depths}
@@ -58,9 +84,9 @@ class ShardWriter:
             sample[SPLATTER] = source.splatter.read()
         return sample
 
-    def _view(self, source: Source, path: Path, number: int) -> dict[str, bytes]:
+    def _view(self, source: Source, entry: os.DirEntry[str], number: int) -> dict[str, bytes]:
         if self.parameters.encoding == "as_rendered":
-            return {path.name: path.read_bytes()}
+            return {entry.name: _content(entry.path)}
         members = small_view(source, self.renders, number, self.parameters)
         return {f"{number:03d}.{suffix}": data for suffix, data in members.items()}
 
@@ -69,21 +95,37 @@ class ShardWriter:
         return cameras_file(read_views(folder), self.parameters.size, depth_scale)
 
 
+@dataclass(frozen=True)
+class Draft:
+    """A shard that is written."""
+
+    rows: list[IndexRow]
+    temporary: Path | None = None
+    """Under which name it waits to be flushed; None when it is finished."""
+
+
+def _content(path: str) -> bytes:
+    # Without the buffer of `read_bytes`, which takes as long to make as a picture to read.
+    with FileIO(path) as stream:
+        return stream.readall()
+
+
 def index_rows(path: Path, shard: PlannedShard) -> list[IndexRow]:
     """Where each object's members start and end in a shard's tar, and what they hash to."""
     with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as tar:
         extents = sample_extents(tar)
-        return [_row(tar, shard.name, source, *extents[source.key]) for source in shard.sources]
+        pieces = [(source, *extents[source.key]) for source in shard.sources]
+        return [_row(tar[start:stop], shard.name, source, start) for source, start, stop in pieces]
 
 
-def _row(tar: mmap.mmap, name: str, source: Source, start: int, stop: int) -> IndexRow:
-    data = tar[start:stop]
+def _row(data: bytes, name: str, source: Source, start: int) -> IndexRow:
+    """What the index says of a sample whose bytes start at this byte of a shard."""
     members, sizes, checks = listing(data, source.key)
     return IndexRow(
         shard=name,
         key=source.key,
         offset=start,
-        size=stop - start,
+        size=len(data),
         sha256=hashlib.sha256(data).hexdigest(),
         views=len(view_numbers(listed_names(members) or tar_members(data))),
         split=source.asset.split,

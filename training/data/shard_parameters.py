@@ -37,7 +37,7 @@ class ShardParameters(Parameters):
     include: tuple[Literal["depth", "splatter"], ...] = ()
     """What else an object's sample holds: `000.depth.png` … as rendered, `splatter.safetensors` where there is one."""
     workers: int = Field(default=0, ge=0)
-    """Processes that write; 0 takes one per CPU core, and fewer for little work. The bytes do not depend on it."""
+    """Processes that write; 0 takes one per CPU core, or for little work as many threads. The bytes do not depend on it."""
 
     @model_validator(mode="after")
     def _made_smaller_by_an_encoding(self) -> "ShardParameters":
@@ -81,3 +81,7 @@ class ShardParameters(Parameters):
         """
         meanwhile = _COPIED_MEANWHILE if self.encoding == "as_rendered" else _ENCODED_MEANWHILE
         return self.workers or max(1, min(len(os.sched_getaffinity(0)), work // meanwhile))
+
+    def threads(self) -> int:
+        """How many threads write where a single process does."""
+        return self.workers or len(os.sched_getaffinity(0))

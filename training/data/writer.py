@@ -109,7 +109,7 @@ def _write(
 
     rows = [row for of_shard in delivered.values() for row in of_shard]
     with Progress("shard", len(sources), "objects", done=len(rows)) as progress:
-        for _, written in written_shards(writer, missing, processes, take):
+        for _, written in written_shards(writer, missing, processes, parameters.threads(), take):
             rows += written
             progress.advance(len(written))
     return rows

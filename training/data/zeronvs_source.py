@@ -17,7 +17,7 @@ from jaxtyping import Float, Int, UInt8
 
 from stage.errors import InputError
 from training.data.pictures import decoded
-from training.data.reader import ObjectViews
+from training.data.views import ObjectViews, ReadViews
 from training.data.zeronvs_cameras import camera_from
 from training.data.zeronvs_index import scene_index
 
@@ -57,7 +57,13 @@ class ZeroNvsScenes:
         return int(self._index.views[number])
 
     def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
+        """Some views of a scene, decoded; raises as `read_views` does."""
+        return self.read_views(number, chosen).decoded()
+
+    def read_views(self, number: int, chosen: Sequence[int]) -> ReadViews:
         """Some views of a scene, in the order asked for; its uid is `<category>_<scene>`, as after an import.
+
+        Decoded already: its intrinsics depend on the pictures' size.
 
         Raises:
             InputError: naming shard and frame, when it is damaged.
@@ -71,7 +77,9 @@ class ZeroNvsScenes:
         rgba, c2w, intrinsics = zip(*frames, strict=True)
         if len({picture.shape for picture in rgba}) > 1:
             raise InputError(f"{shard}: {scene}: its pictures differ in size", "leave the scene out")
-        return ObjectViews("_".join(scene.split("/")[-2:]), np.stack(rgba), np.stack(c2w), np.stack(intrinsics))
+        return ReadViews(
+            "_".join(scene.split("/")[-2:]), np.stack(c2w), np.stack(intrinsics), lambda place, _: rgba[place]
+        )
 
     def _frame(self, stream: BinaryIO, number: int, view: int) -> _Frame:
         row = {name: int(values[self._index.starts[number] + view]) for name, values in self._index.frames.items()}
