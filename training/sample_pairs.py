@@ -1,7 +1,7 @@
 """The pairs of views whose pictures are sampled in the course of a training: always the same ones, unseen where there are any."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +10,12 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from stage.errors import InputError
-from stage.seeds import generator
+from stage.seeds import generator, quick_generator
 from training.data.batches import ViewChoice
 from training.data.dataset_parameters import DataParameters
 from training.data.datasets import place_of
 from training.data.reader import ObjectViews, ShardReader
-from training.data.squares import squared
+from training.data.squares import MiddleSquare
 
 _PAIR = ViewChoice(drawn=2)
 
@@ -90,5 +90,7 @@ def _pair(reader: ShardReader, number: int, seed: int, size: int) -> ObjectViews
     count = reader.view_count(number)
     if count < len(_PAIR):
         raise InputError(f"an object of {count} view has no pair", "render more")
-    chance = generator(seed, reader.rows[number].key, "sample views")
-    return squared(reader.views(number, _PAIR.choose(count, chance)), size)
+    chance = quick_generator(seed, reader.rows[number].key, "sample views")
+    views = reader.read_views(number, _PAIR.choose(count, chance)).decoded()
+    square = MiddleSquare.of(views.uid, views.rgba[0], size)
+    return replace(views, rgba=np.stack([square.picture(picture) for picture in views.rgba]))

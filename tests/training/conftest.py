@@ -34,6 +34,13 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True)
+def _no_processes_from_before() -> None:
+    """accelerate keeps its settings for as long as a process lives; each test sets it up anew."""
+    if state := sys.modules.get("accelerate.state"):
+        state.AcceleratorState._reset_state(reset_partial_state=True)
+
+
 def cast_box(c2w: np.ndarray, camera: Intrinsics, half: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """RGBA of an axis-aligned box around the origin, each of its six faces in its own colour."""
     axes = opencv_from_opengl(c2w)
