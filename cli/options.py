@@ -21,3 +21,15 @@ def opened(root: Path) -> Workspace:
     workspace = Workspace(root)
     quiet(workspace)
     return workspace
+
+
+def without_bars() -> None:
+    """Keep the libraries' progress bars out of logs."""
+    import sys
+
+    if not sys.stderr.isatty():
+        from diffusers.utils import logging as diffusers_logging
+        from transformers.utils import logging as transformers_logging
+
+        diffusers_logging.disable_progress_bar()
+        transformers_logging.disable_progress_bar()

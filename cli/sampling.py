@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cli.options import HERE, WorkspaceOption, opened
+from cli.options import HERE, WorkspaceOption, opened, without_bars
 from stage.errors import InputError
 from systems.zero123.parameters import Background, SchedulerName
 
@@ -57,6 +57,7 @@ def sample(
     from systems.zero123.pipeline import load_pipeline
     from systems.zero123.schedulers import scheduler_named
 
+    without_bars()
     pipeline = load_pipeline(model or opened(workspace).model)
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
     if scheduler:

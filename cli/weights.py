@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cli.options import without_bars
+
 
 class System(StrEnum):
     """Whose weights."""
@@ -68,7 +70,7 @@ def import_(
     """Make a pipeline folder of published weights; nothing that the source brings along is run."""
     from systems.zero123.weights_import import ImportOptions, import_weights
 
-    _without_bars()
+    without_bars()
     options = ImportOptions(config, weights.value, image_encoder, variant, tuple(ignore_class or ()), seed)
     record = import_weights(source, output, options)
     step = f" at step {record['step']:,}" if record.get("step") else ""
@@ -85,18 +87,6 @@ def export(
     """Write a pipeline as a checkpoint in the original (LDM) format, for threestudio or stable-dreamfusion."""
     from systems.zero123.ldm_export import export_folder
 
-    _without_bars()
+    without_bars()
     export_folder(model, output)
     print(f"export: {system.value} in {output}, its configuration in {output.with_suffix('.yaml')}")
-
-
-def _without_bars() -> None:
-    """Keep the libraries' progress bars out of logs."""
-    import sys
-
-    if not sys.stderr.isatty():
-        from diffusers.utils import logging as diffusers_logging
-        from transformers.utils import logging as transformers_logging
-
-        diffusers_logging.disable_progress_bar()
-        transformers_logging.disable_progress_bar()

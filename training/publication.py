@@ -1,6 +1,7 @@
 """What a finished training leaves behind: `data/model/`, a pipeline folder, and `data/training/` for DVC and the report."""
 
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,16 +42,15 @@ def publish(
         write_json(temporary / "provenance.json", origin)
     report = workspace.training_report
     write_bytes(report / "loss.csv", curve.read_bytes())
-    _publish_samples(samples, report / "samples.png")
+    _publish_samples(samples, report / "samples")
     write_json(report / "metrics.json", _summary(curve))
 
 
 def _publish_samples(folder: Path, published: Path) -> None:
-    made = sorted(folder.glob("step-*.png"))
-    if made:
-        write_bytes(published, made[-1].read_bytes())
-    else:
-        published.unlink(missing_ok=True)
+    """The last of the pictures alone; without any the folder is empty, for DVC expects it."""
+    with replacing_folder(published) as temporary:
+        for made in sorted(folder.glob("step-*.png"))[-1:]:
+            shutil.copyfile(made, temporary / "last.png")
 
 
 def _summary(curve: Path) -> dict[str, float]:

@@ -36,7 +36,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(autouse=True)
 def _no_processes_from_before() -> None:
-    """accelerate keeps its settings for as long as a process lives; each test sets it up anew."""
+    """Settings of accelerate live as long as a process; each test makes them anew."""
     if state := sys.modules.get("accelerate.state"):
         state.AcceleratorState._reset_state(reset_partial_state=True)
 

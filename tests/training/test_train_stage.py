@@ -98,7 +98,7 @@ def check_details(run: Run, workspace: Workspace) -> None:
         file_sha256(workspace.shards / INDEX)
     }
     assert {used.dataset.name for used in run.inputs.dataset_inputs} == {"objects.train", "objects.val"}
-    assert (workspace.training_report / "samples.png").is_file()
+    assert (workspace.training_report / "samples" / "last.png").is_file()
 
 
 def check_frozen(workspace: Workspace) -> None:
