@@ -16,6 +16,7 @@ which cost what trained ones do: plain float32 as zero123-hf trains, and ours. S
 
 import argparse
 import gc
+import math
 import statistics
 import sys
 import tempfile
@@ -29,30 +30,28 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.training_utils import EMAModel
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from geometry.cameras import look_at_origin
 from stage.parameters import load_section
 from systems.trainable import TrainableSystem
-from systems.zero123.conditioning import CCProjection
 from systems.zero123.loss import Draws
-from systems.zero123.parameters import Zero123Parameters
+from systems.zero123.outline import published_modules
+from systems.zero123.parameters import ImageEncoderParameters, Zero123Parameters
 from systems.zero123.training import Zero123Training
 from training.data.batches import ViewBatch
+from training.dry_run.devices import peak_flops
 from training.engine import Engine
 from training.hardware import use_hardware
 from training.optimizer import build_optimizer
 from training.parameters import HardwareParameters, TrainParameters
+from training.preemption import Notice
 from training.schedule import build_schedule
 from training.tracking import Silence
 
 _GOAL_OVERHEAD, _GOAL_SPEED, _GOAL_MFU = 0.03, 3.0, 0.4
 _WARM_UP = 5
-# Dense bf16 operations a second, from NVIDIA's data sheets of the SXM models.
-_PEAK = {"H200": 989e12, "H100": 989e12, "A100": 312e12}
 
 
 @dataclass
@@ -126,7 +125,7 @@ class BareLoop:
         self._optimizer.zero_grad()
         loss = self._system(self._batch, self._draws()).loss
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self._trained, self._parameters.optimizer.max_grad_norm)
+        torch.nn.utils.clip_grad_norm_(self._trained, self._parameters.optimizer.max_grad_norm or math.inf)
         self._optimizer.step()
         self._ema.step(self._trained)
         loss.item()
@@ -198,7 +197,7 @@ def engine_of(
     parameters: TrainParameters, system: TrainableSystem, feed: ReadyFeed, folder: Path, accelerator: Accelerator
 ) -> Engine:
     """The project's engine on ready batches, without a tracker."""
-    return Engine(parameters, 0, system, feed, folder, accelerator, Silence())  # type: ignore[arg-type]
+    return Engine(parameters, 0, system, feed, folder, accelerator, Silence(), Notice())  # type: ignore[arg-type]
 
 
 def overhead(steps: int, device: torch.device) -> float:
@@ -226,27 +225,10 @@ def overhead(steps: int, device: torch.device) -> float:
 
 def published_system() -> Zero123Training:
     """Zero-1-to-3 in its published size, with random weights."""
-    system = Zero123Training(Zero123Parameters(prediction_type="epsilon", zero_terminal_snr=False), 0, 64)
-    system.unet = UNet2DConditionModel(in_channels=8, cross_attention_dim=768, attention_head_dim=8, sample_size=32)
-    system.cc_projection = CCProjection(768)
-    levels = 4
-    system.vae = AutoencoderKL(
-        block_out_channels=(128, 256, 512, 512),
-        layers_per_block=2,
-        down_block_types=("DownEncoderBlock2D",) * levels,
-        up_block_types=("UpDecoderBlock2D",) * levels,
-    ).requires_grad_(False)
-    large = CLIPVisionConfig(
-        hidden_size=1024,
-        intermediate_size=4096,
-        num_hidden_layers=24,
-        num_attention_heads=16,
-        patch_size=14,
-        projection_dim=768,
+    parameters = Zero123Parameters(
+        prediction_type="epsilon", zero_terminal_snr=False, image_encoder=ImageEncoderParameters(train=False)
     )
-    system.image_encoder = CLIPVisionModelWithProjection(large).requires_grad_(False)
-    system.latent_shape = (4, 32, 32)
-    return system
+    return Zero123Training(parameters, 0, 256, published_modules())
 
 
 def operations(build: Callable[[], Zero123Training], size: int, device: torch.device) -> float:
@@ -284,8 +266,8 @@ def speed(
         engine_of(parameters, system, feed, Path(folder), accelerator).run()
     seconds = feed.engine.median("wall")
     peak = 0.0 if cpu else torch.cuda.max_memory_allocated() / 2**30
-    name = "" if cpu else torch.cuda.get_device_name()
-    limit = next((operations for key, operations in _PEAK.items() if key in name), float("nan"))
+    # The peak of 16 bits for all: float32 falls short of it for its format too.
+    limit = (None if cpu else peak_flops(torch.cuda.get_device_name(), "bf16")) or float("nan")
     rate = variant.batch / seconds
     return Speed(variant, str(facts["attention"]), rate, peak, rate * sample_operations / limit)
 
