@@ -48,7 +48,7 @@ from training.optimizer import build_optimizer
 from training.parameters import HardwareParameters, TrainParameters
 from training.preemption import Notice
 from training.schedule import build_schedule
-from training.tracking import Silence
+from training.tracking.tracker import Silence
 
 _GOAL_OVERHEAD, _GOAL_SPEED, _GOAL_MFU = 0.03, 3.0, 0.4
 _WARM_UP = 5

@@ -73,7 +73,7 @@ def _check(parameters: dict[str, Any] | None, place: Workspace) -> None:
 
 def _closing_lines(place: Workspace, decision: dict[str, Any] | None) -> None:
     """Where everything is."""
-    from training.mlflow_place import use_mlflow
+    from training.tracking.mlflow_place import use_mlflow
 
     root = place.root.resolve()
     prefect = os.environ.get("PREFECT_API_URL", "").removesuffix("/api")

@@ -36,7 +36,7 @@ def ui(
         signal.signal(number, signal.default_int_handler)
     _check_free("Prefect", prefect_port, "--prefect-port")
     _check_free("MLflow", mlflow_port, "--mlflow-port")
-    from training.mlflow_place import use_mlflow
+    from training.tracking.mlflow_place import use_mlflow
 
     stores = ["--backend-store-uri", use_mlflow(place), "--artifacts-destination", _artifacts(place)]
     servers = [

@@ -25,7 +25,7 @@ def flush(
     patience: Annotated[float, typer.Option(help="Seconds to wait for a server that is away, for each run.")] = 60.0,
 ) -> None:
     """Send what MLflow's server lacks of earlier trainings, because it was away or they were killed."""
-    from training.journals import flush as send
+    from training.tracking.journals import flush as send
 
     outcome = send(opened(workspace), patience)
     if outcome.left:

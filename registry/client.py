@@ -10,7 +10,7 @@ from mlflow.tracking import MlflowClient
 
 from stage.errors import InputError
 from stage.workspace import Workspace
-from training.mlflow_place import use_mlflow, without_password
+from training.tracking.mlflow_place import use_mlflow, without_password
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stage.errors import InputError
-from training.tracking import flattened
+from training.tracking.tracker import flattened
 
 METRICS_FILE = "metrics.json"
 _REMEDY = "run viewforge evaluate"

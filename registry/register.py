@@ -24,9 +24,9 @@ from stage.errors import InputError
 from stage.files import folder_sha256, json_sha256
 from stage.parameters import load_section, read_parameters
 from stage.workspace import Workspace
-from training.journals import flush
-from training.mlflow_place import experiment_id
-from training.tracking import flattened
+from training.tracking.journals import flush
+from training.tracking.mlflow_place import experiment_id
+from training.tracking.tracker import flattened
 
 _PICTURES = {".png", ".webp", ".jpg"}
 _LONGEST_PARAMETER = 500

@@ -34,7 +34,7 @@ from training.randomness import Randomness
 from training.report import Reporter, StepOutcome
 from training.sample_grid import SampleGrid
 from training.schedule import build_schedule
-from training.tracking import Tracker
+from training.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from stage.workspace import Workspace
 from systems.trainable import TrainableSystem
 from training.data.datasets import picture_size
 from training.data.reader import ShardReader
-from training.dataset_inputs import dataset_inputs
 from training.parameters import TrainParameters
-from training.run_origin import origin_tags
 from training.sample_grid import SampleGrid
 from training.sample_pairs import sample_pairs, validation_readers
-from training.tracking import Tracker, flattened
+from training.tracking.dataset_inputs import dataset_inputs
+from training.tracking.run_origin import origin_tags
+from training.tracking.tracker import Tracker, flattened
 
 
 @dataclass(frozen=True)

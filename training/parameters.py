@@ -7,7 +7,7 @@ from pydantic import Field
 from stage.parameters import Parameters
 from systems.zero123.parameters import Zero123Parameters
 from training.data.dataset_parameters import DataParameters
-from training.tracking_parameters import SampleParameters, TrackingParameters
+from training.tracking.parameters import SampleParameters, TrackingParameters
 
 
 class PlateauParameters(Parameters):

@@ -18,7 +18,7 @@ from training.gpu_figures import gpu_figures
 from training.parameters import TrainParameters
 from training.sample_grid import SampleGrid
 from training.timestep_losses import TimestepLosses
-from training.tracking import Tracker
+from training.tracking.tracker import Tracker
 
 
 @dataclass(frozen=True)

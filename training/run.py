@@ -24,15 +24,15 @@ from training.data.datasets import index_hashes, open_datasets, picture_size, pl
 from training.engine import Engine
 from training.feed import Feed
 from training.introduction import Introduction
-from training.journals import forget_delivered, journals_folder
 from training.parameters import TrainParameters
 from training.preemption import Notice
 from training.processes import accelerator_of, is_sharded
 from training.provenance import provenance
 from training.publication import publish, take_over
 from training.shares import check_split
-from training.trackers import open_trackers
-from training.tracking import Silence, Tracker
+from training.tracking.journals import forget_delivered, journals_folder
+from training.tracking.tracker import Silence, Tracker
+from training.tracking.trackers import open_trackers
 
 
 def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, notice: Notice | None = None) -> None:

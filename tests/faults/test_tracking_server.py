@@ -15,9 +15,9 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from stage.workspace import Workspace
-from training.journal import Journal
-from training.mlflow_run import MlflowRun
-from training.tracking_parameters import TrackingParameters
+from training.tracking.journal import Journal
+from training.tracking.mlflow_run import MlflowRun
+from training.tracking.parameters import TrackingParameters
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 PATIENCE = 300.0

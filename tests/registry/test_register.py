@@ -18,9 +18,9 @@ from registry.served_pipeline import picture_size, requirements, signature
 from stage.errors import InputError
 from stage.files import file_sha256, folder_sha256
 from stage.workspace import Workspace
-from training.journal import Journal
-from training.journals import journals_folder
-from training.mlflow_place import experiment_id, use_mlflow
+from training.tracking.journal import Journal
+from training.tracking.journals import journals_folder
+from training.tracking.mlflow_place import experiment_id, use_mlflow
 
 PARAMETERS = RegisterParameters()
 MODEL = PARAMETERS.model_name

@@ -25,7 +25,7 @@ from training.engine import Engine
 from training.feed import Feed
 from training.parameters import TrainParameters
 from training.preemption import Notice
-from training.tracking import Silence
+from training.tracking.tracker import Silence
 
 OBJECTS, BATCH, PATIENCE = 6, 4, 120.0
 
@@ -190,8 +190,13 @@ def _process(rank: int, port: int, work: Work, folder: Path, answers: "Queue[tup
 
 
 def both(work: Work, folder: Path) -> list[Told]:
-    """What two processes have to say that run `work(rank, folder)`, in order of rank."""
-    context = multiprocessing.get_context("fork")
+    """What two processes have to say that run `work(rank, folder)`, in order of rank.
+
+    They are forked from a process that has done nothing yet: from this one they would inherit locks of threads that a fork leaves
+    behind, and wait for them.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.engine", "training.data.loader"])
     answers: Queue[tuple[Any, ...]] = context.Queue()  # type: ignore[assignment]
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]

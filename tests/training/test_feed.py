@@ -86,8 +86,9 @@ def read(rank: int, port: int, reader: ShardReader, limit: float, steps: int, an
 
 
 def both(reader: ShardReader, limit: float = 0.5, steps: int = 6) -> list[Told]:
-    """What the two processes have to say, in order of rank."""
-    context = multiprocessing.get_context("fork")
+    """What the two processes have to say, in order of rank; forked from one without threads, which a fork would leave behind."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["training.feed"])
     answers: Queue[Told] = context.Queue()  # type: ignore[assignment]
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]

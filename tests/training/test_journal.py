@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.drain import Drain
-from training.journal import Entry, Journal
+from training.tracking.drain import Drain
+from training.tracking.journal import Entry, Journal
 
 Figures = list[tuple[str, int]]
 
@@ -36,7 +36,7 @@ def journal(tmp_path: Path) -> Iterator[Journal]:
 
 def test_what_a_killed_process_noted_is_there(tmp_path: Path) -> None:
     program = (
-        "import os, signal, sys; from pathlib import Path; from training.journal import Journal\n"
+        "import os, signal, sys; from pathlib import Path; from training.tracking.journal import Journal\n"
         "journal = Journal(Path(sys.argv[1])); journal.append({'kind': 'tags', 'values': {'a': 'ü'}})\n"
         "os.kill(os.getpid(), signal.SIGKILL)"
     )

@@ -15,11 +15,11 @@ from mlflow.tracking import MlflowClient
 from PIL import Image
 
 from stage.workspace import Workspace
-from training.journal import Journal
-from training.journals import Flushed, flush, journals_folder
-from training.mlflow_run import MlflowRun
-from training.tracking import DatasetInput
-from training.tracking_parameters import TrackingParameters
+from training.tracking.journal import Journal
+from training.tracking.journals import Flushed, flush, journals_folder
+from training.tracking.mlflow_run import MlflowRun
+from training.tracking.parameters import TrackingParameters
+from training.tracking.tracker import DatasetInput
 
 Viewforge = Callable[..., "subprocess.CompletedProcess[str]"]
 Trainable = Callable[..., Workspace]
@@ -28,8 +28,8 @@ KILLED = """
 import os, signal, sys, time
 from pathlib import Path
 from stage.workspace import Workspace
-from training.mlflow_run import MlflowRun
-from training.tracking_parameters import TrackingParameters
+from training.tracking.mlflow_run import MlflowRun
+from training.tracking.parameters import TrackingParameters
 
 workspace = Workspace(Path(sys.argv[1]))
 run = MlflowRun(workspace, "train", workspace.scratch / "tracking" / "one", TrackingParameters(system_metrics_seconds=0.2))

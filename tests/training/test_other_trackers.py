@@ -10,10 +10,10 @@ from train_support import wait_until
 
 from stage.errors import InputError
 from stage.workspace import Workspace
-from training.other_trackers import tensorboard_run, wandb_run
-from training.trackers import open_trackers
-from training.tracking import DatasetInput, Tracker
-from training.tracking_parameters import TrackingParameters, WandbParameters
+from training.tracking.other_trackers import tensorboard_run, wandb_run
+from training.tracking.parameters import TrackingParameters, WandbParameters
+from training.tracking.tracker import DatasetInput, Tracker
+from training.tracking.trackers import open_trackers
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_a_missing_package_is_one_line(workspace: Workspace, name: str, monkeypa
     def without(package: str) -> object:
         return None if package in {"tensorboard", "tensorboardX", "wandb"} else find_spec(package)
 
-    monkeypatch.setattr("training.other_trackers.find_spec", without)
+    monkeypatch.setattr("training.tracking.other_trackers.find_spec", without)
     parameters = TrackingParameters.model_validate({"trackers": [name]})
     with pytest.raises(
         InputError, match=rf"names {name}, which is not installed; pip install 'viewforge\[tracking\]'"

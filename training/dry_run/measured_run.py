@@ -28,7 +28,7 @@ from training.parameters import TrainParameters
 from training.preemption import Notice
 from training.processes import accelerator_of
 from training.shares import check_split
-from training.tracking import Silence
+from training.tracking.tracker import Silence
 
 RESULT = "step.json"
 # The first steps choose kernels and fill caches.

@@ -14,7 +14,7 @@ from mlflow.system_metrics.metrics.disk_monitor import DiskMonitor
 from mlflow.system_metrics.metrics.gpu_monitor import GPUMonitor
 from mlflow.system_metrics.metrics.network_monitor import NetworkMonitor
 
-from training.journal import Journal
+from training.tracking.journal import Journal
 
 # MLflow's page shows what is under it apart.
 _PREFIX = "system/"

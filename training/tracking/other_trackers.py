@@ -14,8 +14,8 @@ from PIL import Image
 
 from stage.errors import InputError
 from stage.workspace import Workspace
-from training.tracking import DatasetInput
-from training.tracking_parameters import TrackerName, TrackingParameters, WandbParameters
+from training.tracking.parameters import TrackerName, TrackingParameters, WandbParameters
+from training.tracking.tracker import DatasetInput
 
 # accelerate takes the second where the first is missing.
 _PACKAGES: dict[TrackerName, tuple[str, ...]] = {"tensorboard": ("tensorboard", "tensorboardX"), "wandb": ("wandb",)}

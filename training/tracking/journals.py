@@ -9,7 +9,7 @@ from pathlib import Path
 from stage.errors import ViewforgeError
 from stage.lifeline import exclusive_folder
 from stage.workspace import Workspace
-from training.journal import Journal
+from training.tracking.journal import Journal
 
 
 def journals_folder(workspace: Workspace) -> Path:
@@ -80,8 +80,8 @@ def _opened(folder: Path) -> Iterator[Journal | None]:
 
 
 def _sent(outcome: Flushed, journal: Journal, workspace: Workspace, patience: float) -> Flushed:
-    from training.mlflow_place import use_mlflow, without_password  # seconds, for nothing where all is sent
-    from training.mlflow_run import drain_of
+    from training.tracking.mlflow_place import use_mlflow, without_password  # seconds, for nothing where all is sent
+    from training.tracking.mlflow_run import drain_of
 
     place, meant = without_password(use_mlflow(workspace)), journal.entries()[0]["place"]
     if place != meant:

@@ -1,9 +1,9 @@
 """The trackers that a run's parameters name. A library is imported only where its tracker is named: MLflow's takes seconds."""
 
 from stage.workspace import Workspace
-from training.journals import journals_folder
-from training.tracking import Several, Tracker
-from training.tracking_parameters import TrackerName, TrackingParameters
+from training.tracking.journals import journals_folder
+from training.tracking.parameters import TrackerName, TrackingParameters
+from training.tracking.tracker import Several, Tracker
 
 
 def open_trackers(parameters: TrackingParameters, workspace: Workspace, title: str, run: str) -> Tracker:
@@ -24,10 +24,10 @@ def open_trackers(parameters: TrackingParameters, workspace: Workspace, title: s
 
 def _opened(name: TrackerName, parameters: TrackingParameters, workspace: Workspace, title: str, run: str) -> Tracker:
     if name == "mlflow":
-        from training.mlflow_run import MlflowRun
+        from training.tracking.mlflow_run import MlflowRun
 
         return MlflowRun(workspace, title, journals_folder(workspace) / run, parameters)
-    from training.other_trackers import tensorboard_run, wandb_run
+    from training.tracking.other_trackers import tensorboard_run, wandb_run
 
     if name == "tensorboard":
         return tensorboard_run(parameters, workspace, run)

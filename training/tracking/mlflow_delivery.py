@@ -20,8 +20,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_DATASET_CONTEXT
 from PIL import Image
 
 from stage.workspace import Workspace
-from training.journal import Entry
-from training.mlflow_place import experiment_id, use_mlflow, without_password
+from training.tracking.journal import Entry
+from training.tracking.mlflow_place import experiment_id, use_mlflow, without_password
 
 JOURNAL_TAG = "viewforge.journal"
 _LONGEST_PARAMETER = 500

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from training.journal import Entry, Journal
+from training.tracking.journal import Entry, Journal
 
 _AT_ONCE = 500
 # Between two deliveries, so that many small ones become one.

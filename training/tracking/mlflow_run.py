@@ -17,12 +17,12 @@ import mlflow
 from stage.errors import ViewforgeError
 from stage.lifeline import exclusive_folder
 from stage.workspace import Workspace
-from training.drain import Delivery, Drain
-from training.journal import Journal
-from training.mlflow_place import bound_requests, use_mlflow, without_password
-from training.system_metrics import SystemMetrics
-from training.tracking import DatasetInput
-from training.tracking_parameters import TrackingParameters
+from training.tracking.drain import Delivery, Drain
+from training.tracking.journal import Journal
+from training.tracking.mlflow_place import bound_requests, use_mlflow, without_password
+from training.tracking.parameters import TrackingParameters
+from training.tracking.system_metrics import SystemMetrics
+from training.tracking.tracker import DatasetInput
 
 _PATIENCE_SECONDS = 20.0
 
@@ -134,7 +134,7 @@ def drain_of(journal: Journal, workspace: Workspace) -> Drain:
     """What brings a journal to the workspace's MLflow."""
 
     def connect() -> Delivery:
-        from training.mlflow_delivery import MlflowDelivery
+        from training.tracking.mlflow_delivery import MlflowDelivery
 
         return MlflowDelivery(workspace, journal.folder, journal.entries()[0])
 

@@ -1,6 +1,6 @@
 """Experiment tracking: one small protocol, and its two simplest kinds: silence, and several trackers at once.
 
-MLflow's is `training.mlflow_run`; TensorBoard's and Weights & Biases' are in `training.other_trackers`.
+MLflow's is `training.tracking.mlflow_run`; TensorBoard's and Weights & Biases' are in `training.tracking.other_trackers`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -7,7 +7,7 @@ from catalog.http_errors import shown
 from training.data.dataset_parameters import DataParameters
 from training.data.datasets import place_of
 from training.data.reader import ShardReader
-from training.tracking import DatasetInput
+from training.tracking.tracker import DatasetInput
 
 _LONGEST = 500
 

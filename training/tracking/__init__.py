@@ -1,0 +1,1 @@
+"""Where a training reports: the trackers, and the journal through which MLflow is told."""
