@@ -1,5 +1,6 @@
 """The journal of a run: nothing noted is lost by a kill, and a resumed run notes nothing twice."""
 
+import io
 import json
 import signal
 import subprocess
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.tracking.drain import Drain
-from training.tracking.journal import Entry, Journal
+from training.tracking.journal import Entry, Journal, whole_lines
 
 Figures = list[tuple[str, int]]
 
@@ -86,6 +87,29 @@ def test_what_a_step_does_not_own_outlives_a_rewind(journal: Journal) -> None:
     note_steps(journal, range(1, 5))
     journal.rewind(0)
     assert journal.entries() == kept
+
+
+class Growing(io.RawIOBase):
+    """A file that a reader finds half written, and a moment later whole."""
+
+    def __init__(self, *parts: bytes) -> None:
+        self.parts = list(parts)
+
+    def readable(self) -> bool:
+        """As a raw stream is asked."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """The next part, or nothing for now."""
+        part = self.parts.pop(0) if self.parts else b""
+        buffer[: len(part)] = part
+        return len(part)
+
+
+def test_a_line_that_is_being_written_waits_for_its_end() -> None:
+    """Kernels show a write over the border of two pages in two steps."""
+    stream = io.BufferedReader(Growing(b'{"step": 1}\n{"kind": "metrics", ', b"", b'"values": {}}\n'))
+    assert list(whole_lines(stream)) == [b'{"step": 1}\n']
 
 
 class Server:

@@ -8,10 +8,11 @@ keeps equal figures once.
 
 import json
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice, takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from stage.files import write_bytes, write_json
 
@@ -89,7 +90,7 @@ class Journal:
         """The next entries that the server may lack."""
         with self._path.open("rb") as stream:
             stream.seek(self._delivered)
-            lines = [line for line in (stream.readline() for _ in range(limit)) if line.endswith(b"\n")]
+            lines = list(islice(whole_lines(stream), limit))
         return Pending([json.loads(line) for line in lines], self._delivered + sum(map(len, lines)))
 
     def attempting(self, end: int) -> None:
@@ -140,6 +141,11 @@ class Journal:
 
     def _save(self) -> None:
         write_json(self._note, {"delivered": self._delivered, "attempted": self._attempted})
+
+
+def whole_lines(stream: BinaryIO) -> Iterator[bytes]:
+    """The lines up to the first one without its end: a line that is being written shows its parts one after the other."""
+    return takewhile(lambda line: line.endswith(b"\n"), iter(stream.readline, b""))
 
 
 def _later(entry: Entry, step: int) -> bool:
