@@ -172,6 +172,11 @@ class ViewPipeline(DiffusionPipeline, ABC):
         """
 
     @property
+    def needs_scale(self) -> bool:
+        """Whether the system is told of a scale of the scene."""
+        return False
+
+    @property
     def scale_name(self) -> str | None:
         """Which of `geometry.scene_scales.SCALES` has to be measured of a scene for `sample_views`; None when none has."""
         return None

@@ -33,9 +33,9 @@ def around(*azimuths_deg: float) -> Anchors:
 
 
 def test_a_quarter_turn_by_hand() -> None:
-    # The input stands at the origin, looks along −z and has y for up; the centre is 2 before it, at (0, 0, −2). A quarter turn about
-    # y, counter-clockwise seen from above, takes its place (0, 0, 2) from the centre to (2, 0, 0): it stands at (2, 0, −2), looks
-    # along −x, and its right is −z.
+    # The input stands at the origin, looks along −z and has y for up; the centre is 2 before it, at (0, 0, −2). A quarter turn
+    # about y, counter-clockwise seen from above, takes its place (0, 0, 2) from the centre to (2, 0, 0): it stands at
+    # (2, 0, −2), looks along −x, and its right is −z.
     (turned,) = anchor_cameras(np.eye(4), centre_in_front(np.eye(4), 2.0), [np.pi / 2], LEVEL)
     expected = [[0, 0, 1, 2], [0, 1, 0, 0], [-1, 0, 0, -2], [0, 0, 0, 1]]
     np.testing.assert_allclose(turned, expected, atol=1e-12)
@@ -68,7 +68,9 @@ def test_a_camera_that_does_not_look_at_the_centre_keeps_its_look_past_it() -> N
     np.testing.assert_allclose(turned[0], look_at(np.array([-2.0, 0, 1]), np.array([0.0, -1, 1])), atol=1e-12)
 
 
-@pytest.mark.parametrize(("azimuth", "nearest"), [(0, 0), (59, 0), (61, 1), (120, 1), (179, 1), (181, 2), (299, 2), (301, 0)])
+@pytest.mark.parametrize(
+    ("azimuth", "nearest"), [(0, 0), (59, 0), (61, 1), (120, 1), (179, 1), (181, 2), (299, 2), (301, 0)]
+)
 def test_the_nearest_is_the_least_turned(azimuth: float, nearest: int) -> None:
     anchors = around(120, 240)
     # Rotation alone counts: this one stands elsewhere and looks the same way.

@@ -1,4 +1,4 @@
-"""Sampling from cameras: what the denoiser is told of them in each mode, what is refused, and a pipeline that survives being saved."""
+"""Sampling from cameras: what the denoiser is told in each mode, what is refused, and a pipeline that survives being saved."""
 
 import json
 from collections.abc import Callable
@@ -77,9 +77,7 @@ def test_each_view_may_have_its_own_input_camera_lens_and_scale(zeronvs_pipeline
     conditions = np.stack([CONDITION, np.eye(4), TARGETS[0]])
     fovs, scales = [0.5, 0.9, 1.2], torch.tensor([0.5, 1.0, 2.0])
     seen = told(pipeline)
-    sampled(
-        pipeline, pictures(3), torch.from_numpy(TARGETS), c2w_condition=conditions, fov=fovs, scale=scales
-    )
+    sampled(pipeline, pictures(3), torch.from_numpy(TARGETS), c2w_condition=conditions, fov=fovs, scale=scales)
     rows = zip(TARGETS, conditions, fovs, scales.tolist(), strict=True)
     np.testing.assert_allclose(seen[0], np.stack([pose_vector("7dof", *row) for row in rows]), atol=1e-6)
 
@@ -128,7 +126,7 @@ def test_a_projection_of_another_length_and_an_unknown_mode_are_refused(
     parts = {**pipeline.components}
     with pytest.raises(InputError, match="poses of 4 numbers, and the mode 7dof has 19"):
         ZeroNvsPipeline(**parts, mode="7dof")
-    with pytest.raises(ParameterError, match="no conditioning mode 7dof_qs.*the modes are 3dof, 7dof,"):
+    with pytest.raises(ParameterError, match=r"no conditioning mode 7dof_qs.*the modes are 3dof, 7dof,"):
         ZeroNvsPipeline(**parts, mode="7dof_qs")
 
 
@@ -174,11 +172,11 @@ def test_folders_that_hold_no_system_are_one_line(zeronvs_pipeline: Make, tmp_pa
     with pytest.raises(InputError, match="is no diffusers pipeline; run viewforge train"):
         load_pipeline(tmp_path)
     (tmp_path / "model_index.json").write_text('{"_class_name": "StableDiffusionPipeline"}')
-    with pytest.raises(InputError, match="is a folder of StableDiffusionPipeline.*viewforge weights import"):
+    with pytest.raises(InputError, match=r"is a folder of StableDiffusionPipeline.*viewforge weights import"):
         load_pipeline(tmp_path)
     zeronvs_pipeline("7dof").save_pretrained(tmp_path / "model")
     (tmp_path / "model" / "unet" / "diffusion_pytorch_model.safetensors").unlink()
-    with pytest.raises(InputError, match="cannot be loaded|lacks the weights"):
+    with pytest.raises(InputError, match=r"cannot be loaded|lacks the weights"):
         load_pipeline(tmp_path / "model")
 
 
