@@ -212,7 +212,7 @@ class ViewPipeline(DiffusionPipeline, ABC):
             InputError: when shapes, values or options do not fit.
         """
         chosen = SamplerOptions(**options)
-        given = self._tensor(images, chosen.background)
+        given = self.input_tensor(images, chosen.background)
         self._check(given, poses)
         rows = _Rows(len(poses) * chosen.num_images_per_pose, chosen.batch_size)
         condition = self._condition(given, poses, chosen.num_images_per_pose, chosen.null_condition, rows)
@@ -238,7 +238,12 @@ class ViewPipeline(DiffusionPipeline, ABC):
                 latents = (options.callback_on_step_end(self, step, timestep, inputs) or {}).get("latents", latents)
         return latents
 
-    def _tensor(self, images: Pictures, background: Background) -> Float[Tensor, "m 3 h w"]:
+    def input_tensor(self, images: Pictures, background: Background = "alpha") -> Float[Tensor, "m 3 h w"]:
+        """Input views in [−1, 1] as the system sees them: tensors as they are, PIL images on white and of the training's size.
+
+        Raises:
+            InputError: when it is neither.
+        """
         if isinstance(images, Tensor):
             return images
         pictures = [images] if isinstance(images, Image.Image) else list(images)
