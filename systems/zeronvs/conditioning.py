@@ -17,24 +17,31 @@ and the vector is [flatten(E), f, sin f, cos f]: 16 numbers row by row, and the 
 """
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
 from geometry.cameras import fov_from_focal, invert_rigid
-from stage.errors import ParameterError
+from geometry.scene_scales import SCALES
 from systems.zero123.conditioning import POSE_DIMENSIONS, relative_pose
+from systems.zeronvs.modes import MODES, RELEASED_MODE, ConditioningMode, known_mode
 
-ConditioningMode: TypeAlias = Literal[
-    "3dof", "7dof", "7dof_unscaled", "7dof_stereomag_scale", "7dof_quantile_scale", "7dof_metric_scale"
+__all__ = [
+    "MODES",
+    "RELEASED_MODE",
+    "ConditioningMode",
+    "ScaleName",
+    "fov_of",
+    "known_mode",
+    "pose_dimensions",
+    "pose_vector",
+    "scale_name",
+    "scale_of",
 ]
-"""How a pose is made into a vector."""
-MODES: tuple[ConditioningMode, ...] = get_args(ConditioningMode)
-RELEASED_MODE: ConditioningMode = "7dof_quantile_scale"
-"""Of `zeronvs.ckpt`."""
+
 ScaleName: TypeAlias = Literal["scene_radius", "nearplane_quantile", "depth_quantile"]
-"""What is measured of a scene; `scale_of` takes them in this order."""
+"""What is measured of a scene (`geometry.scene_scales`)."""
 
 _CAMERA_DIMENSIONS = 16 + 3
 _SMALLEST_SCALE = 1e-2
@@ -47,23 +54,8 @@ _SCALES: dict[ConditioningMode, ScaleName] = {
     "7dof_stereomag_scale": "nearplane_quantile",
     "7dof_quantile_scale": "depth_quantile",
 }
-_NAMES: tuple[ScaleName, ...] = get_args(ScaleName)
-# What the script of the release, run_train_local.sh, passes; its own code knows no such mode.
-_SCRIPTS_NAME = "7dof_qs"
 
 Relative = Float[np.ndarray, "4 4"]
-
-
-def known_mode(name: str) -> ConditioningMode:
-    """The mode of a name.
-
-    Raises:
-        ParameterError: listing the valid ones, when it is none.
-    """
-    if name in MODES:
-        return name
-    meant = f"; the released run_train_local.sh says it and means {RELEASED_MODE}" if name == _SCRIPTS_NAME else ""
-    raise ParameterError(f"no conditioning mode {name}{meant}", f"the modes are {', '.join(MODES)}")
 
 
 def pose_dimensions(mode: ConditioningMode) -> int:
@@ -95,7 +87,7 @@ def scale_of(mode: ConditioningMode, scales: Float[np.ndarray, "3"]) -> float:
 
     Args:
         mode: of the conditioning.
-        scales: `scene_radius`, `nearplane_quantile` and `depth_quantile` of the condition view, scene units; NaN where unknown.
+        scales: of the condition view, in the order of `SCALES`, scene units; NaN where unknown.
 
     Raises:
         ParameterError: when there is no such mode.
@@ -103,7 +95,7 @@ def scale_of(mode: ConditioningMode, scales: Float[np.ndarray, "3"]) -> float:
     name = scale_name(mode)
     if name is None:
         return float("nan") if mode == "7dof_metric_scale" else 1.0
-    scale = float(scales[_NAMES.index(name)])
+    scale = float(scales[SCALES.index(name)])
     return float(np.clip(scale, *_NEARPLANE_RANGE)) if mode == "7dof_stereomag_scale" else scale
 
 
