@@ -75,6 +75,7 @@ def sample(
 
     from cli.sampling_cameras import Asked, sample_asked
     from systems.pipelines import load_pipeline
+    from systems.zero123.compositing import picture_tensor
     from systems.zero123.schedulers import scheduler_named
 
     without_bars()
@@ -85,7 +86,7 @@ def sample(
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
     if scheduler:
         pipeline.scheduler = scheduler_named(scheduler, pipeline.scheduler)
-    picture = pipeline.input_tensor(_read(image), background)
+    picture = picture_tensor(pipeline.framed(_read(image)), (pipeline.image_size,) * 2, background)[None]
     views = sample_asked(
         pipeline,
         picture,

@@ -149,6 +149,10 @@ class ViewPipeline(DiffusionPipeline, ABC):
         blocks = getattr(self.vae.config, "block_out_channels", None)
         return int(2 ** (len(blocks) - 1) if blocks else self.vae.config.factor)
 
+    def framed(self, picture: Image.Image) -> Image.Image:
+        """What of a PIL image the system is shown."""
+        return picture
+
     @abstractmethod
     def sample_views(
         self,
@@ -212,7 +216,7 @@ class ViewPipeline(DiffusionPipeline, ABC):
             InputError: when shapes, values or options do not fit.
         """
         chosen = SamplerOptions(**options)
-        given = self.input_tensor(images, chosen.background)
+        given = self._tensor(images, chosen.background)
         self._check(given, poses)
         rows = _Rows(len(poses) * chosen.num_images_per_pose, chosen.batch_size)
         condition = self._condition(given, poses, chosen.num_images_per_pose, chosen.null_condition, rows)
@@ -238,24 +242,15 @@ class ViewPipeline(DiffusionPipeline, ABC):
                 latents = (options.callback_on_step_end(self, step, timestep, inputs) or {}).get("latents", latents)
         return latents
 
-    def input_tensor(self, images: Pictures, background: Background = "alpha") -> Float[Tensor, "m 3 h w"]:
-        """Input views in [−1, 1] as the system sees them: tensors as they are, PIL images on white and of the training's size.
-
-        Raises:
-            InputError: when it is neither.
-        """
+    def _tensor(self, images: Pictures, background: Background) -> Float[Tensor, "m 3 h w"]:
         if isinstance(images, Tensor):
             return images
         pictures = [images] if isinstance(images, Image.Image) else list(images)
         if not pictures or not all(isinstance(picture, Image.Image) for picture in pictures):
             raise InputError("the input is neither a tensor nor PIL images", "give a tensor (n, 3, height, width)")
-        framed = [self._framed(picture) for picture in pictures]
+        framed = [self.framed(picture) for picture in pictures]
         size = (self.image_size,) * 2 if self.unet.config.sample_size else framed[0].size
         return torch.stack([picture_tensor(picture, size, background) for picture in framed])
-
-    def _framed(self, picture: Image.Image) -> Image.Image:
-        """What of a PIL image the system is shown."""
-        return picture
 
     def _condition(
         self,
