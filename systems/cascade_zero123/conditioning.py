@@ -45,13 +45,13 @@ def embed_prompts(encoder: CLIPVisionModelWithProjection, prompts: Prompts) -> P
 def prompt_tokens(projection: CCProjection, prompts: PromptEmbeddings) -> Float[Tensor, "b t d"]:
     """The tokens of the coarse target and of the k near views, in this order: t = 1 + k.
 
-    The coarse target's pose is four zeros, as released. It differs from that of a view relative to itself, [0, 0, 1, 0]: a cosine
-    of 0 belongs to no view, so it marks the coarse target among the tokens.
+    The coarse target's pose is four zeros, as released. It differs from that of a view relative to itself, [0, 0, 1, 0]: sine and
+    cosine are 0 together for no view, so it marks the coarse target among the tokens.
     """
     batch, count = prompts.near.shape[:2]
     coarse = projection(prompts.coarse, prompts.coarse.new_zeros(batch, POSE_DIMENSIONS))
-    near = projection(prompts.near.flatten(0, 1), prompts.near_poses.flatten(0, 1).to(coarse))
-    return torch.cat([coarse, near.reshape(batch, count, -1)], dim=1)
+    near = projection(prompts.near.flatten(0, 1), prompts.near_poses.flatten(0, 1))
+    return torch.cat([coarse, near[:, 0].unflatten(0, (batch, count))], dim=1)
 
 
 def asked_poses(offsets: Float[Tensor, "*k 3"]) -> Float[Tensor, "*k 4"]:
