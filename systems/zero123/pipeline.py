@@ -5,14 +5,18 @@ pipeline.scheduler = scheduler_named("dpm", pipeline.scheduler)
 views = pipeline(Image.open("chair.png"), poses_from_degrees([30, 60, 90]), num_inference_steps=20, output_type="pil").images
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from systems.zero123.conditioning import relative_pose
 from systems.zero123.pipeline_folder import read_pipeline
-from systems.zero123.view_pipeline import Pictures, SampledViews, SamplerOptions, ViewPipeline
+from systems.zero123.view_pipeline import Camera, Pictures, SampledViews, ViewPipeline
 
 
 def load_pipeline(folder: Path) -> "Zero123Pipeline":
@@ -44,4 +48,16 @@ class Zero123Pipeline(ViewPipeline):
         Raises:
             InputError: when shapes, values or options do not fit.
         """
-        return self._sample(images, poses, SamplerOptions(**options))
+        return self.sample_poses(images, poses, **options)
+
+    def sample_views(
+        self,
+        images: Pictures,
+        condition: Camera,
+        targets: Sequence[Camera],
+        scale: float | None = None,  # noqa: ARG002 - other systems'
+        **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
+    ) -> SampledViews:
+        """Sample an object from wanted cameras, of which only the positions about the origin count; see `ViewPipeline`."""
+        poses = np.stack([relative_pose(target.c2w, condition.c2w) for target in targets])
+        return self.sample_poses(images, torch.from_numpy(poses).float(), **options)

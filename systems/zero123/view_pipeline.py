@@ -1,12 +1,12 @@
 """What the pipelines of several systems share: an input view and pose vectors to pictures, in bounded batches.
 
-A system's own pipeline makes pose vectors of the cameras that it is given, and calls `ViewPipeline._sample`.
+A system's own pipeline makes pose vectors of the cameras that it is given, and calls `ViewPipeline.sample_poses`.
 """
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
+from geometry.cameras import Intrinsics
 from stage.errors import InputError
 from systems.zero123.compositing import picture_tensor
 from systems.zero123.conditioning import CCProjection
@@ -32,6 +33,18 @@ OutputType: TypeAlias = Literal["pt", "np", "pil", "latent"]
 StepCallback: TypeAlias = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any] | None]
 
 _CALLBACK_INPUTS = ("latents",)
+
+
+class Camera(Protocol):
+    """A camera with its lens."""
+
+    @property
+    def c2w(self) -> Float[np.ndarray, "4 4"]:
+        """Camera-to-world, OpenGL axes."""
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """Of its picture."""
 
 
 @dataclass
@@ -136,28 +149,73 @@ class ViewPipeline(DiffusionPipeline, ABC):
         blocks = getattr(self.vae.config, "block_out_channels", None)
         return int(2 ** (len(blocks) - 1) if blocks else self.vae.config.factor)
 
+    @abstractmethod
+    def sample_views(
+        self,
+        images: Pictures,
+        condition: Camera,
+        targets: Sequence[Camera],
+        scale: float | None = None,
+        **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
+    ) -> SampledViews:
+        """Sample a scene from wanted cameras: what all systems are asked alike, whatever they are told of cameras.
+
+        Args:
+            images: the input view, once or for each target.
+            condition: the input view's camera, in the scene's frame.
+            targets: the wanted cameras.
+            scale: of the scene, scene units; what `scale_from` gives.
+            **options: `SamplerOptions`.
+
+        Raises:
+            InputError: when shapes, values or options do not fit.
+        """
+
+    @property
+    def scale_name(self) -> str | None:
+        """Which of `geometry.scene_scales.SCALES` has to be measured of a scene for `sample_views`; None when none has."""
+        return None
+
+    def scale_from(self, measured: Callable[[str], float]) -> float | None:
+        """The scale for `sample_views`; None where the system knows of none.
+
+        Args:
+            measured: a scale of the scene by its name, scene units.
+
+        Raises:
+            InputError: when the system wants one that nobody measures.
+        """
+        del measured
+        return None
+
     @torch.no_grad()
-    def _sample(self, images: Pictures, poses: Float[Tensor, "n e"], options: SamplerOptions) -> SampledViews:
+    def sample_poses(
+        self,
+        images: Pictures,
+        poses: Float[Tensor, "n e"],
+        **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
+    ) -> SampledViews:
         """Sample the view at each pose from its input image, or from the one image that is given.
 
         Args:
             images: input views in [−1, 1] on white, one for all poses or one for each; or PIL images, which are put on white
                 and brought to the training's size.
-            poses: pose vector of each wanted view relative to its input.
-            options: the sampler's.
+            poses: pose vector of each wanted view relative to its input, as `cc_projection` was trained with.
+            **options: `SamplerOptions`.
 
         Raises:
-            InputError: when shapes do not fit.
+            InputError: when shapes, values or options do not fit.
         """
-        given = self._tensor(images, options.background)
+        chosen = SamplerOptions(**options)
+        given = self._tensor(images, chosen.background)
         self._check(given, poses)
-        rows = _Rows(len(poses) * options.num_images_per_pose, options.batch_size)
-        condition = self._condition(given, poses, options.num_images_per_pose, options.null_condition, rows)
-        latents = self._denoised(condition, options, rows)
-        made = latents if options.output_type == "latent" else self._decode(latents, rows, options.output_type)
+        rows = _Rows(len(poses) * chosen.num_images_per_pose, chosen.batch_size)
+        condition = self._condition(given, poses, chosen.num_images_per_pose, chosen.null_condition, rows)
+        latents = self._denoised(condition, chosen, rows)
+        made = latents if chosen.output_type == "latent" else self._decode(latents, rows, chosen.output_type)
         self.maybe_free_model_hooks()
         # A tuple is what diffusers' pipelines give instead.
-        return SampledViews(images=made) if options.return_dict else (made,)  # type: ignore[return-value]
+        return SampledViews(images=made) if chosen.return_dict else (made,)  # type: ignore[return-value]
 
     def _denoised(self, condition: Condition, options: SamplerOptions, rows: "_Rows") -> Float[Tensor, "k c y x"]:
         """The latents at the end of all steps."""
@@ -181,8 +239,13 @@ class ViewPipeline(DiffusionPipeline, ABC):
         pictures = [images] if isinstance(images, Image.Image) else list(images)
         if not pictures or not all(isinstance(picture, Image.Image) for picture in pictures):
             raise InputError("the input is neither a tensor nor PIL images", "give a tensor (n, 3, height, width)")
-        size = (self.image_size,) * 2 if self.unet.config.sample_size else pictures[0].size
-        return torch.stack([picture_tensor(picture, size, background) for picture in pictures])
+        framed = [self._framed(picture) for picture in pictures]
+        size = (self.image_size,) * 2 if self.unet.config.sample_size else framed[0].size
+        return torch.stack([picture_tensor(picture, size, background) for picture in framed])
+
+    def _framed(self, picture: Image.Image) -> Image.Image:
+        """What of a PIL image the system is shown."""
+        return picture
 
     def _condition(
         self,
