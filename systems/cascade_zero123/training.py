@@ -1,11 +1,6 @@
 """Cascade-Zero123 as the training engine sees it: Refiner-0123 learns from what a frozen Base-0123 shows it."""
 
-from collections.abc import Sequence
-
-import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
-from jaxtyping import Float
-from torch import Tensor
 
 from systems.cascade_zero123.base import Base
 from systems.cascade_zero123.loss import CascadeBatch, cascade_loss, with_prompts
@@ -63,9 +58,9 @@ class CascadeTraining(Zero123Training):
         near = pairs.condition[:, None].expand(-1, count, -1, -1, -1)
         return with_prompts(pairs, Prompts(pairs.condition, near, pairs.pose[:, None].expand(-1, count, -1)))
 
-    def sampled(self, pipeline: CascadePipeline, batch: CascadeBatch, **options: object) -> Float[Tensor, "b 3 h w"]:
-        """The targets of a batch from their prompts."""
-        return pipeline.refine(batch.condition, batch.pose, batch.prompts, **options).images
+    def sampled(self, pipeline: Any, batch: TrainingBatch, **options: Any) -> CascadeOutput:
+        """The targets of a batch from the source and the prompts: the Base made these, so all of the cascade is in them."""
+        return pipeline.refine(batch.condition, batch.pose, batch.prompts, **options)
 
     def pipeline(self, scheduler: DDIMScheduler) -> CascadePipeline:
         """The system as it is sampled, of these very modules."""
