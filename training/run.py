@@ -55,6 +55,7 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, not
     build = partial(system_of, parameters, seed, size)
     system = build()
     hardware = put_on_hardware(parameters, system, size, accelerator)
+    system.keep_in(workspace.scratch / "kept" / parameters.system)
     tracker: Tracker = Silence()
     samples = None
     if accelerator.is_main_process:
