@@ -1,11 +1,15 @@
 """Cascade-Zero123 as the training engine sees it: Refiner-0123 learns from what a frozen Base-0123 shows it."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
 from systems.cascade_zero123.base import Base
 from systems.cascade_zero123.loss import CascadeBatch, cascade_loss, with_prompts
 from systems.cascade_zero123.parameters import CascadeParameters
-from systems.cascade_zero123.pipeline import CascadePipeline
+from systems.cascade_zero123.pipeline import CascadeOutput, CascadePipeline
 from systems.cascade_zero123.prompter import Prompter
 from systems.cascade_zero123.prompts import Prompts
 from systems.trainable import StepLoss, Views
@@ -16,7 +20,7 @@ from systems.zero123.training import Zero123Training
 
 
 class CascadeTraining(Zero123Training):
-    """The trainable system. Trained are the Refiner's UNet and `cc_projection`; image encoder and VAE are frozen and both networks'.
+    """The trainable system: the Refiner's UNet and `cc_projection` are trained; both networks have the same frozen encoders.
 
     Args:
         parameters: modules, diffusion and prompts.
@@ -30,7 +34,7 @@ class CascadeTraining(Zero123Training):
     ) -> None:
         super().__init__(parameters, seed, image_size, modules)
         self.settings = parameters.prompts
-        self.base = Base(self.system, refreshed=parameters.prompts.refreshed)
+        self.base = Base(self.system)
         self.prompter = Prompter(self.base, parameters.prompts, seed, parameters.background)
 
     @property
@@ -51,16 +55,30 @@ class CascadeTraining(Zero123Training):
         """A batch from pairs of views, the condition last, with the prompts that the Base makes of the conditions."""
         return with_prompts(super().batch(views), self.prompter.prompts(views))
 
+    def keep_in(self, folder: Path) -> None:
+        """Keep prompts in a folder from now on."""
+        self.prompter.keep_in(folder)
+
+    def prepare(self, batches: Sequence[Views]) -> None:
+        """Sample the prompts that some batches lack, together."""
+        self.prompter.prepare(batches)
+
     def stand_in(self, views: Views) -> CascadeBatch:
-        """A batch of the same shapes, in which the conditions stand for what the Base would make of them."""
+        """A batch in which the conditions stand for what the Base would make of them."""
         pairs = super().batch(views)
         count = len(self.settings.near)
         near = pairs.condition[:, None].expand(-1, count, -1, -1, -1)
         return with_prompts(pairs, Prompts(pairs.condition, near, pairs.pose[:, None].expand(-1, count, -1)))
 
-    def sampled(self, pipeline: Any, batch: TrainingBatch, **options: Any) -> CascadeOutput:
+    def sampled(  # type: ignore[override] # a batch with prompts
+        self,
+        pipeline: Any,  # noqa: ANN401 - as the parent's
+        batch: CascadeBatch,
+        **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
+    ) -> CascadeOutput:
         """The targets of a batch from the source and the prompts: the Base made these, so all of the cascade is in them."""
-        return pipeline.refine(batch.condition, batch.pose, batch.prompts, **options)
+        made: CascadeOutput = pipeline.refine(batch.condition, batch.pose, batch.prompts, **options)
+        return made
 
     def pipeline(self, scheduler: DDIMScheduler) -> CascadePipeline:
         """The system as it is sampled, of these very modules."""
