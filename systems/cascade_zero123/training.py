@@ -2,12 +2,11 @@
 
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-from systems.cascade_zero123.base import Base
 from systems.cascade_zero123.loss import CascadeBatch, cascade_loss, with_prompts
 from systems.cascade_zero123.parameters import CascadeParameters
 from systems.cascade_zero123.pipeline import CascadePipeline
-from systems.cascade_zero123.prompter import Prompter
 from systems.cascade_zero123.prompts import Prompts
+from systems.cascade_zero123.self_prompting import SelfPrompting
 from systems.trainable import StepLoss, Views
 from systems.zero123.conditioning import CCProjection
 from systems.zero123.loss import Draws
@@ -15,7 +14,7 @@ from systems.zero123.modules import Zero123Modules
 from systems.zero123.training import Zero123Training
 
 
-class CascadeTraining(Zero123Training):
+class CascadeTraining(SelfPrompting, Zero123Training):
     """The trainable system. Trained are the Refiner's UNet and `cc_projection`; image encoder and VAE are frozen and both networks'.
 
     Args:
@@ -30,8 +29,7 @@ class CascadeTraining(Zero123Training):
     ) -> None:
         super().__init__(parameters, seed, image_size, modules)
         self.settings = parameters.prompts
-        self.base = Base(self.system, refreshed=parameters.prompts.refreshed)
-        self.prompter = Prompter(self.base, parameters.prompts, seed, parameters.background)
+        self.prompt_itself(self.system, parameters, seed)
 
     @property
     def base_unet(self) -> UNet2DConditionModel:
