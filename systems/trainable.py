@@ -83,6 +83,10 @@ class TrainableSystem(nn.Module, ABC):
     def batch(self, views: Views) -> Any:  # noqa: ANN401 - likewise
         """A batch from views, the condition last, on the device of the pictures."""
 
+    def stand_in(self, views: Views) -> Any:  # noqa: ANN401 - likewise
+        """A batch of the shapes that `batch` gives, without sampling: for whoever measures or compares, and learns nothing."""
+        return self.batch(views)
+
     @abstractmethod
     def draw(self, seeds: Sequence[int]) -> Movable:
         """The random numbers of a batch, one seed a sample, on the CPU."""

@@ -15,9 +15,9 @@ def prompted(
 ) -> Condition:
     """Zero-1-to-3's condition with the tokens of the prompts behind the source's.
 
-    The null tokens are all zero *after* `cc_projection`, which is how the released pipeline makes those of whatever tokens it has;
-    or they are as training drops them, *before* it: without the source's and the coarse target's embedding, with near views and
-    all poses kept, so that guidance leads away from nothing that near views say.
+    The null tokens are all zero *after* `cc_projection`, as the released pipeline makes those of whatever tokens it has. Or they
+    are as training drops them, *before* it: without the embeddings of source and coarse target, with near views and all poses
+    kept, so that guidance leads away from nothing that near views say.
 
     Args:
         condition: of the source.

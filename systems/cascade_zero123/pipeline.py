@@ -104,19 +104,19 @@ class CascadePipeline(ViewPipeline):
     ) -> CascadeOutput:
         """Sample the view at each pose from its input image, or from the one image that is given, in stages.
 
-        The first stage is Base-0123, the others are Refiner-0123. A stage before the last samples the wanted views and the near views
-        of each input, which the next one is shown. Options are those of the last stage; before it `prompt_steps`,
-        `prompt_guidance_scale` and `prompt_eta` of the configuration hold, one picture is drawn of each view and callbacks are not
-        called. With a generator for each picture a view takes that of its first picture, and the near views of an input that of its
-        first view: where each view has an image of its own, its pictures do not depend on the others.
+        The first stage is Base-0123, the others are Refiner-0123. A stage before the last samples the wanted views and the near
+        views of each input, which the next one is shown. Options are those of the last stage; before it `prompt_steps`,
+        `prompt_guidance_scale` and `prompt_eta` of the configuration hold, one picture is drawn of each view, and callbacks are
+        not called. With a generator for each picture a view takes that of its first picture, and the near views of an input
+        that of its first view: where each view has an image of its own, its pictures do not depend on the others.
 
         Args:
             images: input views in [−1, 1] on white, one for all poses or one for each; or PIL images, which are put on white
                 and brought to the training's size. Near views are sampled once of each image.
             poses: T of each wanted view relative to its input.
             depth: stages; 1 is Base-0123 alone, 2 the published cascade.
-            polars: polar angle of the inputs, radians, one or one for each: near views end at the poles, as in training. Where nobody
-                knows they lie wherever their offsets lead.
+            polars: polar angle of the inputs, radians, one or one for each, so that near views end at the poles as in training.
+                Where nobody knows it they lie wherever their offsets lead.
             **options: `SamplerOptions`.
 
         Raises:

@@ -1,10 +1,12 @@
 """Cascade-Zero123 as the training engine sees it: Refiner-0123 learns from what a frozen Base-0123 shows it."""
 
+from typing import Any
+
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
 from systems.cascade_zero123.loss import CascadeBatch, cascade_loss, with_prompts
 from systems.cascade_zero123.parameters import CascadeParameters
-from systems.cascade_zero123.pipeline import CascadePipeline
+from systems.cascade_zero123.pipeline import CascadeOutput, CascadePipeline
 from systems.cascade_zero123.prompts import Prompts
 from systems.cascade_zero123.self_prompting import SelfPrompting
 from systems.trainable import StepLoss, Views
@@ -15,7 +17,7 @@ from systems.zero123.training import Zero123Training
 
 
 class CascadeTraining(SelfPrompting, Zero123Training):
-    """The trainable system. Trained are the Refiner's UNet and `cc_projection`; image encoder and VAE are frozen and both networks'.
+    """The trainable system: the Refiner's UNet and `cc_projection` are trained; both networks have the same frozen encoders.
 
     Args:
         parameters: modules, diffusion and prompts.
@@ -50,15 +52,21 @@ class CascadeTraining(SelfPrompting, Zero123Training):
         return with_prompts(super().batch(views), self.prompter.prompts(views))
 
     def stand_in(self, views: Views) -> CascadeBatch:
-        """A batch of the same shapes, in which the conditions stand for what the Base would make of them."""
+        """A batch in which the conditions stand for what the Base would make of them."""
         pairs = super().batch(views)
         count = len(self.settings.near)
         near = pairs.condition[:, None].expand(-1, count, -1, -1, -1)
         return with_prompts(pairs, Prompts(pairs.condition, near, pairs.pose[:, None].expand(-1, count, -1)))
 
-    def sampled(self, pipeline: Any, batch: TrainingBatch, **options: Any) -> CascadeOutput:
+    def sampled(  # type: ignore[override] # a batch with prompts
+        self,
+        pipeline: Any,  # noqa: ANN401 - as the parent's
+        batch: CascadeBatch,
+        **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
+    ) -> CascadeOutput:
         """The targets of a batch from the source and the prompts: the Base made these, so all of the cascade is in them."""
-        return pipeline.refine(batch.condition, batch.pose, batch.prompts, **options)
+        made: CascadeOutput = pipeline.refine(batch.condition, batch.pose, batch.prompts, **options)
+        return made
 
     def pipeline(self, scheduler: DDIMScheduler) -> CascadePipeline:
         """The system as it is sampled, of these very modules."""
