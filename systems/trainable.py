@@ -136,7 +136,7 @@ class TrainableSystem(nn.Module, ABC):
         Args:
             steps: steps of the run so far.
             averages: the moving average of the trained weights by their names, whole and on the CPU, as it was before this
-                step; all processes have to call it, or none.
+                step, and until it goes on; all processes have to call it, or none.
         """
 
     def states(self) -> Mapping[str, Stateful]:

@@ -1,6 +1,8 @@
 """Parameters of Cascade-Zero123: those of Zero-1-to-3, and the views that Base-0123 prompts Refiner-0123 with."""
 
-from pydantic import field_validator
+from typing import Literal
+
+from pydantic import Field, field_validator
 
 from systems.cascade_zero123.prompt_parameters import PromptParameters
 from systems.zero123.parameters import ImageEncoderParameters, Zero123Parameters
@@ -17,6 +19,11 @@ class CascadeParameters(Zero123Parameters):
     """CLIP vision encoder, frozen: Base-0123 knows pictures by it too."""
     prompts: PromptParameters = PromptParameters()
     """What Base-0123 is asked for, and how it samples."""
+    base: Literal["refreshed", "fixed"] = "refreshed"
+    """`refreshed`: Base-0123 becomes the Refiner's moving average from time to time (self-distillation). `fixed`: it stays as it
+    began, which wants `pretrained`."""
+    refresh_every: int = Field(default=500, ge=1)
+    """Steps between two refreshes; published: 1, with which no prompt can be kept or sampled ahead."""
 
     @field_validator("image_encoder")
     @classmethod

@@ -64,13 +64,13 @@ class Prompter:
 
     @property
     def keeps(self) -> bool:
-        """Whether prompts are kept, without which it is no use to `prepare`."""
-        return self._cache is not None and not self._cache.full
+        """Whether prompts are kept, without which it is no use to `prepare`: the same in all processes."""
+        return self._cache is not None
 
     def prepare(self, batches: Sequence[Views]) -> None:
         """Sample what some batches lack, together; nothing where prompts are not kept."""
         cache = self._ready_cache()
-        if cache is None or not self.keeps:
+        if cache is None or cache.full:
             return
         requests = {request.key: request for views in batches for request in self._requests(views)}
         lacking = [requests[key] for key in cache.missing(requests)]

@@ -1,17 +1,14 @@
 """Cascade-Zero123 as the training engine sees it: Refiner-0123 learns from what a frozen Base-0123 shows it."""
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from diffusers import DDIMScheduler, UNet2DConditionModel
 
-from systems.cascade_zero123.base import Base
 from systems.cascade_zero123.loss import CascadeBatch, cascade_loss, with_prompts
 from systems.cascade_zero123.parameters import CascadeParameters
 from systems.cascade_zero123.pipeline import CascadeOutput, CascadePipeline
-from systems.cascade_zero123.prompter import Prompter
 from systems.cascade_zero123.prompts import Prompts
+from systems.cascade_zero123.self_prompting import SelfPrompting
 from systems.trainable import StepLoss, Views
 from systems.zero123.conditioning import CCProjection
 from systems.zero123.loss import Draws
@@ -19,7 +16,7 @@ from systems.zero123.modules import Zero123Modules
 from systems.zero123.training import Zero123Training
 
 
-class CascadeTraining(Zero123Training):
+class CascadeTraining(SelfPrompting, Zero123Training):
     """The trainable system: the Refiner's UNet and `cc_projection` are trained; both networks have the same frozen encoders.
 
     Args:
@@ -34,8 +31,7 @@ class CascadeTraining(Zero123Training):
     ) -> None:
         super().__init__(parameters, seed, image_size, modules)
         self.settings = parameters.prompts
-        self.base = Base(self.system)
-        self.prompter = Prompter(self.base, parameters.prompts, seed, parameters.background)
+        self.prompt_itself(self.system, parameters, seed)
 
     @property
     def base_unet(self) -> UNet2DConditionModel:
@@ -54,14 +50,6 @@ class CascadeTraining(Zero123Training):
     def batch(self, views: Views) -> CascadeBatch:
         """A batch from pairs of views, the condition last, with the prompts that the Base makes of the conditions."""
         return with_prompts(super().batch(views), self.prompter.prompts(views))
-
-    def keep_in(self, folder: Path) -> None:
-        """Keep prompts in a folder from now on."""
-        self.prompter.keep_in(folder)
-
-    def prepare(self, batches: Sequence[Views]) -> None:
-        """Sample the prompts that some batches lack, together."""
-        self.prompter.prepare(batches)
 
     def stand_in(self, views: Views) -> CascadeBatch:
         """A batch in which the conditions stand for what the Base would make of them."""
