@@ -45,7 +45,8 @@ _SYSTEM = CascadeParameters.model_validate(
         "autoencoder": {"factor": 4},
         "image_encoder": {"image_size": 32, "hidden_size": 64, "layers": 1, "embedding_dim": 32, "train": False},
         "base": "fixed",
-        "prompts": {"prompt_batch": 4 * _PAIRS},
+        # Many times as many pictures are prepared together as the Base samples at once: a last batch that is filled up is little.
+        "prompts": {"prompt_batch": 2 * _PAIRS, "look_ahead": 32},
     }
 )
 
@@ -59,6 +60,8 @@ class Cost:
     seconds: float
     pictures: int
     """Sampled by the Base."""
+    filled_up: int
+    """Beside them, in its last batches."""
 
     @property
     def per_step(self) -> float:
@@ -99,7 +102,9 @@ def trained(name: str, views: list[ObjectViews], steps: int, kept: Path | None) 
         engine = Engine(parameters, 0, system, feed, Path(folder), accelerator, Silence(), Notice())
         started = time.process_time()
         engine.run()
-        return Cost(name, steps, time.process_time() - started, system.prompter.sampled)
+        seconds = time.process_time() - started
+    asked = system.prompter
+    return Cost(name, steps, seconds, asked.sampled, asked.batches * _SYSTEM.prompts.prompt_batch - asked.sampled)
 
 
 def measure(count: int, steps: int, plain_steps: int) -> float:
@@ -119,7 +124,8 @@ def measure(count: int, steps: int, plain_steps: int) -> float:
     plain = costs[0]
     for cost in costs:
         print(
-            f"{cost.name}: {1e3 * cost.per_step:.1f} ms a step, {cost.pictures} pictures in {cost.steps} steps; "
+            f"{cost.name}: {1e3 * cost.per_step:.1f} ms a step, {cost.pictures} pictures and {cost.filled_up} to fill up "
+            f"in {cost.steps} steps; "
             f"{plain.per_step / cost.per_step:.1f} times less, predicted {plain.rows / cost.rows:.1f}"
         )
     return plain.per_step / costs[1].per_step
@@ -130,7 +136,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="fewer objects and steps")
     quick = parser.parse_args().quick
-    gain = measure(8, 100, 2) if quick else measure(24, 400, 5)
+    gain = measure(8, 100, 2) if quick else measure(16, 300, 5)
     if not torch.cuda.is_available():
         print("no CUDA GPU: what large batches of the Base save there is not measured")
     print(f"self_prompts: {gain:.1f} times fewer seconds a step (goal {_GOAL:g})")
