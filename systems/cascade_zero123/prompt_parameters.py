@@ -40,6 +40,6 @@ class PromptParameters(Parameters):
     last bits of a picture and its neighbours do not."""
     look_ahead: int = Field(default=8, ge=1)
     """Batches whose prompts are sampled together before the first of them is trained on; they lie in memory meanwhile. Never
-    past the Base's next refresh."""
+    past the Base's next refresh. Together they should lack many times `prompt_batch` pictures."""
     cache_bytes: int = Field(default=20 * 10**9, ge=0)
     """Bound on the prompts on disk, bytes; 0 keeps none and samples in every step, as published."""

@@ -56,6 +56,8 @@ class Prompter:
         self._cache: PromptCache | None = None
         self.sampled = 0
         """Pictures that the Base has made."""
+        self.batches = 0
+        """Batches that it made them in."""
 
     def keep_in(self, folder: Path) -> None:
         """Keep prompts on disk from now on; several processes may name the same folder."""
@@ -128,6 +130,7 @@ class Prompter:
         made: dict[bytes, Picture] = {}
         for first in range(0, len(distinct), chunk):
             made |= self._sample_chunk(distinct[first : first + chunk])
+            self.batches += 1
         self.sampled += len(made)
         return made
 
