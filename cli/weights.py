@@ -1,13 +1,17 @@
 """`viewforge weights`: public weights into pipeline folders of ours, and back into the original format."""
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.options import without_bars
-from stage.errors import ParameterError
+from stage.errors import InputError, ParameterError
+
+if TYPE_CHECKING:
+    from systems.zero123.weights_import import ImportOptions
 
 
 class System(StrEnum):
@@ -15,6 +19,7 @@ class System(StrEnum):
 
     ZERO123 = "zero123"
     ZERONVS = "zeronvs"
+    CASCADE_ZERO123 = "cascade_zero123"
 
 
 class Weights(StrEnum):
@@ -73,35 +78,63 @@ def import_(
     ] = None,
 ) -> None:
     """Make a pipeline folder of published weights; nothing that the source brings along is run."""
-    from systems.zero123.weights_import import ImportOptions, import_weights
+    from systems.zero123.weights_import import ImportOptions
 
     without_bars()
     options = ImportOptions(config, weights.value, image_encoder, variant, tuple(ignore_class or ()), seed)
-    if system is System.ZERONVS:
-        from systems.zeronvs.weights import import_weights as import_zeronvs
-
-        record = import_zeronvs(source, output, options, mode)
-    elif mode is not None:
-        raise ParameterError(f"{system.value} has no conditioning modes", "leave out --mode, or give --system zeronvs")
-    else:
-        record = import_weights(source, output, options)
+    record = _imported(system, source, output, options, mode)
     step = f" at step {record['step']:,}" if record.get("step") else ""
     print(f"import: {system.value}{step} from {source}, in {output}")
     for name in record.get("read_past", ()):
         print(f"import: read past {name} without running it")
 
 
+def _imported(
+    system: System, source: Path, output: Path, options: "ImportOptions", mode: str | None
+) -> dict[str, Any]:
+    """Import the weights of a system; their record."""
+    from systems.zero123.weights_import import import_weights
+    from systems.zeronvs.weights import import_weights as import_zeronvs
+
+    if mode is not None and system is not System.ZERONVS:
+        raise ParameterError(f"{system.value} has no conditioning modes", "leave out --mode, or give --system zeronvs")
+    match system:
+        case System.CASCADE_ZERO123:
+            raise InputError(
+                "Cascade-Zero123's weights were never released", "import Zero-1-to-3's, which its training begins with"
+            )
+        case System.ZERONVS:
+            return import_zeronvs(source, output, options, mode)
+        case System.ZERO123:
+            return import_weights(source, output, options)
+
+
 def export(
     model: Annotated[Path, typer.Argument(help="Pipeline folder.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="FILE.ckpt to write; FILE.yaml goes beside it.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="FILE.ckpt to write, FILE.yaml goes beside it; or, of a cascade, a pipeline folder."
+        ),
+    ],
     system: _SystemOption = System.ZERO123,
 ) -> None:
-    """Write a pipeline as a checkpoint in the original (LDM) format, for threestudio or stable-dreamfusion."""
-    if system is System.ZERONVS:
-        from systems.zeronvs.weights import export_folder
-    else:
-        from systems.zero123.ldm_export import export_folder
+    """Write a pipeline as a checkpoint in the original (LDM) format, for threestudio or stable-dreamfusion.
 
+    Of Cascade-Zero123 it is the Refiner alone, as plain Zero-1-to-3 weights.
+    """
     without_bars()
-    export_folder(model, output)
-    print(f"export: {system.value} in {output}, its configuration in {output.with_suffix('.yaml')}")
+    _exporter(system)(model, output)
+    beside = f", its configuration in {output.with_suffix('.yaml')}" if output.suffix == ".ckpt" else ""
+    print(f"export: {system.value} in {output}{beside}")
+
+
+def _exporter(system: System) -> Callable[[Path, Path], None]:
+    match system:
+        case System.ZERONVS:
+            from systems.zeronvs.weights import export_folder
+        case System.CASCADE_ZERO123:
+            from systems.cascade_zero123.export import export_refiner as export_folder
+        case System.ZERO123:
+            from systems.zero123.ldm_export import export_folder
+    return export_folder

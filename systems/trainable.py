@@ -4,7 +4,7 @@ A system is a `torch.nn.Module`; the engine knows no more of it than stands here
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -52,6 +52,16 @@ class Movable(Protocol):
         """The same on a device."""
 
 
+class Stateful(Protocol):
+    """What goes on after a kill from where it was."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its state: tensors, numbers, text, and lists, tuples and dictionaries of these."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> Any:  # noqa: ANN401 - torch's own return something
+        """Take over a state."""
+
+
 class TrainableSystem(nn.Module, ABC):
     """A system as the engine sees it: its trained and its frozen modules."""
 
@@ -72,6 +82,10 @@ class TrainableSystem(nn.Module, ABC):
     @abstractmethod
     def batch(self, views: Views) -> Any:  # noqa: ANN401 - likewise
         """A batch from views, the condition last, on the device of the pictures."""
+
+    def stand_in(self, views: Views) -> Any:  # noqa: ANN401 - likewise
+        """A batch of the shapes that `batch` gives, without sampling: for whoever measures or compares, and learns nothing."""
+        return self.batch(views)
 
     @abstractmethod
     def draw(self, seeds: Sequence[int]) -> Movable:
@@ -101,6 +115,37 @@ class TrainableSystem(nn.Module, ABC):
     def learning_rate_factors(self) -> Mapping[str, float]:
         """The published learning rate of a group over the others'; 1 for groups that are not named."""
         return {}
+
+    def keep_in(self, folder: Path) -> None:
+        """Learn where to keep what would take long to make again; told before a training, and not at all where none follows.
+
+        Args:
+            folder: shared by all processes of a training and by later ones; may be deleted at any time.
+        """
+
+    def look_ahead(self, step: int) -> int:  # noqa: ARG002 - of those that do
+        """How many batches, that of a step counted from 0 and those that follow, it wants to `prepare`; 1 for no look ahead."""
+        return 1
+
+    def prepare(self, batches: Sequence[Views]) -> None:
+        """Make ready for the batches of the coming steps, whose pictures are on the CPU; the first comes next."""
+
+    def stepped(self, steps: int, averages: Callable[[], Mapping[str, Tensor]]) -> None:
+        """Hear that a step was taken or left out; in all processes, before the moving average takes the weights in.
+
+        Args:
+            steps: steps of the run so far.
+            averages: the moving average of the trained weights by their names, whole and on the CPU, as it was before this
+                step, and until it goes on; all processes have to call it, or none.
+        """
+
+    def states(self) -> Mapping[str, Stateful]:
+        """What a checkpoint holds of it by name, beside trained weights and their averages."""
+        return {}
+
+    def whole_modules(self) -> Sequence[nn.Module]:
+        """Modules without trained weights that compute outside the forward pass, where split weights do not come together."""
+        return ()
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -24,16 +24,6 @@ from stage.files import file_sha256, remove_leftovers, replacing_folder, write_j
 _MANIFEST = "manifest.json"
 _STATES = "training_state"
 Tensors = Mapping[str, torch.Tensor]
-
-
-class Stateful(Protocol):
-    """What goes on after a kill from where it was."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Its state: tensors, numbers, text, and lists, tuples and dictionaries of these."""
-
-    def load_state_dict(self, state: dict[str, Any]) -> Any:  # noqa: ANN401 - torch's own return something
-        """Take over a state."""
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def compiled_difference(
 def _loss_and_gradients(
     system: TrainableSystem, accelerator: Accelerator, size: int, samples: int, views: int
 ) -> tuple[float, list[Tensor]]:
-    batch = system.batch(_noise(size, samples, views, accelerator.device))
+    batch = system.stand_in(_noise(size, samples, views, accelerator.device))
     with accelerator.autocast():
         loss = system(batch, system.draw(range(samples)).to(accelerator.device)).loss
     loss.backward()

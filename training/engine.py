@@ -18,13 +18,14 @@ from accelerate.utils import broadcast_object_list, gather_object
 from stage.errors import StagePreemptedError
 from stage.progress import Progress
 from stage.seeds import derive_seed
-from systems.trainable import StepLoss, TrainableSystem
+from systems.trainable import Stateful, StepLoss, TrainableSystem
 from training.average import WeightAverage
-from training.checkpoint import Checkpoint, Checkpoints, Stateful
+from training.checkpoint import Checkpoint, Checkpoints
 from training.curve import CurvePoint
 from training.data.batches import ViewBatch
 from training.feed import Feed
 from training.guard import Guard
+from training.look_ahead import LookAhead
 from training.optimizer import build_optimizer, learning_rates, set_rate
 from training.optimizer_state import OptimizerState
 from training.parameters import TrainParameters
@@ -35,6 +36,8 @@ from training.report import Reporter, StepOutcome
 from training.sample_grid import SampleGrid
 from training.schedule import build_schedule
 from training.tracking.tracker import Tracker
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -82,8 +85,9 @@ class Engine:
         samples: SampleGrid | None = None,
     ) -> None:
         self.parameters, self.seed, self.folder = parameters, seed, folder
-        self.feed, self.accelerator, self.tracker, self.notice = feed, accelerator, tracker, notice
+        self.accelerator, self.tracker, self.notice = accelerator, tracker, notice
         self.system, self.samples = system, samples
+        self._batches = LookAhead(feed, system, parameters.steps)
         if parameters.launch.sharding == "full":
             shard(system, accelerator)
         # By name, and the parameters that the optimiser has: sharding makes others of them.
@@ -105,10 +109,11 @@ class Engine:
             "optimizer": OptimizerState(optimizer, self._trained),
             "schedule": self._schedule,
             "average": self._average,
-            "data": self.feed,
+            "data": self._batches,
             "guard": self._guard,
             "random": Randomness(self.accelerator),
             **scaler,
+            **self.system.states(),
         }
 
     def run(self) -> None:
@@ -120,15 +125,17 @@ class Engine:
             ViewforgeError: when the data cannot be read.
         """
         self._model.train()
-        batches = iter(self.feed)
+        batches = self._batches.after(self.done)
         with (
             self._reporting() as report,
             Progress("train", self.parameters.steps, "steps", done=self.done) as progress,
         ):
             for step in range(self.done, self.parameters.steps):
                 started = time.monotonic()
-                batch = next(batches)
+                batch, coming = next(batches)
                 arrived = time.monotonic()
+                if coming:
+                    self.system.prepare([each.part(slice(None), _CPU) for each in coming])
                 outcome, stop = self._step(step, batch)
                 report.step(outcome, time.monotonic() - started, arrived - started)
                 if self.accelerator.is_main_process:
@@ -160,6 +167,8 @@ class Engine:
         figures = self._figures([part.loss for part in seen], whole(norm))
         if figures.finite:
             self._optimizer.step()
+        self.system.stepped(step + 1, self.averages)
+        if figures.finite:
             self._average.step()
             self._guard.taken()
             self._schedule.observe(step, figures.loss)

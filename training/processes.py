@@ -43,13 +43,14 @@ def accelerator_of(parameters: LaunchParameters) -> Accelerator:
 def shard(system: TrainableSystem, accelerator: Accelerator) -> None:
     """Split a system's weights among the processes, in place; its optimiser is to be made afterwards.
 
-    What is gathered at once is a block of the denoiser, and all the rest together.
+    What is gathered at once is a block of the denoiser, and all the rest together; what the system wants whole is left as it is.
     """
     system.to(accelerator.device)
     mesh = init_device_mesh(accelerator.device.type, (accelerator.num_processes,))
     for block in _blocks(system.denoiser):
         fully_shard(block, mesh=mesh)
-    fully_shard(system, mesh=mesh)
+    left = {parameter for module in system.whole_modules() for parameter in module.parameters()}
+    fully_shard(system, mesh=mesh, ignored_params=left or None)
 
 
 def prepare(

@@ -25,6 +25,7 @@ _TRAINING_CODE = (
     "training.average",
     "training.engine",
     "training.guard",
+    "training.look_ahead",
     "training.processes",
     "training.hardware",
     "training.optimizer",
@@ -34,6 +35,7 @@ _TRAINING_CODE = (
 _INDIFFERENT: dict[str, Any] = {
     **dict.fromkeys(("checkpoint_every", "checkpoints_kept", "log_every", "data", "samples", "tracking"), True),
     "launch": {"machine_rank", "main_address", "main_port", "grace_seconds"},
+    "cascade_zero123": {"prompts": {"look_ahead", "cache_bytes"}},
 }
 
 

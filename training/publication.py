@@ -25,6 +25,13 @@ def take_over(tensors: Mapping[str, torch.Tensor], system: nn.Module) -> None:
             parameter.copy_(tensors[name])
 
 
+def take_over_states(source: TrainableSystem, target: TrainableSystem) -> TrainableSystem:
+    """Put what a system keeps beside trained weights in the place of another's; that one."""
+    for name, state in target.states().items():
+        state.load_state_dict(source.states()[name].state_dict())
+    return target
+
+
 def publish(
     system: TrainableSystem, curve: Path, samples: Path, workspace: Workspace, origin: Mapping[str, Any]
 ) -> None:

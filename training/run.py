@@ -28,7 +28,7 @@ from training.parameters import TrainParameters
 from training.preemption import Notice
 from training.processes import accelerator_of, is_sharded
 from training.provenance import provenance
-from training.publication import publish, take_over
+from training.publication import publish, take_over, take_over_states
 from training.shares import check_split
 from training.tracking.journals import forget_delivered, journals_folder
 from training.tracking.tracker import Silence, Tracker
@@ -55,6 +55,7 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, not
     build = partial(system_of, parameters, seed, size)
     system = build()
     hardware = put_on_hardware(parameters, system, size, accelerator)
+    system.keep_in(workspace.scratch / "kept" / parameters.system)
     tracker: Tracker = Silence()
     samples = None
     if accelerator.is_main_process:
@@ -68,8 +69,8 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, not
     _run(engine, tracker)
     averages = engine.averages()
     if accelerator.is_main_process:
-        # Weights that are split among the processes cannot be saved; the same system made anew takes the averages.
-        result = build() if is_sharded(system) else system
+        # Weights that are split among the processes cannot be saved; the same system made anew takes what was trained.
+        result = take_over_states(system, build()) if is_sharded(system) else system
         take_over(averages, result)
         publish(result, folder / "loss.csv", kept / "samples", workspace, origin)
         tracker.tag("viewforge.model_sha256", folder_sha256(workspace.model))

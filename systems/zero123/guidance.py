@@ -15,9 +15,9 @@ from systems.zero123.parameters import NullCondition
 class Condition:
     """The denoiser's conditions, a row a picture. The null latent is zero."""
 
-    token: Float[Tensor, "n 1 d"]
+    token: Float[Tensor, "n t d"]
     latent: Float[Tensor, "n c y x"]
-    null_token: Float[Tensor, "n 1 d"]
+    null_token: Float[Tensor, "n t d"]
 
     def __getitem__(self, rows: slice) -> "Condition":
         """Some of the rows."""

@@ -100,14 +100,33 @@ def training_loss(modules: Zero123Modules, batch: TrainingBatch, draws: Draws, d
         draws: the batch's random numbers.
         dropout: u of `dropout_masks`.
     """
-    latent = target_latent(modules.vae, batch.target, draws.posterior)
     keep_embedding, keep_latent = dropout_masks(draws.uniform, dropout)
     embedding = embed_images(modules.image_encoder, batch.condition) * keep_embedding[:, None]
+    token = modules.cc_projection(embedding, batch.pose)
+    return denoising_loss(modules, batch, draws, token, keep_latent)
+
+
+def denoising_loss(
+    modules: Zero123Modules,
+    batch: TrainingBatch,
+    draws: Draws,
+    tokens: Float[Tensor, "b t d"],
+    keep_latent: Float[Tensor, " b"],
+) -> StepLoss:
+    """Mean squared error of what the denoiser predicts under given cross-attention tokens.
+
+    Args:
+        modules: the system.
+        batch: training pairs.
+        draws: the batch's random numbers.
+        tokens: of each sample.
+        keep_latent: factors of the condition latents, of `dropout_masks`.
+    """
+    latent = target_latent(modules.vae, batch.target, draws.posterior)
     condition = condition_latent(modules.vae, batch.condition) * keep_latent[:, None, None, None]
     noisy = modules.scheduler.add_noise(latent, draws.noise, draws.timesteps)
-    token = modules.cc_projection(embedding, batch.pose)
     stacked = torch.cat([noisy, condition], dim=1)
-    prediction = modules.unet(stacked, draws.timesteps, encoder_hidden_states=token).sample.float()
+    prediction = modules.unet(stacked, draws.timesteps, encoder_hidden_states=tokens).sample.float()
     goal = _goal(modules.scheduler, latent, draws.noise, draws.timesteps).float()
     errors = F.mse_loss(prediction.detach(), goal, reduction="none").flatten(1).mean(1)
     return StepLoss(F.mse_loss(prediction, goal), errors, draws.timesteps)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import DDIMScheduler
@@ -16,7 +17,7 @@ from systems.zero123.modules import Zero123Modules, build_modules
 from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.pipeline import Zero123Pipeline, load_pipeline
 from systems.zero123.schedulers import scheduler_named
-from systems.zero123.view_pipeline import ViewPipeline
+from systems.zero123.view_pipeline import SampledViews, ViewPipeline
 
 
 class Zero123Training(TrainableSystem):
@@ -79,15 +80,14 @@ class Zero123Training(TrainableSystem):
         pipeline = self.pipeline(scheduler)
         pipeline.set_progress_bar_config(disable=True)
         chance = Generator().manual_seed(derive_seed(0, " ".join(map(str, seeds)), "noise") % 2**63)
-        images: Float[Tensor, "b 3 h w"] = pipeline.sample_poses(
-            batch.condition,
-            batch.pose,
-            guidance_scale=guidance_scale,
-            num_inference_steps=steps,
-            eta=0.0,
-            generator=chance,
-        ).images
+        options = {"guidance_scale": guidance_scale, "num_inference_steps": steps, "eta": 0.0, "generator": chance}
+        images: Float[Tensor, "b 3 h w"] = self.sampled(pipeline, batch, **options).images
         return images
+
+    def sampled(self, pipeline: Any, batch: TrainingBatch, **options: Any) -> SampledViews:  # noqa: ANN401 - of the system's own
+        """The targets of a batch as `pipeline` samples them, under `SamplerOptions`."""
+        sampled: SampledViews = pipeline.sample_poses(batch.condition, batch.pose, **options)
+        return sampled
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The trained parameters: `cc_projection`, and the others."""

@@ -167,15 +167,22 @@ class ViewPipeline(DiffusionPipeline, ABC):
         chosen = SamplerOptions(**options)
         given = self._tensor(images, chosen.background)
         self._check(given, poses)
-        rows = _Rows(len(poses) * chosen.num_images_per_pose, chosen.batch_size)
+        rows = Rows(len(poses) * chosen.num_images_per_pose, chosen.batch_size)
         condition = self._condition(given, poses, chosen.num_images_per_pose, chosen.null_condition, rows)
-        latents = self._denoised(condition, chosen, rows)
-        made = latents if chosen.output_type == "latent" else self._decode(latents, rows, chosen.output_type)
-        self.maybe_free_model_hooks()
+        made = self._made(condition, chosen, rows)
         # A tuple is what diffusers' pipelines give instead.
         return SampledViews(images=made) if chosen.return_dict else (made,)  # type: ignore[return-value]
 
-    def _denoised(self, condition: Condition, options: SamplerOptions, rows: "_Rows") -> Float[Tensor, "k c y x"]:
+    def _made(
+        self, condition: Condition, options: SamplerOptions, rows: "Rows"
+    ) -> Float[Tensor, "k _ _ _"] | Float[np.ndarray, "k h w 3"] | list[Image.Image]:
+        """The pictures of some conditions, in the form that the options ask for."""
+        latents = self._denoised(condition, options, rows)
+        made = latents if options.output_type == "latent" else self._decode(latents, rows, options.output_type)
+        self.maybe_free_model_hooks()
+        return made
+
+    def _denoised(self, condition: Condition, options: SamplerOptions, rows: "Rows") -> Float[Tensor, "k c y x"]:
         """The latents at the end of all steps."""
         self._interrupt = False
         steps, drop_first = options.num_inference_steps, options.drop_first_step
@@ -207,7 +214,7 @@ class ViewPipeline(DiffusionPipeline, ABC):
         poses: Float[Tensor, "n e"],
         repeats: int,
         null: NullCondition,
-        rows: "_Rows",
+        rows: "Rows",
     ) -> Condition:
         """What each picture is made from; every image is encoded once."""
         images, poses = (given.to(self._execution_device, self.unet.dtype) for given in (images, poses))
@@ -234,7 +241,7 @@ class ViewPipeline(DiffusionPipeline, ABC):
         timestep: Num[Tensor, ""],
         condition: Condition,
         scale: float,
-        rows: "_Rows",
+        rows: "Rows",
     ) -> Float[Tensor, "k c y x"]:
         """The guided prediction, some pictures at a time."""
         scaled = self.scheduler.scale_model_input(latents, timestep)
@@ -242,7 +249,7 @@ class ViewPipeline(DiffusionPipeline, ABC):
         return torch.cat(parts)
 
     def _decode(
-        self, latents: Float[Tensor, "k c y x"], rows: "_Rows", output_type: OutputType
+        self, latents: Float[Tensor, "k c y x"], rows: "Rows", output_type: OutputType
     ) -> Float[Tensor, "k 3 h w"] | Float[np.ndarray, "k h w 3"] | list[Image.Image]:
         scaled = latents / self.vae.config.scaling_factor
         decoded = torch.cat([self.vae.decode(scaled[part]).sample for part in rows])
@@ -269,7 +276,7 @@ class ViewPipeline(DiffusionPipeline, ABC):
 
 
 @dataclass(frozen=True)
-class _Rows:
+class Rows:
     """Pictures of a call, some at a time."""
 
     count: int

@@ -71,3 +71,15 @@ def test_zeronvs_begins_from_zero123_xl_under_the_released_mode():
     assert "depth" in parameters.shard.include
     assert (evaluate.scheduler, evaluate.inference_steps, evaluate.eta) == ("ddim", 500, 1.0)
     assert (evaluate.guidance_scale, evaluate.drop_first_step) == (3.0, True)
+
+
+def test_cascade_zero123_is_trained_as_released():
+    parameters = read("cascade_zero123")
+    train, system = parameters.train, parameters.train.cascade_zero123
+    assert (train.system, train.batch_size // train.launch.processes, train.steps) == ("cascade_zero123", 192, 200_000)
+    assert (train.optimizer.learning_rate, train.optimizer.factors["cc_projection"]) == (1e-4, 10)
+    assert (system.prediction_type, system.zero_terminal_snr, system.dropout) == ("epsilon", False, 0.05)
+    offsets = [(view.polar_deg, view.azimuth_deg, view.radius) for view in system.prompts.near]
+    assert offsets == [(0, 45, 0), (0, -45, 0), (-30, 0, 0)]
+    assert (system.prompts.inference_steps, system.prompts.guidance_scale, system.prompts.eta) == (25, 3.0, 0.0)
+    assert system.base == "refreshed"

@@ -62,7 +62,7 @@ def traced(
     """
     system = outline.system
     size = outline.image_size
-    one = system.batch(_two_views(size))
+    one = system.stand_in(_two_views(size))
     draws = system.draw([0])
     _checkpoint(system.denoiser, precision, wanted=checkpointing)
     system.train()
