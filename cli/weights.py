@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from cli.options import without_bars
+from stage.errors import InputError
 
 
 class System(StrEnum):
     """Whose weights."""
 
     ZERO123 = "zero123"
+    CASCADE_ZERO123 = "cascade_zero123"
 
 
 class Weights(StrEnum):
@@ -71,6 +73,10 @@ def import_(
     from systems.zero123.weights_import import ImportOptions, import_weights
 
     without_bars()
+    if system is System.CASCADE_ZERO123:
+        raise InputError(
+            "Cascade-Zero123's weights were never released", "import Zero-1-to-3's, which its training begins with"
+        )
     options = ImportOptions(config, weights.value, image_encoder, variant, tuple(ignore_class or ()), seed)
     record = import_weights(source, output, options)
     step = f" at step {record['step']:,}" if record.get("step") else ""
@@ -81,12 +87,22 @@ def import_(
 
 def export(
     model: Annotated[Path, typer.Argument(help="Pipeline folder.")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="FILE.ckpt to write; FILE.yaml goes beside it.")],
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output", "-o", help="FILE.ckpt to write, FILE.yaml goes beside it; or, of a cascade, a pipeline folder."
+        ),
+    ],
     system: _SystemOption = System.ZERO123,
 ) -> None:
-    """Write a pipeline as a checkpoint in the original (LDM) format, for threestudio or stable-dreamfusion."""
+    """Write a pipeline as a checkpoint in the original (LDM) format, for threestudio or stable-dreamfusion.
+
+    Of Cascade-Zero123 it is the Refiner alone, as plain Zero-1-to-3 weights.
+    """
+    from systems.cascade_zero123.export import export_refiner
     from systems.zero123.ldm_export import export_folder
 
     without_bars()
-    export_folder(model, output)
-    print(f"export: {system.value} in {output}, its configuration in {output.with_suffix('.yaml')}")
+    (export_refiner if system is System.CASCADE_ZERO123 else export_folder)(model, output)
+    beside = f", its configuration in {output.with_suffix('.yaml')}" if output.suffix == ".ckpt" else ""
+    print(f"export: {system.value} in {output}{beside}")

@@ -6,13 +6,16 @@ pictures = pipeline.sample_views(image, camera, wanted, scale).images
 
 from pathlib import Path
 
+from systems.cascade_zero123.pipeline import CascadePipeline
 from systems.zero123.foreign_weights import pipeline_class
 from systems.zero123.pipeline import Zero123Pipeline
 from systems.zero123.pipeline_folder import read_pipeline
 from systems.zero123.view_pipeline import ViewPipeline
 from systems.zeronvs.pipeline import ZeroNvsPipeline
 
-_SYSTEMS: dict[str | None, type[ViewPipeline]] = {kind.__name__: kind for kind in (Zero123Pipeline, ZeroNvsPipeline)}
+_SYSTEMS: dict[str | None, type[ViewPipeline]] = {
+    kind.__name__: kind for kind in (Zero123Pipeline, ZeroNvsPipeline, CascadePipeline)
+}
 
 
 def load_pipeline(folder: Path) -> ViewPipeline:

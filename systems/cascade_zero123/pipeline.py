@@ -31,7 +31,7 @@ from systems.zero123.pipeline import Zero123Pipeline
 from systems.zero123.view_pipeline import Camera, Pictures, Rows, SampledViews, SamplerOptions, ViewPipeline
 
 _PUBLISHED = PromptParameters()
-_NEAR_VIEWS = tuple((view.polar_deg, view.azimuth_deg, view.radius) for view in _PUBLISHED.near)
+_PUBLISHED_NEAR = [[view.polar_deg, view.azimuth_deg, view.radius] for view in _PUBLISHED.near]
 
 
 @dataclass
@@ -53,7 +53,8 @@ class CascadePipeline(ViewPipeline):
         image_encoder: CLIP vision encoder with projection, of both.
         vae: images to latents and back, of both.
         scheduler: the noise schedule, of both.
-        near_views: (polar, azimuth, radius) of each near view less those of the input; degrees and object sizes.
+        near_views: [polar, azimuth, radius] of each near view less those of the input, degrees and object sizes; the published
+            three when None.
         prompt_steps: of the sampler, in the stages before the last.
         prompt_guidance_scale: classifier-free guidance in these stages.
         prompt_eta: DDIM's share of fresh noise in these stages.
@@ -70,28 +71,31 @@ class CascadePipeline(ViewPipeline):
         image_encoder: CLIPVisionModelWithProjection,
         vae: Autoencoder,
         scheduler: KarrasDiffusionSchedulers,
-        near_views: Sequence[tuple[float, float, float]] = _NEAR_VIEWS,
+        near_views: list[list[float]] | None = None,
         prompt_steps: int = _PUBLISHED.inference_steps,
         prompt_guidance_scale: float = _PUBLISHED.guidance_scale,
         prompt_eta: float = _PUBLISHED.eta,
     ) -> None:
         super().__init__(unet, cc_projection, image_encoder, vae, scheduler)
         self.register_modules(base_unet=base_unet, base_projection=base_projection)
+        near = _PUBLISHED_NEAR if near_views is None else near_views
         self.register_to_config(
-            near_views=[list(view) for view in near_views],
+            near_views=near,
             prompt_steps=prompt_steps,
             prompt_guidance_scale=prompt_guidance_scale,
             prompt_eta=prompt_eta,
         )
-        near = (NearViewParameters(polar_deg=p, azimuth_deg=a, radius=r) for p, a, r in near_views)
-        self._offsets = prompt_offsets(list(near))
+        self._offsets = prompt_offsets([NearViewParameters(polar_deg=p, azimuth_deg=a, radius=r) for p, a, r in near])
 
     @property
     def base(self) -> Zero123Pipeline:
         """Base-0123 alone, of these very modules."""
-        base = Zero123Pipeline(self.base_unet, self.base_projection, self.image_encoder, self.vae, self.scheduler)
-        base.set_progress_bar_config(**getattr(self, "_progress_bar_config", {}))
-        return base
+        return self._alone(self.base_unet, self.base_projection)
+
+    @property
+    def refiner(self) -> Zero123Pipeline:
+        """Refiner-0123 without prompts, of these very modules: plain Zero-1-to-3."""
+        return self._alone(self.unet, self.cc_projection)
 
     def __call__(
         self,
@@ -188,6 +192,11 @@ class CascadePipeline(ViewPipeline):
         pictures = Prompts(*(part.to(**place) for part in (prompts.coarse, prompts.near, prompts.near_poses)))
         shown = embed_prompts(self.image_encoder, pictures)
         return _output(self._refined(given, poses, shown, chosen), [], chosen)
+
+    def _alone(self, unet: UNet2DConditionModel, projection: CCProjection) -> Zero123Pipeline:
+        alone = Zero123Pipeline(unet, projection, self.image_encoder, self.vae, self.scheduler)
+        alone.set_progress_bar_config(**getattr(self, "_progress_bar_config", {}))
+        return alone
 
     def _drafts(self, chosen: SamplerOptions, views: Asked) -> SamplerOptions:
         """How the stages before the last sample: as training's prompts."""

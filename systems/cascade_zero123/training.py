@@ -70,7 +70,7 @@ class CascadeTraining(SelfPrompting, Zero123Training):
 
     def pipeline(self, scheduler: DDIMScheduler) -> CascadePipeline:
         """The system as it is sampled, of these very modules."""
-        near = [(view.polar_deg, view.azimuth_deg, view.radius) for view in self.settings.near]
+        near = [[view.polar_deg, view.azimuth_deg, view.radius] for view in self.settings.near]
         return CascadePipeline(
             self.unet,
             self.cc_projection,

@@ -8,6 +8,7 @@ from weights_support import toy_modules
 
 from cli.main import app
 from stage.errors import InputError
+from systems.cascade_zero123.pipeline import CascadePipeline
 from systems.zero123.ldm_export import export_ldm
 
 
@@ -48,4 +49,23 @@ def test_an_output_that_is_no_checkpoint_is_refused(tmp_path, run):
         run("export", tmp_path, "-o", tmp_path / "back.pth")
     with pytest.raises(InputError, match="no diffusers pipeline"):
         run("export", tmp_path, "-o", tmp_path / "back.ckpt")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cascades_refiner_becomes_plain_zero123(tmp_path, run):
+    toy = toy_modules()
+    parts = (toy.unet, toy.cc_projection, toy.unet, toy.cc_projection, toy.image_encoder, toy.vae, toy.scheduler)
+    CascadePipeline(*parts).save_pretrained(tmp_path / "model", safe_serialization=True)
+    of_cascade = ("--system", "cascade_zero123")
+    folder = run("export", tmp_path / "model", "-o", tmp_path / "plain", *of_cascade)
+    assert folder.stdout == f"export: cascade_zero123 in {tmp_path / 'plain'}\n"
+    run("export", tmp_path / "plain", "-o", tmp_path / "plain.ckpt")
+    direct = run("export", tmp_path / "model", "-o", tmp_path / "direct.ckpt", *of_cascade)
+    assert f"its configuration in {tmp_path / 'direct.yaml'}" in direct.stdout
+    assert (tmp_path / "direct.ckpt").read_bytes() == (tmp_path / "plain.ckpt").read_bytes()
+
+
+def test_a_cascade_has_no_public_weights(tmp_path, run):
+    with pytest.raises(InputError, match="never released"):
+        run("import", tmp_path / "some.ckpt", "-o", tmp_path / "model", "--system", "cascade_zero123")
     assert list(tmp_path.iterdir()) == []

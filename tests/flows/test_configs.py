@@ -59,3 +59,15 @@ def test_the_second_phase_differs_in_data_rate_steps_and_beginning():
     second["train"]["zero123"]["pretrained"] = first["train"]["zero123"]["pretrained"]
     second["catalog"]["selection"]["uids"] = None
     assert first == second
+
+
+def test_cascade_zero123_is_trained_as_released():
+    parameters = read("cascade_zero123")
+    train, system = parameters.train, parameters.train.cascade_zero123
+    assert (train.system, train.batch_size // train.launch.processes, train.steps) == ("cascade_zero123", 192, 200_000)
+    assert (train.optimizer.learning_rate, train.optimizer.factors["cc_projection"]) == (1e-4, 10)
+    assert (system.prediction_type, system.zero_terminal_snr, system.dropout) == ("epsilon", False, 0.05)
+    offsets = [(view.polar_deg, view.azimuth_deg, view.radius) for view in system.prompts.near]
+    assert offsets == [(0, 45, 0), (0, -45, 0), (-30, 0, 0)]
+    assert (system.prompts.inference_steps, system.prompts.guidance_scale, system.prompts.eta) == (25, 3.0, 0.0)
+    assert system.base == "refreshed"
