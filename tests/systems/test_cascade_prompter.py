@@ -154,3 +154,32 @@ def test_sampling_leaves_the_frameworks_generator_alone(modules: Zero123Modules,
     torch.manual_seed(3)
     prompter(modules).prompts(rows_of(views, [0]))
     assert torch.equal(torch.rand(1), expected)
+
+
+def test_half_precision_is_near_and_kept_apart(modules: Zero123Modules, views: Views, tmp_path: Path) -> None:
+    pair, one, other = rows_of(views, [6]), prompter(modules), prompter(modules, precision="bf16")
+    for made in (one, other):
+        made.keep_in(tmp_path)
+    torch.testing.assert_close(other.prompts(pair).near, one.prompts(pair).near, atol=0.2, rtol=0)
+    assert one.sampled == other.sampled == 4
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
+def test_kept_prompts_equal_fresh_ones_on_a_gpu(
+    modules: Zero123Modules, views: Views, tmp_path: Path, precision: str
+) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU")
+    for part in (modules.unet, modules.cc_projection, modules.image_encoder, modules.vae):
+        part.to("cuda")
+    batches = [rows_of(views, rows) for rows in ([0, 13, 2], [13, 20, 33])]
+    batches = [replace(batch, rgba=batch.rgba.cuda()) for batch in batches]
+    ahead = prompter(modules, precision=precision)
+    ahead.keep_in(tmp_path)
+    ahead.prepare([replace(batch, rgba=batch.rgba.cpu()) for batch in reversed(batches)])
+    sampled = ahead.sampled
+    for batch in batches:
+        assert same(ahead.prompts(batch), prompter(modules, precision=precision).prompts(batch))
+        assert ahead.prompts(batch).near.device.type == "cuda"
+    assert ahead.sampled == sampled

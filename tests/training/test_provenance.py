@@ -26,3 +26,11 @@ def test_the_section_of_the_trained_system_counts_and_no_other(system: str) -> N
 
 def test_two_systems_of_the_same_parameters_are_two_trainings() -> None:
     assert len({fingerprint(system=system) for system in ("zero123", "zeronvs", "cascade_zero123")}) == 3
+
+
+def test_how_much_is_prompted_ahead_and_kept_changes_no_weight() -> None:
+    def of(**prompts: int) -> str:
+        return fingerprint(system="cascade_zero123", cascade_zero123={"prompts": prompts})
+
+    assert of(look_ahead=3, cache_bytes=0) == of()
+    assert of(inference_steps=3) != of()

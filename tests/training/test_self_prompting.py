@@ -1,21 +1,26 @@
 """Cascade-Zero123 on the engine: prompts ahead, kept or fresh are the same training; the Base goes on between two refreshes."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from cascade_support import cascade, cascade_engine
+from cascade_support import SIZE, cascade, cascade_engine
 from engine_support import Told, both, killed_after, trained
 from safetensors.torch import load_file
 
 from stage.errors import InputError
+from stage.parameters import load_section
 from stage.workspace import Workspace
+from systems.cascade_zero123.training import CascadeTraining
 from training.engine import Engine
+from training.parameters import TrainParameters
 from training.processes import is_sharded
+from training.publication import take_over_states
+from training.run import train_here
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +92,44 @@ def test_a_checkpoint_of_another_fixed_base_is_refused(sharded: Workspace, tmp_p
     cascade_engine(sharded.shards, tmp_path, cascade(base="fixed")).run()
     with pytest.raises(InputError, match="the checkpoint's Base-0123 had other weights"):
         cascade_engine(sharded.shards, tmp_path, cascade(base="fixed", prediction_type="sample"))
+
+
+def test_the_stage_keeps_prompts_in_scratch_and_publishes_both_networks(
+    trainable: Callable[..., Workspace],
+) -> None:
+    """With pictures on the way, of which those of the Base are kept too."""
+    chosen = cascade(refresh_every=3)
+    workspace = trainable(
+        system="cascade_zero123",
+        cascade_zero123=chosen.model_dump(mode="json"),
+        steps=4,
+        checkpoint_every=3,
+        samples={"every": 2, "pairs": 2, "inference_steps": 2},
+        tracking={"trackers": []},
+    )
+    train_here(load_section(workspace.parameters, "train", TrainParameters), 7, workspace)
+    kept = list((workspace.scratch / "kept" / "cascade_zero123").iterdir())
+    assert len(kept) == 1, "those of the first Base are swept"
+    assert list(kept[0].glob("*.safetensors"))
+    base, refiner, third = (
+        load_file(path)
+        for path in (
+            workspace.model / "base_unet" / "diffusion_pytorch_model.safetensors",
+            workspace.model / "unet" / "diffusion_pytorch_model.safetensors",
+            next(workspace.scratch.glob("training/*/checkpoints/step-00000003/ema.safetensors")),
+        )
+    )
+    assert base.keys() == refiner.keys()
+    assert any(not torch.equal(base[name], refiner[name]) for name in base)
+    assert any(not torch.equal(base[name], third[f"unet.{name}"]) for name in base), "it is that of two steps"
+
+
+def test_split_weights_are_published_with_the_base_they_ended_with() -> None:
+    """The system that is made anew to be saved begins with another one."""
+    source, target = (CascadeTraining(cascade(), 3, SIZE) for _ in range(2))
+    source.base.refresh({name: p + 1 for name, p in source.base.named_parameters()})
+    assert take_over_states(source, target) is target
+    assert target.base.sha256 == source.base.sha256
 
 
 def work(rank: int, folder: Path, shards: Path, kept: Path, launch: dict[str, str]) -> Told:
