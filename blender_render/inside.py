@@ -11,13 +11,13 @@ from jaxtyping import Float
 from blender_render.camera_sets import CameraSet, View
 from geometry.cameras import Intrinsics, look_at
 
-FOV = np.deg2rad([50.0, 75.0])
+FOV = np.deg2rad([55.0, 80.0])
 # Of a camera's place: distance from the middle and height above it.
 _DISTANCE, _HEIGHT = (0.12, 0.3), (-0.08, 0.12)
 # Half the arc that the views of a room stand on, radians.
-_ARC = np.deg2rad(55.0)
+_ARC = np.deg2rad(45.0)
 # The views look about here, on the far side of the middle, each at most so far beside it and so high.
-_AHEAD, _BESIDE, _AIM = 0.12, 0.24, (-0.16, 0.04)
+_AHEAD, _BESIDE, _AIM = 0.14, 0.18, (-0.14, 0.02)
 # Poses besides the first that a view may take; of fifty rooms' views none needed more than a third of them.
 SPARES = 23
 
@@ -25,9 +25,9 @@ SPARES = 23
 def inside(generator: np.random.Generator, views: int, size: int) -> CameraSet:
     """Views from within a room, of which any may be the input; pairs of them share a good part of what they see.
 
-    Azimuths lie within 55° of a direction drawn for the room, distances from the middle in [0.12, 0.3], heights in [−0.08, 0.12].
-    A view looks at a point within 0.24 along x and y of one that lies 0.12 beyond the middle, at a height in [−0.16, 0.04];
-    the full field of view is uniform in [50°, 75°].
+    Azimuths lie within 45° of a direction drawn for the room, distances from the middle in [0.12, 0.3], heights in [−0.08, 0.12].
+    A view looks at a point within 0.18 along x and y of one that lies 0.14 beyond the middle, at a height in [−0.14, 0.02];
+    the full field of view is uniform in [55°, 80°].
     """
     middle = float(generator.uniform(-np.pi, np.pi))
     targets, spares = [], []
