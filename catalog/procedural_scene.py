@@ -1,7 +1,7 @@
 """The recipe of a scene: a closed room with several objects in it, from a seed, without Blender.
 
-Unlike an object a scene is seen from within: the camera protocol `inside` (blender_render/inside.py) puts cameras into it that look
-at different places. `catalog.procedural_worker` turns a recipe into a file.
+Unlike an object a scene is seen from within: the camera protocol `inside` (blender_render/inside.py) puts cameras into it that
+look at different places. `catalog.procedural_worker` turns a recipe into a file.
 """
 
 import numpy as np
