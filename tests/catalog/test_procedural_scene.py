@@ -46,7 +46,7 @@ def shell_of(description: ObjectRecipe) -> np.ndarray:
     return np.concatenate([t for name, t in triangles.items() if not name.startswith("object-")])
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(seed=seeds)
 def test_a_scene_is_a_pure_function_of_its_seed(seed: int) -> None:
     description = scene_recipe(seed)
@@ -55,7 +55,7 @@ def test_a_scene_is_a_pure_function_of_its_seed(seed: int) -> None:
     assert len(set(names)) == len(names)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(seed=seeds)
 def test_several_different_objects_stand_on_the_floor_apart_from_each_other_and_the_walls(seed: int) -> None:
     description = scene_recipe(seed)
@@ -82,7 +82,7 @@ def separated(one: np.ndarray, other: np.ndarray) -> bool:
     return bool((gaps > 0).any())
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(seed=seeds)
 def test_the_room_is_free_in_its_middle_and_has_four_walls_of_their_own_colours(seed: int) -> None:
     description = scene_recipe(seed)
