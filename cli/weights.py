@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from cli.options import without_bars
+from stage.errors import ParameterError
 
 
 class System(StrEnum):
     """Whose weights."""
 
     ZERO123 = "zero123"
+    ZERONVS = "zeronvs"
 
 
 class Weights(StrEnum):
@@ -66,13 +68,23 @@ def import_(
         list[str] | None, typer.Option(help="Read past this class of a checkpoint without running it; repeat.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the pose columns, when the source is image-variations.")] = 0,
+    mode: Annotated[
+        str | None, typer.Option(help="ZeroNVS' conditioning mode; the YAML file's if absent, or the released one.")
+    ] = None,
 ) -> None:
     """Make a pipeline folder of published weights; nothing that the source brings along is run."""
     from systems.zero123.weights_import import ImportOptions, import_weights
 
     without_bars()
     options = ImportOptions(config, weights.value, image_encoder, variant, tuple(ignore_class or ()), seed)
-    record = import_weights(source, output, options)
+    if system is System.ZERONVS:
+        from systems.zeronvs.weights import import_weights as import_zeronvs
+
+        record = import_zeronvs(source, output, options, mode)
+    elif mode is not None:
+        raise ParameterError(f"{system.value} has no conditioning modes", "leave out --mode, or give --system zeronvs")
+    else:
+        record = import_weights(source, output, options)
     step = f" at step {record['step']:,}" if record.get("step") else ""
     print(f"import: {system.value}{step} from {source}, in {output}")
     for name in record.get("read_past", ()):
@@ -85,7 +97,10 @@ def export(
     system: _SystemOption = System.ZERO123,
 ) -> None:
     """Write a pipeline as a checkpoint in the original (LDM) format, for threestudio or stable-dreamfusion."""
-    from systems.zero123.ldm_export import export_folder
+    if system is System.ZERONVS:
+        from systems.zeronvs.weights import export_folder
+    else:
+        from systems.zero123.ldm_export import export_folder
 
     without_bars()
     export_folder(model, output)

@@ -8,7 +8,7 @@ from diffusers import UNet2DConditionModel
 from torch import nn
 
 from stage.errors import InputError
-from systems.zero123.conditioning import CCProjection
+from systems.zero123.conditioning import POSE_DIMENSIONS, CCProjection
 
 
 def widen_input(unet: UNet2DConditionModel, channels: int) -> None:
@@ -34,8 +34,8 @@ def widen_input(unet: UNet2DConditionModel, channels: int) -> None:
     unet.register_to_config(in_channels=channels)
 
 
-def new_projection(embedding_dim: int, seed: int) -> CCProjection:
+def new_projection(embedding_dim: int, seed: int, pose_dimensions: int = POSE_DIMENSIONS) -> CCProjection:
     """A `cc_projection` that passes the embedding on; its pose columns are drawn from the seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return CCProjection(embedding_dim)
+        return CCProjection(embedding_dim, pose_dimensions)

@@ -24,6 +24,7 @@ from systems.zero123.ldm_import import clip_config
 from systems.zero123.ldm_names import ema_name, ldm_clip, ldm_projection, ldm_unet, ldm_vae
 from systems.zero123.modules import Zero123Modules
 from systems.zero123.pipeline import load_pipeline
+from systems.zero123.view_pipeline import ViewPipeline
 from systems.zero123.weights_import import recorded_step
 
 # LitEma's own: published decay, and no updates as yet.
@@ -38,16 +39,30 @@ def export_folder(folder: Path, output: Path) -> None:
     Raises:
         InputError: when the folder holds no pipeline, or the format has no place for it.
     """
+    require_ckpt(output)
+    export_ldm(modules_of(load_pipeline(folder)), output, recorded_step(folder))
+
+
+def require_ckpt(output: Path) -> None:
+    """Refuse a file name that does not say what is in it.
+
+    Raises:
+        InputError: when it does not end in .ckpt.
+    """
     if output.suffix != ".ckpt":
         raise InputError(f"{output} does not end in .ckpt", "readers of this format tell it by its name")
-    pipeline = load_pipeline(folder)
-    modules = Zero123Modules(
+
+
+def modules_of(pipeline: ViewPipeline) -> Zero123Modules:
+    """The parts of a pipeline."""
+    return Zero123Modules(
         pipeline.unet, pipeline.cc_projection, pipeline.image_encoder, pipeline.vae, pipeline.scheduler
     )
-    export_ldm(modules, output, recorded_step(folder))
 
 
-def export_ldm(modules: Zero123Modules, output: Path, step: int | None = None) -> None:
+def export_ldm(
+    modules: Zero123Modules, output: Path, step: int | None = None, conditioning: Mapping[str, Any] | None = None
+) -> None:
     """Write the modules as a checkpoint, and their configuration beside it.
 
     The UNet's weights are written twice by name and once by byte: readers of this format sample with the running mean, which
@@ -57,11 +72,14 @@ def export_ldm(modules: Zero123Modules, output: Path, step: int | None = None) -
         modules: the system.
         output: `FILE.ckpt`; `FILE.yaml` is written too.
         step: optimiser steps behind the weights, where known.
+        conditioning: ZeroNVS' own section of the configuration, which Zero-1-to-3 has not.
 
     Raises:
         InputError: when the format has no place for a network of this kind.
     """
     configuration = original_configuration(modules)
+    if conditioning:
+        configuration["model"]["params"]["conditioning_config"] = {"params": dict(conditioning)}
     content = {"epoch": 0, "global_step": step or 0, "state_dict": ldm_weights(modules)}
     with replacing(output) as temporary, temporary.open("wb") as stream:
         # Into a stream: the archive would otherwise carry the temporary name.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from stage.errors import InputError
-from systems.zero123.conditioning import CCProjection
+from systems.zero123.conditioning import POSE_DIMENSIONS, CCProjection
 from systems.zero123.initialisation import new_projection, widen_input
 from systems.zero123.ldm_configuration import LdmConfiguration
 from systems.zero123.ldm_names import (
@@ -66,6 +66,7 @@ def modules_from_ldm(
     *,
     encoder: CLIPVisionModelWithProjection | None = None,
     seed: int = 0,
+    pose_dimensions: int = POSE_DIMENSIONS,
 ) -> Zero123Modules:
     """The modules that a checkpoint holds, in float32.
 
@@ -79,13 +80,14 @@ def modules_from_ldm(
         place: what to call the checkpoint in an error.
         encoder: the image encoder; the checkpoint's own when None.
         seed: of the pose columns of a new `cc_projection`.
+        pose_dimensions: length of the pose vector.
 
     Raises:
         InputError: when anything does not fit, or the checkpoint has no weights of the kind or no image encoder.
     """
     parts = _parts(weights, which, place)
     begins = _is_image_variations(parts, configuration)
-    modules = _empty(configuration, parts, place, begins=begins, encoder=encoder)
+    modules = _empty(configuration, parts, place, pose_dimensions, begins=begins, encoder=encoder)
     expected = {
         "unet": ldm_unet(modules.unet.state_dict(), modules.unet.config.layers_per_block),
         "vae": ldm_vae(modules.vae.state_dict()),
@@ -99,7 +101,7 @@ def modules_from_ldm(
     _fill(modules, parts, own_encoder=encoder is None)
     if begins:
         widen_input(modules.unet, 2 * configuration.unet["out_channels"])
-        modules.cc_projection = new_projection(modules.unet.config.cross_attention_dim, seed)
+        modules.cc_projection = new_projection(modules.unet.config.cross_attention_dim, seed, pose_dimensions)
     return modules
 
 
@@ -107,6 +109,7 @@ def _empty(
     configuration: LdmConfiguration,
     parts: Mapping[str, Mapping[str, Tensor]],
     place: object,
+    pose_dimensions: int,
     *,
     begins: bool,
     encoder: CLIPVisionModelWithProjection | None,
@@ -116,7 +119,7 @@ def _empty(
     with init_empty_weights():
         unet = UNet2DConditionModel(**configuration.unet | {"in_channels": channels})
         vae = AutoencoderKL(**configuration.vae)
-        projection = CCProjection(unet.config.cross_attention_dim)
+        projection = CCProjection(unet.config.cross_attention_dim, pose_dimensions)
     encoder = encoder or _empty_encoder(parts["image_encoder"], place)
     return Zero123Modules(unet, projection, encoder, vae, configuration.scheduler)
 

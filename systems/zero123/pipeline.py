@@ -5,35 +5,18 @@ pipeline.scheduler = scheduler_named("dpm", pipeline.scheduler)
 views = pipeline(Image.open("chair.png"), poses_from_degrees([30, 60, 90]), num_inference_steps=20, output_type="pil").images
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
-from diffusers.schedulers import KarrasDiffusionSchedulers
-from diffusers.utils import BaseOutput
-from jaxtyping import Float, Num
-from PIL import Image
-from safetensors import SafetensorError, safe_open
-from torch import Tensor, nn
-from transformers import CLIPVisionModelWithProjection
+from jaxtyping import Float
+from torch import Tensor
 
-from stage.errors import InputError
-from systems.zero123.compositing import picture_tensor
-from systems.zero123.conditioning import POSE_DIMENSIONS, CCProjection
-from systems.zero123.encoding import condition_latent, embed_images
-from systems.zero123.foreign_weights import refuse_foreign
-from systems.zero123.guidance import Condition, conditioned, guided
-from systems.zero123.modules import Autoencoder
-from systems.zero123.parameters import Background, NullCondition
-from systems.zero123.schedulers import Generators, advance, noise, start
-
-Pictures: TypeAlias = Float[Tensor, "m 3 h w"] | Image.Image | Sequence[Image.Image]
-OutputType: TypeAlias = Literal["pt", "np", "pil", "latent"]
-StepCallback: TypeAlias = Callable[["Zero123Pipeline", int, Tensor, dict[str, Any]], dict[str, Any] | None]
+from systems.zero123.conditioning import relative_pose
+from systems.zero123.pipeline_folder import read_pipeline
+from systems.zero123.view_pipeline import Camera, Pictures, SampledViews, ViewPipeline
 
 
 def load_pipeline(folder: Path) -> "Zero123Pipeline":
@@ -42,257 +25,39 @@ def load_pipeline(folder: Path) -> "Zero123Pipeline":
     Raises:
         InputError: when the folder holds none, or one that is damaged.
     """
-    refuse_foreign(folder)
-    if not (folder / "model_index.json").is_file():
-        raise InputError(f"{folder} is no diffusers pipeline", "run viewforge train, or name a folder that is one")
-    try:
-        pipeline = Zero123Pipeline.from_pretrained(folder, local_files_only=True)
-        absent = _absent_weights(pipeline, folder)
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise InputError(
-            f"{folder} cannot be loaded: {str(error).splitlines()[0]}", "restore it with dvc pull"
-        ) from None
-    if absent:
-        raise InputError(f"{folder} lacks the weights {absent[0]}", "restore it with dvc pull")
-    return pipeline
+    return read_pipeline(Zero123Pipeline, folder)
 
 
-def _absent_weights(pipeline: "Zero123Pipeline", folder: Path) -> list[str]:
-    """Weights that no file of the folder holds: the libraries draw them at random and only log it."""
-    absent = []
-    for name, module in pipeline.components.items():
-        if isinstance(module, nn.Module):
-            stored: set[str] = set()
-            for path in (folder / name).glob("*.safetensors"):
-                with safe_open(path, framework="pt") as weights:
-                    stored.update(weights.keys())
-            absent += [f"{name}.{key}" for key in sorted(module.state_dict().keys() - stored)]
-    return absent
+class Zero123Pipeline(ViewPipeline):
+    """Zero-1-to-3 as a diffusers pipeline; see `ViewPipeline` for its parts."""
 
-
-@dataclass
-class Zero123Output(BaseOutput):
-    """Sampled images.
-
-    A tensor (n, 3, h, w) or array (n, h, w, 3) in [0, 1], a list of PIL images, or latents (n, c, y, x) as the UNet sees them.
-    """
-
-    images: Any
-
-
-class Zero123Pipeline(DiffusionPipeline):
-    """Zero-1-to-3 as a diffusers pipeline.
-
-    Args:
-        unet: the denoiser; noisy target latent and condition latent as input channels.
-        cc_projection: joins embedding and pose.
-        image_encoder: CLIP vision encoder with projection.
-        vae: images to latents and back.
-        scheduler: the noise schedule, of any class of `systems.zero123.schedulers`.
-    """
-
-    model_cpu_offload_seq = "image_encoder->cc_projection->unet->vae"
-    _callback_tensor_inputs = ("latents",)
-
-    def __init__(
-        self,
-        unet: UNet2DConditionModel,
-        cc_projection: CCProjection,
-        image_encoder: CLIPVisionModelWithProjection,
-        vae: Autoencoder,
-        scheduler: KarrasDiffusionSchedulers,
-    ) -> None:
-        super().__init__()
-        self.register_modules(
-            unet=unet, cc_projection=cc_projection, image_encoder=image_encoder, vae=vae, scheduler=scheduler
-        )
-        self._interrupt = False
-
-    @property
-    def image_size(self) -> int:
-        """Width and height of the images that the pipeline was trained on, pixels."""
-        return int(self.unet.config.sample_size * self._factor)
-
-    @property
-    def interrupt(self) -> bool:
-        """Whether a callback has asked to leave out the remaining steps, by setting `_interrupt`."""
-        return self._interrupt
-
-    @property
-    def _factor(self) -> int:
-        """Pixels per latent, along a side."""
-        blocks = getattr(self.vae.config, "block_out_channels", None)
-        return int(2 ** (len(blocks) - 1) if blocks else self.vae.config.factor)
-
-    @torch.no_grad()
     def __call__(
         self,
         images: Pictures,
         poses: Float[Tensor, "n 4"],
-        *,
-        guidance_scale: float = 3.0,
-        num_inference_steps: int = 50,
-        eta: float = 1.0,
-        num_images_per_pose: int = 1,
-        batch_size: int | None = None,
-        null_condition: NullCondition = "after_projection",
-        drop_first_step: bool = False,
-        background: Background = "alpha",
-        generator: Generators = None,
-        latents: Float[Tensor, "k c y x"] | None = None,
-        output_type: OutputType = "pt",
-        return_dict: bool = True,
-        callback_on_step_end: StepCallback | None = None,
-        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
-    ) -> Zero123Output:
+        **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
+    ) -> SampledViews:
         """Sample the view at each pose from its input image, or from the one image that is given.
 
         Args:
             images: input views in [−1, 1] on white, one for all poses or one for each; or PIL images, which are put on white
                 and brought to the training's size.
             poses: T of each wanted view relative to its input.
-            guidance_scale: classifier-free guidance; 1 does without.
-            num_inference_steps: steps of the scheduler.
-            eta: DDIM's share of fresh noise; 0 is deterministic. Other schedulers pass it over.
-            num_images_per_pose: pictures drawn of each view, beside each other in the result.
-            batch_size: most pictures that a module sees at once, twice as many in the UNet under guidance; all when None.
-                The random numbers do not depend on it.
-            null_condition: the condition that guidance leads away from; see `guidance.conditioned`.
-            drop_first_step: leave out DDIM's noisiest timestep as the original does; see `schedulers.original_timesteps`.
-            background: how PIL images are put on white; see `compositing.on_white`.
-            generator: source of noise, on the CPU so that devices agree; or one for each picture.
-            latents: standard normal noise to start from, in place of the generator's.
-            output_type: `pt`, `np`, `pil` or `latent`.
-            return_dict: whether the images come in a `Zero123Output` or in a tuple.
-            callback_on_step_end: called as callback(pipeline, step, timestep, {"latents": …}) after each step; a dictionary
-                that it returns replaces the latents.
-            callback_on_step_end_tensor_inputs: what the callback is given: latents, or nothing.
+            **options: `SamplerOptions`.
 
         Raises:
             InputError: when shapes, values or options do not fit.
         """
-        given = self._tensor(images, background)
-        self._check(given, poses)
-        _check_counts(num_images_per_pose, batch_size)
-        _check_choices("output type", [output_type], get_args(OutputType))
-        _check_choices("null condition", [null_condition], get_args(NullCondition))
-        _check_choices("callback input", callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
-        self._interrupt = False
-        rows = _Rows(len(poses) * num_images_per_pose, batch_size)
-        condition = self._condition(given, poses, num_images_per_pose, null_condition, rows)
-        device = self._execution_device
-        timesteps = start(self.scheduler, num_inference_steps, device, drop_first_step)
-        latents = self._first_latents(condition, latents, generator)
-        for step, timestep in enumerate(self.progress_bar(timesteps)):
-            if self._interrupt:
-                continue
-            prediction = self._denoise(latents, timestep, condition, guidance_scale, rows)
-            latents = advance(self.scheduler, prediction, timestep, latents, eta, generator)
-            if callback_on_step_end is not None:
-                inputs = dict.fromkeys(callback_on_step_end_tensor_inputs, latents)
-                latents = (callback_on_step_end(self, step, timestep, inputs) or {}).get("latents", latents)
-        made = latents if output_type == "latent" else self._decode(latents, rows, output_type)
-        self.maybe_free_model_hooks()
-        # A tuple is what diffusers' pipelines give instead.
-        return Zero123Output(images=made) if return_dict else (made,)  # type: ignore[return-value]
+        return self.sample_poses(images, poses, **options)
 
-    def _tensor(self, images: Pictures, background: Background) -> Float[Tensor, "m 3 h w"]:
-        if isinstance(images, Tensor):
-            return images
-        pictures = [images] if isinstance(images, Image.Image) else list(images)
-        if not pictures or not all(isinstance(picture, Image.Image) for picture in pictures):
-            raise InputError("the input is neither a tensor nor PIL images", "give a tensor (n, 3, height, width)")
-        size = (self.image_size,) * 2 if self.unet.config.sample_size else pictures[0].size
-        return torch.stack([picture_tensor(picture, size, background) for picture in pictures])
-
-    def _condition(
+    def sample_views(
         self,
-        images: Float[Tensor, "m 3 h w"],
-        poses: Float[Tensor, "n 4"],
-        repeats: int,
-        null: NullCondition,
-        rows: "_Rows",
-    ) -> Condition:
-        """What each picture is made from; every image is encoded once."""
-        images, poses = (given.to(self._execution_device, self.unet.dtype) for given in (images, poses))
-        parts = rows.split(images)
-        embedding = torch.cat([embed_images(self.image_encoder, part) for part in parts])
-        latent = torch.cat([condition_latent(self.vae, part) for part in parts])
-        # One image serves all poses.
-        sources = torch.arange(len(poses), device=images.device).clamp(max=len(images) - 1)
-        poses, sources = (given.repeat_interleave(repeats, dim=0) for given in (poses, sources))
-        return conditioned(self.cc_projection, embedding, latent, poses, sources, null)
-
-    def _first_latents(
-        self, condition: Condition, latents: Tensor | None, generator: Generators
-    ) -> Float[Tensor, "k c y x"]:
-        shape = condition.latent.shape
-        if latents is not None and latents.shape != shape:
-            raise InputError(f"latents have shape {tuple(latents.shape)}", f"give {tuple(shape)}")
-        drawn = noise(shape, generator) if latents is None else latents
-        return drawn.to(condition.latent) * self.scheduler.init_noise_sigma
-
-    def _denoise(
-        self,
-        latents: Float[Tensor, "k c y x"],
-        timestep: Num[Tensor, ""],
-        condition: Condition,
-        scale: float,
-        rows: "_Rows",
-    ) -> Float[Tensor, "k c y x"]:
-        """The guided prediction, some pictures at a time."""
-        scaled = self.scheduler.scale_model_input(latents, timestep)
-        parts = [guided(self.unet, scaled[part], timestep, condition[part], scale) for part in rows]
-        return torch.cat(parts)
-
-    def _decode(
-        self, latents: Float[Tensor, "k c y x"], rows: "_Rows", output_type: OutputType
-    ) -> Float[Tensor, "k 3 h w"] | Float[np.ndarray, "k h w 3"] | list[Image.Image]:
-        scaled = latents / self.vae.config.scaling_factor
-        decoded = torch.cat([self.vae.decode(scaled[part]).sample for part in rows])
-        images = (decoded.float() / 2 + 0.5).clamp(0, 1).cpu()
-        if output_type == "pt":
-            return images
-        arrays = images.movedim(1, -1).numpy()
-        if output_type == "np":
-            return arrays
-        return [Image.fromarray(array) for array in (arrays * 255).round().astype(np.uint8)]
-
-    def _check(self, images: Tensor, poses: Tensor) -> None:
-        if images.ndim != 4 or images.shape[1] != 3:
-            raise InputError(f"images have shape {tuple(images.shape)}", "give (n, 3, height, width)")
-        if images.shape[2] % self._factor or images.shape[3] % self._factor:
-            raise InputError(
-                f"images have shape {tuple(images.shape)}", f"make height and width multiples of {self._factor} pixels"
-            )
-        if poses.ndim != 2 or poses.shape[1] != POSE_DIMENSIONS or len(poses) == 0:
-            raise InputError(f"poses have shape {tuple(poses.shape)}", f"give (n, {POSE_DIMENSIONS})")
-        if len(images) not in (1, len(poses)):
-            raise InputError(f"{len(images)} images for {len(poses)} poses", "give one image, or one for each pose")
-
-
-def _check_counts(repeats: int, batch_size: int | None) -> None:
-    if repeats < 1 or (batch_size is not None and batch_size < 1):
-        raise InputError(f"{repeats} images per pose in batches of {batch_size}", "give 1 or more of each")
-
-
-def _check_choices(what: str, given: Sequence[str], known: Sequence[str]) -> None:
-    for name in given:
-        if name not in known:
-            raise InputError(f"no {what} {name}", f"take {', '.join(known)}")
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Pictures of a call, some at a time."""
-
-    count: int
-    size: int | None
-
-    def __iter__(self) -> Iterator[slice]:
-        size = self.size or self.count
-        return (slice(first, first + size) for first in range(0, self.count, size))
-
-    def split(self, tensor: Tensor) -> tuple[Tensor, ...]:
-        """As large parts of a tensor of any length."""
-        return tensor.split(self.size or len(tensor))
+        images: Pictures,
+        condition: Camera,
+        targets: Sequence[Camera],
+        scale: float | None = None,  # noqa: ARG002 - other systems'
+        **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
+    ) -> SampledViews:
+        """Sample an object from wanted cameras, of which only the positions about the origin count; see `ViewPipeline`."""
+        poses = np.stack([relative_pose(target.c2w, condition.c2w) for target in targets])
+        return self.sample_poses(images, torch.from_numpy(poses).float(), **options)

@@ -16,6 +16,7 @@ from systems.zero123.modules import Zero123Modules, build_modules
 from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.pipeline import Zero123Pipeline, load_pipeline
 from systems.zero123.schedulers import scheduler_named
+from systems.zero123.view_pipeline import ViewPipeline
 
 
 class Zero123Training(TrainableSystem):
@@ -78,7 +79,7 @@ class Zero123Training(TrainableSystem):
         pipeline = self.pipeline(scheduler)
         pipeline.set_progress_bar_config(disable=True)
         chance = Generator().manual_seed(derive_seed(0, " ".join(map(str, seeds)), "noise") % 2**63)
-        images: Float[Tensor, "b 3 h w"] = pipeline(
+        images: Float[Tensor, "b 3 h w"] = pipeline.sample_poses(
             batch.condition,
             batch.pose,
             guidance_scale=guidance_scale,
@@ -106,7 +107,7 @@ class Zero123Training(TrainableSystem):
         self.unet.register_to_config(sample_size=self.latent_shape[-1])
         self.pipeline(self.scheduler).save_pretrained(folder, safe_serialization=True)
 
-    def pipeline(self, scheduler: DDIMScheduler) -> Zero123Pipeline:
+    def pipeline(self, scheduler: DDIMScheduler) -> ViewPipeline:
         """The system as it is sampled, of these very modules."""
         return Zero123Pipeline(self.unet, self.cc_projection, self.image_encoder, self.vae, scheduler)
 

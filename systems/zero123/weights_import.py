@@ -1,24 +1,28 @@
 """Public weights to a pipeline folder of ours, with a record of where they come from.
 
-Reads a checkpoint file in the original format or a community's diffusers folder; writes a `Zero123Pipeline` folder with
-safetensors and `provenance.json`. Nothing of the source is run.
+Reads a checkpoint file in the original format or a community's diffusers folder; writes a pipeline folder with safetensors and
+`provenance.json`. Nothing of the source is run. Other systems of the same network name their pipeline in a `Target`.
 """
 
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from transformers import CLIPVisionModelWithProjection
 
 from stage.errors import InputError
 from stage.files import file_sha256, replacing_folder, write_json
 from systems.zero123.community_folder import load_encoder, modules_from_folder
-from systems.zero123.foreign_weights import pipeline_class
+from systems.zero123.conditioning import POSE_DIMENSIONS
+from systems.zero123.foreign_weights import OURS, pipeline_class
 from systems.zero123.ldm_checkpoint import read_checkpoint
 from systems.zero123.ldm_configuration import read_configuration
 from systems.zero123.ldm_import import Which, modules_from_ldm
 from systems.zero123.modules import Zero123Modules
 from systems.zero123.pipeline import Zero123Pipeline
+from systems.zero123.view_pipeline import ViewPipeline
 
 PROVENANCE = "provenance.json"
 DOWNLOAD = "download.json"
@@ -46,13 +50,45 @@ class ImportOptions:
     seed: int = 0
 
 
-def import_weights(source: Path, output: Path, options: ImportOptions) -> dict[str, Any]:
+def zero123_pipeline(modules: Zero123Modules) -> Zero123Pipeline:
+    """Zero-1-to-3 of some modules."""
+    return Zero123Pipeline(
+        unet=modules.unet,
+        cc_projection=modules.cc_projection,
+        image_encoder=modules.image_encoder,
+        vae=modules.vae,
+        scheduler=modules.scheduler,
+    )
+
+
+@dataclass(frozen=True)
+class Target:
+    """The system that a source is read as.
+
+    Args:
+        pose_dimensions: length of its pose vector.
+        pipeline: puts its modules together.
+        facts: what the record says of it beside the source.
+    """
+
+    pose_dimensions: int = POSE_DIMENSIONS
+    pipeline: Callable[[Zero123Modules], ViewPipeline] = zero123_pipeline
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def import_weights(
+    source: Path,
+    output: Path,
+    options: ImportOptions,
+    target: Target = Target(),
+) -> dict[str, Any]:
     """Write the pipeline folder of a source.
 
     Args:
-        source: a checkpoint file, or a diffusers folder.
+        source: a checkpoint file, or a diffusers folder, which Zero-1-to-3 alone has.
         output: folder to write; one that is there already gives way when the new one is whole.
         options: how to read the source.
+        target: the system that it is read as.
 
     Returns:
         The record that `provenance.json` holds.
@@ -68,34 +104,35 @@ def import_weights(source: Path, output: Path, options: ImportOptions) -> dict[s
         modules = modules_from_folder(source, variant=options.variant, encoder=encoder, seed=options.seed)
         record: dict[str, Any] = {"format": "diffusers", "variant": options.variant}
     else:
-        checkpoint = read_checkpoint(source, options.ignored)
-        configuration = read_configuration(options.configuration)
-        modules = modules_from_ldm(
-            checkpoint.weights, configuration, options.which, source, encoder=encoder, seed=options.seed
-        )
-        record = {
-            "format": "ldm",
-            "weights": options.which,
-            "step": checkpoint.step,
-            "read_past": list(checkpoint.passed_over),
-        }
+        modules, record = _read_ldm(source, options, encoder, target.pose_dimensions)
     record |= _origin(source) | {"image_encoder": _origin(options.image_encoder) if options.image_encoder else None}
+    record |= target.facts
     with replacing_folder(output) as temporary:
-        save_modules(modules, temporary)
+        target.pipeline(modules).save_pretrained(temporary, safe_serialization=True)
         write_json(temporary / PROVENANCE, record)
     return record
 
 
-def save_modules(modules: Zero123Modules, folder: Path) -> None:
-    """Write the modules as a pipeline folder with safetensors."""
-    pipeline = Zero123Pipeline(
-        unet=modules.unet,
-        cc_projection=modules.cc_projection,
-        image_encoder=modules.image_encoder,
-        vae=modules.vae,
-        scheduler=modules.scheduler,
+def _read_ldm(
+    source: Path, options: ImportOptions, encoder: CLIPVisionModelWithProjection | None, pose_dimensions: int
+) -> tuple[Zero123Modules, dict[str, Any]]:
+    checkpoint = read_checkpoint(source, options.ignored)
+    modules = modules_from_ldm(
+        checkpoint.weights,
+        read_configuration(options.configuration),
+        options.which,
+        source,
+        encoder=encoder,
+        seed=options.seed,
+        pose_dimensions=pose_dimensions,
     )
-    pipeline.save_pretrained(folder, safe_serialization=True)
+    record = {
+        "format": "ldm",
+        "weights": options.which,
+        "step": checkpoint.step,
+        "read_past": list(checkpoint.passed_over),
+    }
+    return modules, record
 
 
 def recorded_step(folder: Path) -> int | None:
@@ -113,7 +150,7 @@ def _refuse_own(folder: Path) -> None:
         raise InputError(
             f"{folder} is no diffusers pipeline", "give a checkpoint file or a folder with model_index.json"
         )
-    if kind == Zero123Pipeline.__name__:
+    if kind in OURS:
         raise InputError(
             f"{folder} is a pipeline of ours already", "use it as it is: --model, train.zero123.pretrained"
         )

@@ -7,7 +7,8 @@ from typer.testing import CliRunner
 from weights_support import toy_modules
 
 from cli.main import app
-from stage.errors import InputError
+from stage.errors import InputError, ParameterError
+from systems.zero123.conditioning import CCProjection
 from systems.zero123.ldm_export import export_ldm
 
 
@@ -49,3 +50,17 @@ def test_an_output_that_is_no_checkpoint_is_refused(tmp_path, run):
     with pytest.raises(InputError, match="no diffusers pipeline"):
         run("export", tmp_path, "-o", tmp_path / "back.ckpt")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_zeronvs_there_and_back(tmp_path, run):
+    modules = toy_modules()
+    modules.cc_projection = CCProjection(modules.cc_projection.config.embedding_dim, 19)
+    export_ldm(modules, tmp_path / "toy.ckpt", step=60000, conditioning={"mode": "7dof", "embedding_dim": 19})
+    system = ("--system", "zeronvs")
+    config = ("--config", tmp_path / "toy.yaml")
+    imported = run("import", tmp_path / "toy.ckpt", "-o", tmp_path / "model", *system, *config)
+    assert "import: zeronvs at step 60,000 from" in imported.stdout
+    run("export", tmp_path / "model", "-o", tmp_path / "back.ckpt", *system)
+    assert (tmp_path / "back.ckpt").read_bytes() == (tmp_path / "toy.ckpt").read_bytes()
+    with pytest.raises(ParameterError, match="zero123 has no conditioning modes"):
+        run("import", tmp_path / "toy.ckpt", "-o", tmp_path / "other", *config, "--mode", "7dof")

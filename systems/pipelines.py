@@ -1,0 +1,24 @@
+"""The pipeline of whatever system a folder holds: what samples a trained model without knowing which it is.
+
+pipeline = load_pipeline(Path("data/model"))
+pictures = pipeline.sample_views(image, camera, wanted, scale).images
+"""
+
+from pathlib import Path
+
+from systems.zero123.foreign_weights import pipeline_class
+from systems.zero123.pipeline import Zero123Pipeline
+from systems.zero123.pipeline_folder import read_pipeline
+from systems.zero123.view_pipeline import ViewPipeline
+from systems.zeronvs.pipeline import ZeroNvsPipeline
+
+_SYSTEMS: dict[str | None, type[ViewPipeline]] = {kind.__name__: kind for kind in (Zero123Pipeline, ZeroNvsPipeline)}
+
+
+def load_pipeline(folder: Path) -> ViewPipeline:
+    """The pipeline that was saved in a folder, of the class that its `model_index.json` names, without asking any hub.
+
+    Raises:
+        InputError: when the folder holds none of ours, or one that is damaged.
+    """
+    return read_pipeline(_SYSTEMS.get(pipeline_class(folder), Zero123Pipeline), folder)

@@ -1,0 +1,336 @@
+"""What the pipelines of several systems share: an input view and pose vectors to pictures, in bounded batches.
+
+A system's own pipeline makes pose vectors of the cameras that it is given, and calls `ViewPipeline.sample_poses`.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeAlias, get_args
+
+import numpy as np
+import torch
+from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers.schedulers import KarrasDiffusionSchedulers
+from diffusers.utils import BaseOutput
+from jaxtyping import Float, Num
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPVisionModelWithProjection
+
+from geometry.cameras import Intrinsics
+from stage.errors import InputError
+from systems.zero123.compositing import picture_tensor
+from systems.zero123.conditioning import CCProjection
+from systems.zero123.encoding import condition_latent, embed_images
+from systems.zero123.guidance import Condition, conditioned, guided
+from systems.zero123.modules import Autoencoder
+from systems.zero123.parameters import Background, NullCondition
+from systems.zero123.schedulers import Generators, advance, noise, start
+
+Pictures: TypeAlias = Float[Tensor, "m 3 h w"] | Image.Image | Sequence[Image.Image]
+OutputType: TypeAlias = Literal["pt", "np", "pil", "latent"]
+StepCallback: TypeAlias = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any] | None]
+
+_CALLBACK_INPUTS = ("latents",)
+
+
+class Camera(Protocol):
+    """A camera with its lens."""
+
+    @property
+    def c2w(self) -> Float[np.ndarray, "4 4"]:
+        """Camera-to-world, OpenGL axes."""
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """Of its picture."""
+
+
+@dataclass
+class SampledViews(BaseOutput):
+    """Sampled images.
+
+    A tensor (n, 3, h, w) or array (n, h, w, 3) in [0, 1], a list of PIL images, or latents (n, c, y, x) as the UNet sees them.
+    """
+
+    images: Any
+
+
+@dataclass(frozen=True)
+class SamplerOptions:
+    """How to sample: the keywords that every pipeline's call takes beside its pictures and cameras.
+
+    Raises:
+        InputError: when a value is none that there is.
+    """
+
+    guidance_scale: float = 3.0
+    """Classifier-free guidance; 1 does without."""
+    num_inference_steps: int = 50
+    """Steps of the scheduler."""
+    eta: float = 1.0
+    """DDIM's share of fresh noise; 0 is deterministic. Other schedulers pass it over."""
+    num_images_per_pose: int = 1
+    """Pictures drawn of each view, beside each other in the result."""
+    batch_size: int | None = None
+    """Most pictures that a module sees at once, twice as many in the UNet under guidance; all when None. The random numbers do
+    not depend on it."""
+    null_condition: NullCondition = "after_projection"
+    """The condition that guidance leads away from; see `guidance.conditioned`."""
+    drop_first_step: bool = False
+    """Leave out DDIM's noisiest timestep as the original does; see `schedulers.original_timesteps`."""
+    background: Background = "alpha"
+    """How PIL images are put on white; see `compositing.on_white`."""
+    generator: Generators = None
+    """Source of noise, on the CPU so that devices agree; or one for each picture."""
+    latents: Float[Tensor, "k c y x"] | None = None
+    """Standard normal noise to start from, in place of the generator's."""
+    output_type: OutputType = "pt"
+    """`pt`, `np`, `pil` or `latent`."""
+    return_dict: bool = True
+    """Whether the images come in a `SampledViews` or in a tuple."""
+    callback_on_step_end: StepCallback | None = None
+    """Called as callback(pipeline, step, timestep, {"latents": …}) after each step; a dictionary that it returns replaces the
+    latents."""
+    callback_on_step_end_tensor_inputs: Sequence[str] = _CALLBACK_INPUTS
+    """What the callback is given: latents, or nothing."""
+
+    def __post_init__(self) -> None:
+        repeats, batch_size = self.num_images_per_pose, self.batch_size
+        if repeats < 1 or (batch_size is not None and batch_size < 1):
+            raise InputError(f"{repeats} images per pose in batches of {batch_size}", "give 1 or more of each")
+        _check_choices("output type", [self.output_type], get_args(OutputType))
+        _check_choices("null condition", [self.null_condition], get_args(NullCondition))
+        _check_choices("callback input", self.callback_on_step_end_tensor_inputs, _CALLBACK_INPUTS)
+
+
+class ViewPipeline(DiffusionPipeline, ABC):
+    """A diffusers pipeline that sees an input view from other sides.
+
+    Args:
+        unet: the denoiser; noisy target latent and condition latent as input channels.
+        cc_projection: joins embedding and pose.
+        image_encoder: CLIP vision encoder with projection.
+        vae: images to latents and back.
+        scheduler: the noise schedule, of any class of `systems.zero123.schedulers`.
+    """
+
+    model_cpu_offload_seq = "image_encoder->cc_projection->unet->vae"
+    _callback_tensor_inputs = _CALLBACK_INPUTS
+
+    def __init__(
+        self,
+        unet: UNet2DConditionModel,
+        cc_projection: CCProjection,
+        image_encoder: CLIPVisionModelWithProjection,
+        vae: Autoencoder,
+        scheduler: KarrasDiffusionSchedulers,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            unet=unet, cc_projection=cc_projection, image_encoder=image_encoder, vae=vae, scheduler=scheduler
+        )
+        self._interrupt = False
+
+    @property
+    def image_size(self) -> int:
+        """Width and height of the images that the pipeline was trained on, pixels."""
+        return int(self.unet.config.sample_size * self._factor)
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether a callback has asked to leave out the remaining steps, by setting `_interrupt`."""
+        return self._interrupt
+
+    @property
+    def _factor(self) -> int:
+        """Pixels per latent, along a side."""
+        blocks = getattr(self.vae.config, "block_out_channels", None)
+        return int(2 ** (len(blocks) - 1) if blocks else self.vae.config.factor)
+
+    @abstractmethod
+    def sample_views(
+        self,
+        images: Pictures,
+        condition: Camera,
+        targets: Sequence[Camera],
+        scale: float | None = None,
+        **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
+    ) -> SampledViews:
+        """Sample a scene from wanted cameras: what all systems are asked alike, whatever they are told of cameras.
+
+        Args:
+            images: the input view, once or for each target.
+            condition: the input view's camera, in the scene's frame.
+            targets: the wanted cameras.
+            scale: of the scene, scene units; what `scale_from` gives.
+            **options: `SamplerOptions`.
+
+        Raises:
+            InputError: when shapes, values or options do not fit.
+        """
+
+    @property
+    def scale_name(self) -> str | None:
+        """Which of `geometry.scene_scales.SCALES` has to be measured of a scene for `sample_views`; None when none has."""
+        return None
+
+    def scale_from(self, measured: Callable[[str], float]) -> float | None:
+        """The scale for `sample_views`; None where the system knows of none.
+
+        Args:
+            measured: a scale of the scene by its name, scene units.
+
+        Raises:
+            InputError: when the system wants one that nobody measures.
+        """
+        del measured
+        return None
+
+    @torch.no_grad()
+    def sample_poses(
+        self,
+        images: Pictures,
+        poses: Float[Tensor, "n e"],
+        **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
+    ) -> SampledViews:
+        """Sample the view at each pose from its input image, or from the one image that is given.
+
+        Args:
+            images: input views in [−1, 1] on white, one for all poses or one for each; or PIL images, which are put on white
+                and brought to the training's size.
+            poses: pose vector of each wanted view relative to its input, as `cc_projection` was trained with.
+            **options: `SamplerOptions`.
+
+        Raises:
+            InputError: when shapes, values or options do not fit.
+        """
+        chosen = SamplerOptions(**options)
+        given = self._tensor(images, chosen.background)
+        self._check(given, poses)
+        rows = _Rows(len(poses) * chosen.num_images_per_pose, chosen.batch_size)
+        condition = self._condition(given, poses, chosen.num_images_per_pose, chosen.null_condition, rows)
+        latents = self._denoised(condition, chosen, rows)
+        made = latents if chosen.output_type == "latent" else self._decode(latents, rows, chosen.output_type)
+        self.maybe_free_model_hooks()
+        # A tuple is what diffusers' pipelines give instead.
+        return SampledViews(images=made) if chosen.return_dict else (made,)  # type: ignore[return-value]
+
+    def _denoised(self, condition: Condition, options: SamplerOptions, rows: "_Rows") -> Float[Tensor, "k c y x"]:
+        """The latents at the end of all steps."""
+        self._interrupt = False
+        steps, drop_first = options.num_inference_steps, options.drop_first_step
+        timesteps = start(self.scheduler, steps, self._execution_device, drop_first)
+        latents = self._first_latents(condition, options.latents, options.generator)
+        for step, timestep in enumerate(self.progress_bar(timesteps)):
+            if self._interrupt:
+                continue
+            prediction = self._denoise(latents, timestep, condition, options.guidance_scale, rows)
+            latents = advance(self.scheduler, prediction, timestep, latents, options.eta, options.generator)
+            if options.callback_on_step_end is not None:
+                inputs = dict.fromkeys(options.callback_on_step_end_tensor_inputs, latents)
+                latents = (options.callback_on_step_end(self, step, timestep, inputs) or {}).get("latents", latents)
+        return latents
+
+    def _tensor(self, images: Pictures, background: Background) -> Float[Tensor, "m 3 h w"]:
+        if isinstance(images, Tensor):
+            return images
+        pictures = [images] if isinstance(images, Image.Image) else list(images)
+        if not pictures or not all(isinstance(picture, Image.Image) for picture in pictures):
+            raise InputError("the input is neither a tensor nor PIL images", "give a tensor (n, 3, height, width)")
+        framed = [self._framed(picture) for picture in pictures]
+        size = (self.image_size,) * 2 if self.unet.config.sample_size else framed[0].size
+        return torch.stack([picture_tensor(picture, size, background) for picture in framed])
+
+    def _framed(self, picture: Image.Image) -> Image.Image:
+        """What of a PIL image the system is shown."""
+        return picture
+
+    def _condition(
+        self,
+        images: Float[Tensor, "m 3 h w"],
+        poses: Float[Tensor, "n e"],
+        repeats: int,
+        null: NullCondition,
+        rows: "_Rows",
+    ) -> Condition:
+        """What each picture is made from; every image is encoded once."""
+        images, poses = (given.to(self._execution_device, self.unet.dtype) for given in (images, poses))
+        parts = rows.split(images)
+        embedding = torch.cat([embed_images(self.image_encoder, part) for part in parts])
+        latent = torch.cat([condition_latent(self.vae, part) for part in parts])
+        # One image serves all poses.
+        sources = torch.arange(len(poses), device=images.device).clamp(max=len(images) - 1)
+        poses, sources = (given.repeat_interleave(repeats, dim=0) for given in (poses, sources))
+        return conditioned(self.cc_projection, embedding, latent, poses, sources, null)
+
+    def _first_latents(
+        self, condition: Condition, latents: Tensor | None, generator: Generators
+    ) -> Float[Tensor, "k c y x"]:
+        shape = condition.latent.shape
+        if latents is not None and latents.shape != shape:
+            raise InputError(f"latents have shape {tuple(latents.shape)}", f"give {tuple(shape)}")
+        drawn = noise(shape, generator) if latents is None else latents
+        return drawn.to(condition.latent) * self.scheduler.init_noise_sigma
+
+    def _denoise(
+        self,
+        latents: Float[Tensor, "k c y x"],
+        timestep: Num[Tensor, ""],
+        condition: Condition,
+        scale: float,
+        rows: "_Rows",
+    ) -> Float[Tensor, "k c y x"]:
+        """The guided prediction, some pictures at a time."""
+        scaled = self.scheduler.scale_model_input(latents, timestep)
+        parts = [guided(self.unet, scaled[part], timestep, condition[part], scale) for part in rows]
+        return torch.cat(parts)
+
+    def _decode(
+        self, latents: Float[Tensor, "k c y x"], rows: "_Rows", output_type: OutputType
+    ) -> Float[Tensor, "k 3 h w"] | Float[np.ndarray, "k h w 3"] | list[Image.Image]:
+        scaled = latents / self.vae.config.scaling_factor
+        decoded = torch.cat([self.vae.decode(scaled[part]).sample for part in rows])
+        images = (decoded.float() / 2 + 0.5).clamp(0, 1).cpu()
+        if output_type == "pt":
+            return images
+        arrays = images.movedim(1, -1).numpy()
+        if output_type == "np":
+            return arrays
+        return [Image.fromarray(array) for array in (arrays * 255).round().astype(np.uint8)]
+
+    def _check(self, images: Tensor, poses: Tensor) -> None:
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise InputError(f"images have shape {tuple(images.shape)}", "give (n, 3, height, width)")
+        if images.shape[2] % self._factor or images.shape[3] % self._factor:
+            raise InputError(
+                f"images have shape {tuple(images.shape)}", f"make height and width multiples of {self._factor} pixels"
+            )
+        dimensions = self.cc_projection.config.pose_dim
+        if poses.ndim != 2 or poses.shape[1] != dimensions or len(poses) == 0:
+            raise InputError(f"poses have shape {tuple(poses.shape)}", f"give (n, {dimensions})")
+        if len(images) not in (1, len(poses)):
+            raise InputError(f"{len(images)} images for {len(poses)} poses", "give one image, or one for each pose")
+
+
+def _check_choices(what: str, given: Sequence[str], known: Sequence[str]) -> None:
+    for name in given:
+        if name not in known:
+            raise InputError(f"no {what} {name}", f"take {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Pictures of a call, some at a time."""
+
+    count: int
+    size: int | None
+
+    def __iter__(self) -> Iterator[slice]:
+        size = self.size or self.count
+        return (slice(first, first + size) for first in range(0, self.count, size))
+
+    def split(self, tensor: Tensor) -> tuple[Tensor, ...]:
+        """As large parts of a tensor of any length."""
+        return tensor.split(self.size or len(tensor))

@@ -1,0 +1,27 @@
+"""The ways in which ZeroNVS is told of cameras, by name; `conditioning` says what each of them computes."""
+
+from typing import Literal, TypeAlias, get_args
+
+from stage.errors import ParameterError
+
+ConditioningMode: TypeAlias = Literal[
+    "3dof", "7dof", "7dof_unscaled", "7dof_stereomag_scale", "7dof_quantile_scale", "7dof_metric_scale"
+]
+"""How a pose is made into a vector."""
+MODES: tuple[ConditioningMode, ...] = get_args(ConditioningMode)
+RELEASED_MODE: ConditioningMode = "7dof_quantile_scale"
+"""Of `zeronvs.ckpt`."""
+# What the script of the release, run_train_local.sh, passes; its own code knows no such mode.
+_SCRIPTS_NAME = "7dof_qs"
+
+
+def known_mode(name: str) -> ConditioningMode:
+    """The mode of a name.
+
+    Raises:
+        ParameterError: listing the valid ones, when it is none.
+    """
+    if name in MODES:
+        return name
+    meant = f", which the released run_train_local.sh says for {RELEASED_MODE}" if name == _SCRIPTS_NAME else ""
+    raise ParameterError(f"no conditioning mode {name}{meant}", f"the modes are {', '.join(MODES)}")
