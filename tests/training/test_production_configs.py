@@ -58,7 +58,7 @@ def shrunk(config: str, pretrained: Path) -> dict[str, Any]:
     train["launch"]["processes"] = 1
     train["hardware"]["compile"] = None
     train["data"]["workers"], train["data"]["size"] = 0, None
-    system = train["zero123"]
+    system = train[train["system"]]
     system["unet"] |= TINY_UNET
     system["image_encoder"] |= TINY_ENCODER
     if system["pretrained"]:
@@ -75,7 +75,7 @@ def test_a_shrunk_production_config_trains(
     workspace = trainable(**train)
     train_here(TrainParameters.model_validate(train), 7, workspace)
     check_gradients(workspace)
-    if train["zero123"]["pretrained"]:
+    if train[train["system"]]["pretrained"]:
         check_frozen(workspace, pretrained)
 
 
