@@ -43,7 +43,7 @@ def nearplane_of(near_depths: Iterable[float]) -> float:
 
 
 def nearplane_quantile(depths: Iterable[Float[np.ndarray, "h w"]]) -> float:
-    """Q = Q10({Q5(D_i)}) over the depth D_i of a scene's views: the paper's `agg`; NaN where no view has depth."""
+    """q = Q10({Q5(D_i)}) over the depth D_i of a scene's views: the paper's `agg`; NaN where no view has depth."""
     return nearplane_of(map(near_depth, depths))
 
 
