@@ -43,7 +43,7 @@ from systems.zeronvs.modes import MODES
 _MODES = ("3dof", "7dof_unscaled")
 # Views of a room that training does not have, and those of the training that they are sampled from.
 _HELD_OUT, _INPUTS = 4, (0, 1, 2, 3)
-_SIZES = ("catalog.objects=16", "catalog.split.test=0.2", "render.views=20")
+_SIZES = ("catalog.objects=14", "catalog.split.test=0.25", "render.views=20")
 _QUICK = (
     "catalog.objects=4",
     "catalog.split.test=0.3",
