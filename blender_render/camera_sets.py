@@ -51,10 +51,13 @@ class CameraSet:
     Args:
         inputs: views that are meant to be given; empty when any view may be.
         targets: the others.
+        spares: for each view other poses (c2w) to take in turn when it stands in or close to something; empty where all stand
+            outside of what they show.
     """
 
     inputs: tuple[View, ...]
     targets: tuple[View, ...]
+    spares: tuple[tuple[Float[np.ndarray, "4 4"], ...], ...] = ()
 
     @property
     def views(self) -> list[View]:

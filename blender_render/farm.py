@@ -30,9 +30,11 @@ RENDER_CODE = (
     "blender_render.asset_check",
     "blender_render.asset_import",
     "blender_render.camera_sets",
+    "blender_render.clearance",
     "blender_render.framing",
     "blender_render.gltf_check",
     "blender_render.gltf_observer",
+    "blender_render.inside",
     "blender_render.light_rigs",
     "blender_render.lighting",
     "blender_render.obj_files",
@@ -131,6 +133,7 @@ class Farm:
             hdri_sha256=hdri_sha256,
             assets=parameters.assets.model_dump(),
             passes=list(parameters.passes),
+            spares=[[pose.tolist() for pose in poses] for poses in cameras.spares],
         )
 
     def sample_job(self) -> RenderJob:

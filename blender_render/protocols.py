@@ -7,6 +7,7 @@ import numpy as np
 
 from blender_render import camera_sets
 from blender_render.camera_sets import FOV, CameraSet, View
+from blender_render.inside import inside
 from stage.errors import ParameterError
 from stage.parameters import nearest_remedy
 
@@ -64,6 +65,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "zero_1_to_g_lara": Protocol(camera_sets.zero_1_to_g_lara, views=6),
     "hammersley": Protocol(camera_sets.hammersley),
     "gso_free": Protocol(camera_sets.gso_free),
+    "inside": Protocol(inside),
 }
 
 

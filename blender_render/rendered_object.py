@@ -54,6 +54,8 @@ class RenderJob:
     """`AssetParameters`."""
     passes: Sequence[str] = ("depth", "normal")
     """Geometry passes to store, names in `blender_render.passes`."""
+    spares: list[list[list[list[float]]]] = field(default_factory=list)
+    """For each view other c2w matrices, to take where its own stands in or close to something; none where that cannot be."""
 
     def payload(self) -> dict[str, Any]:
         """The job as JSON."""

@@ -16,6 +16,7 @@ from PIL import Image
 
 from blender_render import lighting, passes, scene
 from blender_render.asset_import import import_asset
+from blender_render.clearance import settled
 from blender_render.light_rigs import read_rig
 from blender_render.opacity import hard_opacity
 from blender_render.parameters import AssetParameters, QualityParameters
@@ -68,6 +69,7 @@ def render_object(payload: dict[str, Any]) -> dict[str, Any]:
     job, stopwatch = RenderJob(**payload), Stopwatch()
     with stopwatch.phase("import"):
         record = prepare_scene(job)
+        job = settled(job)
     with replacing_folder(Path(job.output)) as folder:
         coverage = _render_views(folder, job, stopwatch)
         if float(np.mean(coverage)) < job.min_coverage:

@@ -24,7 +24,7 @@ def build_catalog(parameters: CatalogParameters, seed: int, workspace: Workspace
     """
     workspace.catalog.mkdir(parents=True, exist_ok=True)
     match parameters.source:
-        case "procedural":
+        case "procedural" | "scene":
             assets = procedural_assets(parameters, seed, workspace, executor_for(parameters.executor))
         case "folder":
             assets = folder_assets(parameters, workspace)

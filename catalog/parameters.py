@@ -11,19 +11,20 @@ from catalog.split import SplitParameters
 from stage.executor import ExecutorParameters
 from stage.parameters import Parameters
 
-SourceName = Literal["procedural", "folder", "gso", "objaverse", "objaverse_xl", "gso_fuel"]
+SourceName = Literal["procedural", "scene", "folder", "gso", "objaverse", "objaverse_xl", "gso_fuel"]
 
 
 class CatalogParameters(Parameters):
     """Which objects the pipeline works on."""
 
     source: SourceName = "procedural"
-    """`procedural` composes objects, `folder` takes a directory tree of assets, `gso` Google Scanned Objects folders; from the
-    network come `objaverse` (1.0), `objaverse_xl`, and `gso_fuel` (Google Scanned Objects from Fuel)."""
+    """`procedural` composes objects and `scene` rooms with several of them to be seen from within (`render.protocol: inside`);
+    `folder` takes a directory tree of assets, `gso` Google Scanned Objects folders; from the network come `objaverse` (1.0),
+    `objaverse_xl`, and `gso_fuel` (Google Scanned Objects from Fuel)."""
     path: str = "inputs/objects"
     """Folder of the sources `folder` and `gso`, absolute or relative to the workspace."""
     objects: int = Field(default=64, ge=1)
-    """Number of objects that `procedural` composes."""
+    """Number of objects that `procedural` composes, or of rooms of `scene`."""
     objaverse: ObjaverseParameters = ObjaverseParameters()
     """Objaverse 1.0."""
     objaverse_xl: ObjaverseXlParameters = ObjaverseXlParameters()

@@ -1,6 +1,6 @@
-"""The `procedural` source: seeded objects composed in Blender, endlessly many, exported as .glb.
+"""The sources `procedural` and `scene`: seeded objects, or rooms with several of them, composed in Blender, exported as .glb.
 
-Each object is made by a worker process into `scratch/catalog/<uid[:2]>/<uid>/asset.glb` and published in packs.
+Each is made by a worker process into `scratch/catalog/<uid[:2]>/<uid>/asset.glb` and published in packs.
 """
 
 import json
@@ -28,19 +28,19 @@ _CODE = sorted(f"catalog.{path.stem}" for path in Path(__file__).parent.glob("pr
 def procedural_assets(
     parameters: CatalogParameters, seed: int, workspace: Workspace, executor: Executor
 ) -> list[Asset]:
-    """Compose the objects that are not there yet, publish all in packs, and return their rows.
+    """Compose the objects or scenes that are not there yet, publish all in packs, and return their rows.
 
     Raises:
         StageFailedError: when more objects than `max_failure_rate` cannot be composed.
     """
     root = workspace.scratch / "catalog"
-    wanted = {uid_of(f"procedural {seed} {number}"): number for number in range(parameters.objects)}
+    wanted = {uid_of(f"{parameters.source} {seed} {number}"): number for number in range(parameters.objects)}
     fingerprints = {uid: _fingerprint(derive_seed(seed, uid, "procedural")) for uid in wanted}
     missing = [uid for uid in wanted if _known(object_folder(root, uid)).get("fingerprint") != fingerprints[uid]]
     failed: list[Outcome] = []
     done, cost = len(wanted) - len(missing), parameters.executor.cost()
     with Progress("catalog", len(wanted), "objects", done, cost) as progress:
-        for outcome in executor.run(_HANDLER, [_job(uid, seed, root) for uid in missing]):
+        for outcome in executor.run(_HANDLER, [_job(uid, parameters.source, seed, root) for uid in missing]):
             if outcome.ok:
                 description = {**outcome.result, "fingerprint": fingerprints[outcome.uid]}
                 write_json(object_folder(root, outcome.uid) / "description.json", description)
@@ -57,12 +57,13 @@ def _fingerprint(object_seed: int) -> str:
     return json_sha256({"seed": object_seed, "code": source_fingerprint(_CODE)})
 
 
-def _job(uid: str, seed: int, root: Path) -> Job:
+def _job(uid: str, source: str, seed: int, root: Path) -> Job:
     output = object_folder(root, uid) / "asset.glb"
     # What a killed worker left there would get into the packs.
     shutil.rmtree(output.parent, ignore_errors=True)
     output.parent.mkdir(parents=True)
-    return Job(uid, {"uid": uid, "seed": derive_seed(seed, uid, "procedural"), "output": str(output)})
+    object_seed = derive_seed(seed, uid, "procedural")
+    return Job(uid, {"uid": uid, "source": source, "seed": object_seed, "output": str(output)})
 
 
 def _known(folder: Path) -> dict[str, Any]:
@@ -76,7 +77,7 @@ def _asset(uid: str, root: Path, parameters: CatalogParameters, workspace: Works
     description = _known(folder)
     return file_asset(
         uid,
-        "procedural",
+        parameters.source,
         folder / "asset.glb",
         parameters,
         workspace,

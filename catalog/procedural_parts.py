@@ -64,6 +64,8 @@ class Look:
     metallic: float = 0.0
     variant: int = 0
     """Picks the cell count, direction or noise of a texture and the axis of vertex colours."""
+    emission: float = 0.0
+    """Strength of the light that a plain surface gives in its own colour; 1 is as bright as white in a picture."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,8 @@ class Group:
     position: Vector
     scale: float
     parent: str | None = None
+    turn: float = 0.0
+    """Angle about z, radians, counter-clockwise seen from above."""
 
 
 @dataclass(frozen=True)

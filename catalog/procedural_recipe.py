@@ -25,7 +25,7 @@ def recipe(seed: int) -> ObjectRecipe:
     sketch = Sketch(rng, draw_palette(rng))
     draw(sketch)
     parts, groups = _arrange(sketch)
-    tags = (family, kind, *sketch.palette.names, *_features(parts, groups))
+    tags = (family, kind, *sketch.palette.names, *features(parts, groups))
     title = f"{sketch.palette.names[0]} and {sketch.palette.names[1]} {family}"
     return ObjectRecipe(seed, (family, kind), title, tags, parts, groups)
 
@@ -46,7 +46,7 @@ def _arrange(sketch: Sketch) -> tuple[tuple[Part, ...], tuple[Group, ...]]:
     return tuple(part if part.parent else replace(part, parent=top) for part in parts), tuple(groups)
 
 
-def _features(parts: tuple[Part, ...], groups: tuple[Group, ...]) -> tuple[str, ...]:
+def features(parts: tuple[Part, ...], groups: tuple[Group, ...]) -> tuple[str, ...]:
     """Tags for what a loader has to cope with."""
     looks = [part.look for part in parts]
     present = {
@@ -54,6 +54,6 @@ def _features(parts: tuple[Part, ...], groups: tuple[Group, ...]) -> tuple[str, 
         "vertex-colored": any(look.vertex_colors for look in looks),
         "metallic": any(look.metallic > 0 for look in looks),
         "multi-root": sum(part.parent is None for part in parts) > 1,
-        "nested": len(groups) > 1,
+        "nested": any(group.parent for group in groups),
     }
     return tuple(tag for tag, holds in present.items() if holds)

@@ -14,20 +14,24 @@ import numpy as np
 from catalog.procedural_meshes import MeshArrays, build_mesh
 from catalog.procedural_parts import Look, ObjectRecipe, Part
 from catalog.procedural_recipe import recipe
+from catalog.procedural_scene import scene_recipe
 from catalog.procedural_textures import linear_from_srgb, texture_png, vertex_colors
 from stage.files import replacing
 
+_RECIPES = {"procedural": recipe, "scene": scene_recipe}
+
 
 def compose(job: dict[str, Any]) -> dict[str, Any]:
-    """Build the object of a seed and export it.
+    """Build the object or the scene of a seed and export it.
 
     Args:
-        job: `uid`, `seed` and `output`, the path of the .glb to write. The uid does not get into the file.
+        job: `uid`, `source` (`procedural`, which is the default, or `scene`), `seed` and `output`, the path of the .glb to write.
+            The uid does not get into the file.
 
     Returns:
         title, tags, families, faces (triangles) and vertices (before the exporter splits them at texture seams).
     """
-    description = recipe(int(job["seed"]))
+    description = _RECIPES[job.get("source", "procedural")](int(job["seed"]))
     bpy.ops.wm.read_factory_settings(use_empty=True)
     builder = SceneBuilder()
     builder.build(description)
@@ -57,6 +61,7 @@ class SceneBuilder:
         for group in description.groups:
             node = self._add_node(group.name, None, group.parent)
             node.location, node.scale = group.position, (group.scale,) * 3
+            node.rotation_euler = (0.0, 0.0, group.turn)
         for part in description.parts:
             mesh = self._mesh(part)
             node = self._add_node(part.name, mesh, part.parent)
@@ -115,6 +120,9 @@ def _blender_material(name: str, look: Look) -> bpy.types.Material:
     shader = tree.nodes["Principled BSDF"]
     shader.inputs["Roughness"].default_value = look.roughness
     shader.inputs["Metallic"].default_value = look.metallic
+    if look.emission:
+        shader.inputs["Emission Color"].default_value = (*linear_from_srgb(np.asarray(look.color)), 1.0)
+        shader.inputs["Emission Strength"].default_value = look.emission
     color = shader.inputs["Base Color"]
     color.default_value = (*linear_from_srgb(np.asarray(look.color)), 1.0)
     if look.texture is not None:

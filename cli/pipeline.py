@@ -22,7 +22,7 @@ def add_to(app: typer.Typer) -> None:
 
 def run(
     source: Annotated[
-        str | None, typer.Option(help="procedural, folder, gso, gso_fuel, objaverse or objaverse_xl.")
+        str | None, typer.Option(help="procedural, scene, folder, gso, gso_fuel, objaverse or objaverse_xl.")
     ] = None,
     path: Annotated[Path | None, typer.Option(help="Folder of assets for the sources folder and gso.")] = None,
     gso: Annotated[Path | None, typer.Option(help="Evaluate on the Google Scanned Objects in this folder.")] = None,

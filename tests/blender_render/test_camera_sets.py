@@ -40,7 +40,10 @@ COUNTS = {
     "zero_1_to_g_lara": (6, 0),
     "hammersley": (24, 0),
     "gso_free": (17, 1),
+    "inside": (12, 0),
 }
+# What looks across a room from within does not look at its middle.
+AROUND = sorted(set(COUNTS) - {"inside"})
 # Where a ball of the object's longest side, and where its whole bounding sphere, is promised to be inside every picture.
 WHOLE_SPHERE = ("hammersley",)
 
@@ -65,7 +68,7 @@ def test_every_protocol_is_tested_here() -> None:
     assert sorted(COUNTS) == sorted(PROTOCOLS)
 
 
-@pytest.mark.parametrize("protocol", sorted(COUNTS))
+@pytest.mark.parametrize("protocol", AROUND)
 @settings(deadline=None, max_examples=15)
 @given(seed=st.integers(0, 10_000))
 def test_cameras_are_rigid_and_look_at_the_origin_upright(protocol: str, seed: int) -> None:
@@ -87,7 +90,7 @@ def test_cameras_are_rigid_and_look_at_the_origin_upright(protocol: str, seed: i
 def test_views_derive_from_the_seed_alone(protocol: str) -> None:
     first, again, other = made(protocol), made(protocol), made(protocol, 1)
     assert all(np.array_equal(a.c2w, b.c2w) for a, b in zip(first.views, again.views, strict=True))
-    random = {"zero123", "syncdreamer_training", "zero123plus", "zero123plus_v1_1", "hammersley", "gso_free"}
+    random = {"zero123", "syncdreamer_training", "zero123plus", "zero123plus_v1_1", "hammersley", "gso_free", "inside"}
     changed = any(not np.array_equal(a.c2w, b.c2w) for a, b in zip(first.views, other.views, strict=True))
     assert changed == (protocol in random)
 

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
-from scipy.spatial.transform import Rotation
+from recipe_geometry import world_transforms, world_triangles
 
 from catalog.procedural_families import FAMILIES
 from catalog.procedural_meshes import MeshArrays, build_mesh
-from catalog.procedural_parts import SHAPES, TEXTURES, Group, Look, ObjectRecipe, Part, Shape, Texture, draw_palette
+from catalog.procedural_parts import SHAPES, TEXTURES, Look, ObjectRecipe, Shape, Texture, draw_palette
 from catalog.procedural_recipe import recipe
 from catalog.procedural_textures import SIDE, texture_png, vertex_colors
 
@@ -26,29 +26,11 @@ seeds = st.integers(0, 2**63 - 1)
 lengths = st.floats(0.03, 2.0)
 
 
-def world_transforms(description: ObjectRecipe) -> dict[str, np.ndarray]:
-    """4×4 world transform of every node."""
-    world: dict[str | None, np.ndarray] = {None: np.eye(4)}
-    nodes: tuple[Group | Part, ...] = (*description.groups, *description.parts)
-    for node in nodes:
-        local = np.eye(4)
-        if isinstance(node, Part):
-            local[:3, :3] = Rotation.from_euler("xyz", node.rotation).as_matrix()
-        else:
-            local[:3, :3] *= node.scale
-        local[:3, 3] = node.position
-        # Raises KeyError for a parent that comes later or not at all.
-        world[node.name] = world[node.parent] @ local
-    return {name: matrix for name, matrix in world.items() if name is not None}
-
-
 def extents(description: ObjectRecipe) -> np.ndarray:
     """World-space side lengths of the object's bounding box."""
-    world, points = world_transforms(description), []
-    for part in description.parts:
-        matrix = world[part.name]
-        points.append(build_mesh(part.shape, part.size, part.profile).vertices @ matrix[:3, :3].T + matrix[:3, 3])
-    return np.ptp(np.concatenate(points), axis=0)
+    return np.ptp(
+        np.concatenate([corners.reshape(-1, 3) for corners in world_triangles(description).values()]), axis=0
+    )
 
 
 @settings(max_examples=60, deadline=None)

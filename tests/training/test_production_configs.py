@@ -79,19 +79,19 @@ def test_a_shrunk_production_config_trains(
     train = shrunk(config, pretrained)
     workspace = trainable(**train)
     train_here(TrainParameters.model_validate(train), 7, workspace)
-    check_gradients(workspace)
+    check_gradients(workspace, train["optimizer"]["factors"].get("cc_projection", 10.0))
     if train[train["system"]]["pretrained"]:
         check_frozen(workspace, pretrained)
 
 
-def check_gradients(workspace: Workspace) -> None:
-    """Every trained parameter has had a gradient, and every group one that is not zero.
+def check_gradients(workspace: Workspace, factor: float) -> None:
+    """The projection learns by its factor, every trained parameter has had a gradient, and every group one that is not zero.
 
     Queries and keys of the attention to a single token have none that is not: its softmax is 1 whatever they are.
     """
     (path,) = workspace.scratch.glob("training/*/checkpoints/step-*/training_state/optimizer.pt")
     optimizer = torch.load(path, weights_only=True)
-    assert [group["factor"] for group in optimizer["groups"]] == [1.0, 10.0]
+    assert [group["factor"] for group in optimizer["groups"]] == [1.0, factor]
     for group in optimizer["groups"]:
         moments = [optimizer["state"][name]["exp_avg"] for name in group["params"]]
         assert all(moment.isfinite().all() for moment in moments)
