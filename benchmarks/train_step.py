@@ -114,7 +114,7 @@ class BareLoop:
         self._optimizer = build_optimizer(parameters.optimizer, system, device)
         self._schedule = build_schedule(parameters.optimizer, parameters.steps)
         self._ema = EMAModel(self._trained, decay=parameters.ema_decay, foreach=True)
-        self._batch = system.batch(views.rgba.to(device), views.c2w)
+        self._batch = system.batch(views.part(slice(None), device))
         self.timed = Timed()
 
     def step(self, step: int) -> None:
@@ -190,7 +190,8 @@ def pairs(count: int, size: int) -> ViewBatch:
     numbers = np.zeros(count, dtype=np.int64)
     views = np.tile(np.arange(2), (count, 1))
     c2w = c2w.reshape(count, 2, 4, 4)
-    return ViewBatch(0, 0, numbers, ("noise",) * count, views, rgba, c2w, intrinsics)
+    scales = torch.ones(count, 2, 3)
+    return ViewBatch(0, 0, numbers, ("noise",) * count, views, rgba, c2w, intrinsics, scales)
 
 
 def engine_of(
@@ -237,7 +238,7 @@ def operations(build: Callable[[], Zero123Training], size: int, device: torch.de
     use_hardware(HardwareParameters(attention="sdpa"), system.denoiser, device)
     views = pairs(1, size)
     with FlopCounterMode(display=False) as counter:
-        system(system.batch(views.rgba.to(device), views.c2w), system.draw([0]).to(device)).loss.backward()
+        system(system.batch(views.part(slice(None), device)), system.draw([0]).to(device)).loss.backward()
     return float(counter.get_total_flops())
 
 

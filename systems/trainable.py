@@ -9,9 +9,28 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Views:
+    """Views of several samples, as many of each."""
+
+    uids: tuple[str, ...]
+    """Of the objects or scenes."""
+    numbers: Int[np.ndarray, "b v"]
+    """Of the views in their object."""
+    rgba: UInt8[Tensor, "b v h w 4"]
+    """sRGB pictures with straight alpha."""
+    c2w: Float[Tensor, "b v 4 4"]
+    """Cameras, OpenGL axes."""
+    intrinsics: Float[Tensor, "b v 4"]
+    """fx, fy, cx, cy in pixels of these pictures."""
+    scales: Float[Tensor, "b v 3"]
+    """`scene_radius`, `nearplane_quantile` and `depth_quantile` of each view in scene units; NaN where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +70,7 @@ class TrainableSystem(nn.Module, ABC):
         """The loss of a batch under its draws."""
 
     @abstractmethod
-    def batch(self, rgba: UInt8[Tensor, "b v h w 4"], c2w: Float[Tensor, "b v 4 4"]) -> Any:  # noqa: ANN401 - likewise
+    def batch(self, views: Views) -> Any:  # noqa: ANN401 - likewise
         """A batch from views, the condition last, on the device of the pictures."""
 
     @abstractmethod

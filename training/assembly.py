@@ -1,12 +1,15 @@
 """The parts of a training, put together from its parameters: system, settings of the machine, loader."""
 
 import sys
+from collections.abc import Mapping
 
 from accelerate import Accelerator
 
 from stage.seeds import derive_seed
+from systems.cascade_zero123.training import CascadeTraining
 from systems.trainable import TrainableSystem
 from systems.zero123.training import Zero123Training
+from systems.zeronvs.training import ZeroNvsTraining
 from training.compiled import check_compiled
 from training.data.batches import ViewChoice
 from training.data.datasets import sources_of
@@ -15,17 +18,25 @@ from training.data.plan import Plan
 from training.data.reader import ShardReader
 from training.hardware import cpu_notice, use_hardware
 from training.optimizer import is_fused
-from training.parameters import TrainParameters
+from training.parameters import SystemName, TrainParameters
 from training.shares import pairs_at_once
 
 # A pair: the target, the condition last.
 _VIEWS = ViewChoice(drawn=2)
 
 
+SYSTEMS: Mapping[SystemName, type[Zero123Training]] = {
+    "zero123": Zero123Training,
+    "zeronvs": ZeroNvsTraining,
+    "cascade_zero123": CascadeTraining,
+}
+"""What is trained under each name; all of them have Zero-1-to-3's network."""
+
+
 def system_of(parameters: TrainParameters, seed: int, image_size: int) -> TrainableSystem:
     """What is trained, for pictures of so many pixels a side."""
     weights = derive_seed(seed, "training", "weights") % 2**32
-    return Zero123Training(parameters.zero123, weights, image_size)
+    return SYSTEMS[parameters.system](parameters.chosen, weights, image_size)
 
 
 def put_on_hardware(

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from accelerate import Accelerator
-from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from geometry.cameras import look_at_origin
 from stage.errors import ViewforgeError
-from systems.trainable import TrainableSystem
+from systems.trainable import TrainableSystem, Views
 
 
 @dataclass(frozen=True)
@@ -74,8 +73,7 @@ def compiled_difference(
 def _loss_and_gradients(
     system: TrainableSystem, accelerator: Accelerator, size: int, samples: int, views: int
 ) -> tuple[float, list[Tensor]]:
-    rgba, c2w = _noise(size, samples, views)
-    batch = system.batch(rgba.to(accelerator.device), c2w)
+    batch = system.batch(_noise(size, samples, views, accelerator.device))
     with accelerator.autocast():
         loss = system(batch, system.draw(range(samples)).to(accelerator.device)).loss
     loss.backward()
@@ -84,10 +82,17 @@ def _loss_and_gradients(
     return float(loss.detach()), gradients
 
 
-def _noise(size: int, samples: int, views: int) -> tuple[UInt8[Tensor, "b v size size 4"], Float[Tensor, "b v 4 4"]]:
+def _noise(size: int, samples: int, views: int, device: torch.device) -> Views:
     """Pictures of noise, and cameras all around."""
     chance = np.random.default_rng(0)
     rgba = chance.integers(0, 256, (samples, views, size, size, 4), dtype=np.uint8)
     angles = chance.uniform([0.1, 0.0], [np.pi - 0.1, 2 * np.pi], (samples * views, 2))
     c2w = np.stack([look_at_origin(polar, azimuth, 2.0) for polar, azimuth in angles])
-    return torch.from_numpy(rgba), torch.from_numpy(c2w.reshape(samples, views, 4, 4)).float()
+    return Views(
+        uids=("noise",) * samples,
+        numbers=np.tile(np.arange(views), (samples, 1)),
+        rgba=torch.from_numpy(rgba).to(device),
+        c2w=torch.from_numpy(c2w.reshape(samples, views, 4, 4)).float(),
+        intrinsics=torch.tensor([size, size, size / 2, size / 2]).expand(samples, views, 4),
+        scales=torch.ones(samples, views, 3),
+    )

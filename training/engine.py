@@ -215,7 +215,7 @@ class Engine:
         first = step * self.parameters.batch_size + self.accelerator.process_index * len(batch.uids)
         seeds = [derive_seed(self.seed, f"pair {first + row}", "noise") for row in range(rows.start, rows.stop)]
         device = self.accelerator.device
-        pairs = self.system.batch(batch.rgba[rows].to(device), batch.c2w[rows])
+        pairs = self.system.batch(batch.part(rows, device))
         return self._model(pairs, self.system.draw(seeds).to(device))
 
     def _save_if_due(self, step: int, stop: bool) -> None:

@@ -1,13 +1,18 @@
 """Parameters of the `train` stage: which system, how long, how fast, and how it is launched."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
 from stage.parameters import Parameters
+from systems.cascade_zero123.parameters import CascadeParameters
 from systems.zero123.parameters import Zero123Parameters
+from systems.zeronvs.parameters import ZeroNvsParameters
 from training.data.dataset_parameters import DataParameters
 from training.tracking.parameters import SampleParameters, TrackingParameters
+
+SystemName: TypeAlias = Literal["zero123", "zeronvs", "cascade_zero123"]
+"""The systems that are trained, by the names of their rooms."""
 
 
 class PlateauParameters(Parameters):
@@ -112,10 +117,14 @@ class GuardParameters(Parameters):
 class TrainParameters(Parameters):
     """One training run."""
 
-    system: Literal["zero123"] = "zero123"
-    """The system to train."""
+    system: SystemName = "zero123"
+    """The system to train; of the sections named like a system its own alone counts."""
     zero123: Zero123Parameters = Zero123Parameters()
     """Zero-1-to-3's modules and diffusion."""
+    zeronvs: ZeroNvsParameters = ZeroNvsParameters()
+    """ZeroNVS' modules, diffusion and conditioning."""
+    cascade_zero123: CascadeParameters = CascadeParameters()
+    """Cascade-Zero123's modules, diffusion and prompts."""
     data: DataParameters = DataParameters()
     """The shard sets that are trained on, and how they are read."""
     steps: int = Field(default=400, ge=1)
@@ -142,3 +151,9 @@ class TrainParameters(Parameters):
     """Pictures sampled in the course of the training."""
     tracking: TrackingParameters = TrackingParameters()
     """Where figures and pictures go."""
+
+    @property
+    def chosen(self) -> Zero123Parameters:
+        """The section of the system that is trained."""
+        section: Zero123Parameters = getattr(self, self.system)
+        return section

@@ -1,18 +1,18 @@
 """What decides the trained weights: parameters, seed, data and code, and their hash."""
 
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import systems
 from stage.code import source_fingerprint
 from stage.files import json_sha256
-from systems.zero123.training import Zero123Training
 from training.data.plan import Plan
-from training.parameters import TrainParameters
+from training.parameters import SystemName, TrainParameters
 
-_SYSTEM_CODE = Path(sys.modules[Zero123Training.__module__].__file__ or "").parent
-TRAINING_CODE = (
-    *sorted(f"systems.zero123.{path.stem}" for path in _SYSTEM_CODE.glob("[a-z]*.py")),
+_SYSTEMS = Path(systems.__file__ or "").parent
+# The room whose network all of them have.
+_SHARED = "zero123"
+_TRAINING_CODE = (
     "training.data.batches",
     "training.data.datasets",
     "training.data.mixture",
@@ -47,10 +47,19 @@ def provenance(parameters: TrainParameters, seed: int, plan: Plan, shards: dict[
         shards: hash of the index of each shard set by the set's name.
     """
     origin = {
-        "parameters": parameters.model_dump(mode="json", exclude=_INDIFFERENT),
+        "parameters": parameters.model_dump(mode="json", exclude=_INDIFFERENT | _other_systems(parameters)),
         "seed": seed,
         "data": {**plan.described(), "size": parameters.data.size},
         "shards_sha256": shards,
-        "code_sha256": source_fingerprint(TRAINING_CODE),
+        "code_sha256": source_fingerprint([*_TRAINING_CODE, *_system_code(parameters)]),
     }
     return {**origin, "fingerprint": json_sha256(origin)}
+
+
+def _other_systems(parameters: TrainParameters) -> dict[str, Any]:
+    return dict.fromkeys(set(get_args(SystemName)) - {parameters.system}, True)
+
+
+def _system_code(parameters: TrainParameters) -> list[str]:
+    rooms = {_SHARED, parameters.system}
+    return [f"systems.{room}.{path.stem}" for room in rooms for path in (_SYSTEMS / room).glob("[a-z]*.py")]

@@ -5,7 +5,7 @@ back, bit for bit, and the noise has a seed of its own.
 """
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -58,7 +58,7 @@ class SampleGrid:
     ) -> None:
         self._parameters, self._system = parameters, system
         self._pairs, self._folder = pairs, folder
-        self._seeds = [derive_seed(seed, uid, "sample noise") for uid in pairs.uids]
+        self._seeds = [derive_seed(seed, uid, "sample noise") for uid in pairs.views.uids]
         self.name = f"samples_{pairs.split}"
 
     def due(self, step: int) -> bool:
@@ -73,7 +73,7 @@ class SampleGrid:
             step: its number, for name and title.
             averaged: puts the moving average of the weights in place for as long as it is entered.
         """
-        target, condition = on_white(self._pairs.rgba).unbind(1)
+        target, condition = on_white(self._pairs.views.rgba).unbind(1)
         predicted = self._predicted(averaged).permute(0, 2, 3, 1).numpy()
         path = self._folder / f"step-{step:08d}.png"
         grid = drawn(condition, target, predicted, f"step {step}, {self._pairs.split}")
@@ -89,7 +89,8 @@ class SampleGrid:
         devices = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices), averaged:
             self._system.eval()
-            batch = self._system.batch(self._pairs.rgba.to(device), self._pairs.c2w)
+            views = self._pairs.views
+            batch = self._system.batch(replace(views, rgba=views.rgba.to(device)))
             predicted = self._system.predict(batch, self._seeds, samples.inference_steps, samples.guidance_scale)
         for module, mode in training.items():
             module.training = mode

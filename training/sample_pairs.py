@@ -6,16 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
-from torch import Tensor
 
 from stage.errors import InputError
 from stage.seeds import generator, quick_generator
+from systems.trainable import Views
 from training.data.batches import ViewChoice
 from training.data.dataset_parameters import DataParameters
 from training.data.datasets import place_of
-from training.data.reader import ObjectViews, ShardReader
+from training.data.reader import ShardReader
 from training.data.squares import MiddleSquare
+from training.data.views import ObjectViews
 
 _PAIR = ViewChoice(drawn=2)
 
@@ -26,9 +26,15 @@ class SamplePairs:
 
     split: str
     """val, or train where no set has a val."""
-    uids: tuple[str, ...]
-    rgba: UInt8[Tensor, "b 2 h w 4"]
-    c2w: Float[Tensor, "b 2 4 4"]
+    views: Views
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Views of one object, and their numbers in it."""
+
+    numbers: tuple[int, ...]
+    views: ObjectViews
 
 
 def sample_pairs(
@@ -52,8 +58,17 @@ def sample_pairs(
     chosen = _chosen(readers or list(training.values()), seed, pairs, size)
     if not chosen:
         return None
-    rgba, c2w = (torch.stack([torch.from_numpy(getattr(one, name)) for one in chosen]) for name in ("rgba", "c2w"))
-    return SamplePairs(split, tuple(one.uid for one in chosen), rgba, c2w)
+    return SamplePairs(split, _stacked(chosen))
+
+
+def _stacked(chosen: Sequence[_Chosen]) -> Views:
+    objects = [one.views for one in chosen]
+    parts = ("rgba", "c2w", "intrinsics", "scales")
+    return Views(
+        tuple(views.uid for views in objects),
+        np.array([one.numbers for one in chosen]),
+        *(torch.from_numpy(np.stack([getattr(views, part) for views in objects])) for part in parts),
+    )
 
 
 def validation_readers(parameters: DataParameters, root: Path) -> dict[str, ShardReader]:
@@ -68,11 +83,11 @@ def validation_readers(parameters: DataParameters, root: Path) -> dict[str, Shar
     return readers
 
 
-def _chosen(readers: Sequence[ShardReader], seed: int, pairs: int, size: int) -> list[ObjectViews]:
+def _chosen(readers: Sequence[ShardReader], seed: int, pairs: int, size: int) -> list[_Chosen]:
     """The first objects of a shuffled order of all that can be read."""
     ends = np.cumsum([len(reader) for reader in readers])
     order = generator(seed, "samples", "objects").permutation(int(ends[-1]))
-    chosen: list[ObjectViews] = []
+    chosen: list[_Chosen] = []
     for place in order:
         if len(chosen) == pairs:
             break
@@ -86,11 +101,18 @@ def _chosen(readers: Sequence[ShardReader], seed: int, pairs: int, size: int) ->
     return chosen
 
 
-def _pair(reader: ShardReader, number: int, seed: int, size: int) -> ObjectViews:
+def _pair(reader: ShardReader, number: int, seed: int, size: int) -> _Chosen:
     count = reader.view_count(number)
     if count < len(_PAIR):
         raise InputError(f"an object of {count} view has no pair", "render more")
     chance = quick_generator(seed, reader.rows[number].key, "sample views")
-    views = reader.read_views(number, _PAIR.choose(count, chance)).decoded()
+    numbers = _PAIR.choose(count, chance)
+    views = reader.read_views(number, numbers).decoded()
     square = MiddleSquare.of(views.uid, views.rgba[0], size)
-    return replace(views, rgba=np.stack([square.picture(picture) for picture in views.rgba]))
+    fitting = replace(
+        views,
+        rgba=np.stack([square.picture(picture) for picture in views.rgba]),
+        intrinsics=square.intrinsics(views.intrinsics),
+        scales=np.full((len(numbers), 3), np.nan) if views.scales is None else views.scales,
+    )
+    return _Chosen(numbers, fitting)

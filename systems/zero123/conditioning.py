@@ -27,6 +27,12 @@ def relative_pose(target: Float[np.ndarray, "4 4"], condition: Float[np.ndarray,
     return pose_between(spherical_from_position(target[:3, 3]), spherical_from_position(condition[:3, 3]))
 
 
+def relative_poses(c2w: Float[Tensor, "b 2 4 4"]) -> Float[Tensor, "b 4"]:
+    """T of pairs of cameras, the condition last."""
+    poses = [relative_pose(target, condition) for target, condition in c2w.cpu().numpy()]
+    return torch.from_numpy(np.stack(poses)).float()
+
+
 def pose_between(target: tuple[float, float, float], condition: tuple[float, float, float]) -> Float[np.ndarray, "4"]:
     """T of two spherical positions (polar, azimuth, radius)."""
     azimuth = target[1] - condition[1]

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name
 from diffusers import DDIMScheduler
@@ -12,7 +11,7 @@ from torch import Generator, Tensor
 
 from systems.trainable import StepLoss
 from systems.zero123.compositing import on_white
-from systems.zero123.conditioning import dropout_masks, relative_pose
+from systems.zero123.conditioning import dropout_masks
 from systems.zero123.encoding import condition_latent, embed_images, target_latent
 from systems.zero123.modules import Zero123Modules
 from systems.zero123.parameters import Background
@@ -20,11 +19,11 @@ from systems.zero123.parameters import Background
 
 @dataclass(frozen=True)
 class TrainingBatch:
-    """Pairs of views: target and condition images in [−1, 1] and the pose T of the target relative to the condition."""
+    """Pairs of views: target and condition images in [−1, 1] and the pose of the target relative to the condition."""
 
     target: Float[Tensor, "b 3 h w"]
     condition: Float[Tensor, "b 3 h w"]
-    pose: Float[Tensor, "b 4"]
+    pose: Float[Tensor, "b p"]
 
 
 @dataclass(frozen=True)
@@ -47,19 +46,17 @@ class Draws:
 
 
 def batch_from_pairs(
-    rgba: UInt8[Tensor, "b 2 h w 4"], c2w: Float[Tensor, "b 2 4 4"], background: Background = "alpha"
+    rgba: UInt8[Tensor, "b 2 h w 4"], pose: Float[Tensor, "b p"], background: Background = "alpha"
 ) -> TrainingBatch:
     """A batch from pairs of views, the condition last.
 
     Args:
         rgba: sRGB pictures with straight alpha.
-        c2w: their cameras, OpenGL axes.
+        pose: of the target relative to the condition, as the system is told of it.
         background: how pictures are put on white; see `on_white`.
     """
     values = rgba.float() / 255.0
     pictures = on_white(values[..., :3], values[..., 3:], background).permute(0, 1, 4, 2, 3) * 2 - 1
-    poses = [relative_pose(target, condition) for target, condition in c2w.cpu().numpy()]
-    pose = torch.from_numpy(np.stack(poses)).float()
     return TrainingBatch(target=pictures[:, 0], condition=pictures[:, 1], pose=pose.to(rgba.device))
 
 

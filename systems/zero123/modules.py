@@ -8,7 +8,7 @@ from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
 from stage.errors import InputError
-from systems.zero123.conditioning import CCProjection
+from systems.zero123.conditioning import POSE_DIMENSIONS, CCProjection
 from systems.zero123.parameters import ImageEncoderParameters, UNetParameters, Zero123Parameters
 from systems.zero123.space_to_depth import SpaceToDepth
 
@@ -26,8 +26,13 @@ class Zero123Modules:
     scheduler: DDIMScheduler
 
 
-def build_modules(parameters: Zero123Parameters, seed: int) -> Zero123Modules:
+def build_modules(parameters: Zero123Parameters, seed: int, pose_dimensions: int = POSE_DIMENSIONS) -> Zero123Modules:
     """The modules that the parameters describe, with weights drawn from the seed.
+
+    Args:
+        parameters: sizes and diffusion.
+        seed: of the weights.
+        pose_dimensions: length of the pose vector.
 
     Raises:
         InputError: when the parameters ask for a part that only exists pretrained.
@@ -37,7 +42,7 @@ def build_modules(parameters: Zero123Parameters, seed: int) -> Zero123Modules:
     channels = _latent_channels(vae)
     return Zero123Modules(
         unet=build_unet(parameters.unet, channels, parameters.image_encoder.embedding_dim),
-        cc_projection=CCProjection(parameters.image_encoder.embedding_dim),
+        cc_projection=CCProjection(parameters.image_encoder.embedding_dim, pose_dimensions),
         image_encoder=_image_encoder(parameters.image_encoder),
         vae=vae,
         scheduler=build_scheduler(parameters),

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import torch
 from diffusers import DDIMScheduler
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from stage.seeds import derive_seed
-from systems.trainable import StepLoss, TrainableSystem
+from systems.trainable import StepLoss, TrainableSystem, Views
+from systems.zero123.conditioning import relative_poses
 from systems.zero123.loss import Draws, TrainingBatch, batch_from_pairs, draw, training_loss
 from systems.zero123.modules import Zero123Modules, build_modules
 from systems.zero123.parameters import Zero123Parameters
@@ -33,9 +34,7 @@ class Zero123Training(TrainableSystem):
         super().__init__()
         self._dropout, self._shift = parameters.dropout, parameters.timestep_shift
         self._background = parameters.background
-        parts = modules or (
-            load_pipeline(Path(parameters.pretrained)) if parameters.pretrained else build_modules(parameters, seed)
-        )
+        parts = modules or self.first_modules(parameters, seed)
         self.unet, self.cc_projection = parts.unet, parts.cc_projection
         self.image_encoder, self.vae = parts.image_encoder, parts.vae
         # The noise of training is DDIM's; other classes, which a folder may name for sampling, scale it differently.
@@ -63,9 +62,9 @@ class Zero123Training(TrainableSystem):
         """The parts of the system."""
         return Zero123Modules(self.unet, self.cc_projection, self.image_encoder, self.vae, self.scheduler)
 
-    def batch(self, rgba: UInt8[Tensor, "b 2 h w 4"], c2w: Float[Tensor, "b 2 4 4"]) -> TrainingBatch:
+    def batch(self, views: Views) -> TrainingBatch:
         """A batch from pairs of views, the condition last; on the device of the pictures."""
-        return batch_from_pairs(rgba, c2w, self._background)
+        return batch_from_pairs(views.rgba, relative_poses(views.c2w), self._background)
 
     def draw(self, seeds: Sequence[int]) -> Draws:
         """The random numbers of a batch, one seed a sample."""
@@ -76,7 +75,7 @@ class Zero123Training(TrainableSystem):
     ) -> Float[Tensor, "b 3 h w"]:
         """Sample the targets of a batch, by DDIM without fresh noise: pictures in [0, 1], on the CPU."""
         scheduler = DDIMScheduler.from_config(self.scheduler.config)  # the training's own keeps its state
-        pipeline = Zero123Pipeline(self.unet, self.cc_projection, self.image_encoder, self.vae, scheduler)
+        pipeline = self.pipeline(scheduler)
         pipeline.set_progress_bar_config(disable=True)
         chance = Generator().manual_seed(derive_seed(0, " ".join(map(str, seeds)), "noise") % 2**63)
         images: Float[Tensor, "b 3 h w"] = pipeline(
@@ -105,8 +104,23 @@ class Zero123Training(TrainableSystem):
     def save(self, folder: Path) -> None:
         """Write the system as a diffusers pipeline folder with safetensors."""
         self.unet.register_to_config(sample_size=self.latent_shape[-1])
-        pipeline = Zero123Pipeline(self.unet, self.cc_projection, self.image_encoder, self.vae, self.scheduler)
-        pipeline.save_pretrained(folder, safe_serialization=True)
+        self.pipeline(self.scheduler).save_pretrained(folder, safe_serialization=True)
+
+    def pipeline(self, scheduler: DDIMScheduler) -> Zero123Pipeline:
+        """The system as it is sampled, of these very modules."""
+        return Zero123Pipeline(self.unet, self.cc_projection, self.image_encoder, self.vae, scheduler)
+
+    @classmethod
+    def first_modules(cls, parameters: Zero123Parameters, seed: int) -> Zero123Modules | Zero123Pipeline:
+        """The modules that training begins with."""
+        return (
+            load_pipeline(Path(parameters.pretrained)) if parameters.pretrained else cls.new_modules(parameters, seed)
+        )
+
+    @classmethod
+    def new_modules(cls, parameters: Zero123Parameters, seed: int) -> Zero123Modules:
+        """The modules that the parameters describe, with weights drawn from the seed; raises as `build_modules` does."""
+        return build_modules(parameters, seed)
 
     @torch.no_grad()
     def _latent_shape(self, image_size: int) -> tuple[int, ...]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from pair_views import views_of
 from PIL import Image
 
 from systems.zero123.compositing import on_white, picture_tensor
@@ -48,7 +49,8 @@ def test_training_composites_as_its_parameters_say(tiny: Callable[..., Zero123Pa
     choices: dict[Any, np.ndarray] = {"alpha": BY_ALPHA, "zero_alpha": BY_ZERO}
     for background, expected in choices.items():
         system = Zero123Training(tiny(background=background), seed=0, image_size=16)
-        made = system.batch(rgba, c2w)
+        made = system.batch(views_of(rgba, c2w))
         for pictures in (made.target, made.condition):
             np.testing.assert_allclose((pictures[0, :, 0].T + 1) * 127.5, expected, atol=1e-3)
-    assert torch.equal(batch_from_pairs(rgba, c2w).target, batch_from_pairs(rgba, c2w, "alpha").target)
+    pose = torch.zeros(1, 4)
+    assert torch.equal(batch_from_pairs(rgba, pose).target, batch_from_pairs(rgba, pose, "alpha").target)

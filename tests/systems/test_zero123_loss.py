@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import pixel_unshuffle
 
 from geometry.cameras import look_at_origin
+from systems.zero123.conditioning import relative_poses
 from systems.zero123.loss import Draws, TrainingBatch, batch_from_pairs, draw, shifted, training_loss
 from systems.zero123.modules import Zero123Modules, build_modules, build_unet
 from systems.zero123.parameters import SchedulerName, UNetParameters, Zero123Parameters
@@ -149,7 +150,7 @@ def test_batch_from_pairs_composites_on_white_and_computes_poses() -> None:
     rgba = torch.zeros(1, 2, 4, 4, 4, dtype=torch.uint8)
     rgba[0, 1, ..., 3] = 255
     rgba[0, 1, 2, 3] = torch.tensor([255, 51, 0, 102])
-    batch = batch_from_pairs(rgba, torch.from_numpy(np.stack(cameras))[None])
+    batch = batch_from_pairs(rgba, relative_poses(torch.from_numpy(np.stack(cameras))[None]))
     assert batch.target.shape == batch.condition.shape == (1, 3, 4, 4)
     assert (batch.target == 1).all(), "nothing there is white, whatever its colour"
     torch.testing.assert_close(batch.condition[0, :, 2, 3], torch.tensor([1.0, 0.36, 0.2]))

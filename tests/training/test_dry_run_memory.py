@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from pair_views import views_of
 from torch.profiler import ProfilerActivity, profile
 
 from stage.errors import ParameterError
@@ -186,7 +187,7 @@ def real_peak(system: Zero123Training, pairs: int) -> int:
     c2w[:, 0, 2, 3] = c2w[:, 1, 0, 3] = 2.0
     system.train()
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
-        batch = system.batch(torch.zeros(pairs, 2, SIZE, SIZE, 4, dtype=torch.uint8), c2w)
+        batch = system.batch(views_of(torch.zeros(pairs, 2, SIZE, SIZE, 4, dtype=torch.uint8), c2w))
         system(batch, system.draw(range(pairs))).loss.backward()
     held = peak = 0
     for event in profiled.profiler.kineto_results.events():

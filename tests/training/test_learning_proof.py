@@ -10,6 +10,7 @@ import torch
 import yaml
 
 from stage.workspace import Workspace
+from systems.zero123.conditioning import relative_poses
 from systems.zero123.loss import batch_from_pairs
 from systems.zero123.pipeline import load_pipeline
 from training.data.batches import ViewChoice
@@ -62,7 +63,7 @@ def test_a_tiny_model_learns_four_boxes(
 
     plan = Plan((Mixed("boxes", 4, draws=12),), batch_size=48, seed=99)
     pairs = next(iter(PlannedLoader(plan, {"boxes": ShardReader(workspace.shards, "train")}, ViewChoice(drawn=2))))
-    batch = batch_from_pairs(pairs.rgba, pairs.c2w)
+    batch = batch_from_pairs(pairs.rgba, relative_poses(pairs.c2w))
     pipeline = load_pipeline(workspace.model)
     images = pipeline(
         batch.condition,

@@ -63,10 +63,10 @@ def test_pairs_are_of_unseen_objects_and_do_not_change(trainable: Trainable) -> 
     workspace = trainable()
     pairs = chosen(workspace)
     assert pairs.split == "val"
-    assert sorted(pairs.uids) == ["00val", "01val"], "there are no more"
-    assert pairs.rgba.shape == (2, 2, 16, 16, 4)
-    assert torch.equal(pairs.rgba, chosen(workspace).rgba)
-    assert (pairs.rgba[:, 0] != pairs.rgba[:, 1]).any(), "two views of each"
+    assert sorted(pairs.views.uids) == ["00val", "01val"], "there are no more"
+    assert pairs.views.rgba.shape == (2, 2, 16, 16, 4)
+    assert torch.equal(pairs.views.rgba, chosen(workspace).views.rgba)
+    assert (pairs.views.rgba[:, 0] != pairs.views.rgba[:, 1]).any(), "two views of each"
 
 
 def test_without_a_val_split_the_name_says_that_pairs_are_trained_on(
@@ -76,13 +76,13 @@ def test_without_a_val_split_the_name_says_that_pairs_are_trained_on(
     write_shards(ShardParameters(), workspace)
     pairs = chosen(workspace, pairs=2)
     assert pairs.split == "train"
-    assert len(set(pairs.uids)) == 2
+    assert len(set(pairs.views.uids)) == 2
 
 
 def test_predictions_follow_from_their_seeds(tiny_train: dict[str, Any], trainable: Trainable) -> None:
     system = Zero123Training(Zero123Parameters(**tiny_train["zero123"]), seed=1, image_size=16).eval()
     pairs = chosen(trainable())
-    batch = system.batch(pairs.rgba, pairs.c2w)
+    batch = system.batch(pairs.views)
     state = torch.random.get_rng_state()
     one, same, other = (
         system.predict(batch, seeds, steps=2, guidance_scale=1.0) for seeds in ([1, 2], [1, 2], [1, 3])

@@ -29,9 +29,12 @@ class BatchPlaces:
         self.views: Int[np.ndarray, "b v"] = np.zeros((draws, views), dtype=np.int64)
         self.c2w: Float[Tensor, "b v 4 4"] = _room((draws, views, 4, 4), torch.float64)
         self.intrinsics: Float[Tensor, "b v 4"] = _room((draws, views, 4), torch.float64)
+        self.scales: Float[Tensor, "b v 3"] = _room((draws, views, 3), torch.float64)
         self.rgba: UInt8[Tensor, "b v h w 4"] = _room((draws, views, size or 0, size or 0, 4), torch.uint8)
         # Tensors are slow to write small pieces to.
         self._c2w, self._intrinsics, self._rgba = self.c2w.numpy(), self.intrinsics.numpy(), self.rgba.numpy()
+        self._scales = self.scales.numpy()
+        self._scales[:] = np.nan
         self._sized = size is not None
         self._uids: dict[int, str] = {}
         self._shapes: dict[int, tuple[int, ...]] = {}
@@ -82,6 +85,10 @@ class BatchPlaces:
         """Write the camera of one of a place's views."""
         self._c2w[place, number] = c2w
         self._intrinsics[place, number] = intrinsics
+
+    def note_scales(self, place: int, number: int, scales: Float[np.ndarray, "3"]) -> None:
+        """Write the scales of one of a place's views, where they are known."""
+        self._scales[place, number] = scales
 
     def finish(self, place: int, uid: str, chosen: Sequence[int]) -> None:
         """Say whose views these are, and their numbers."""

@@ -10,12 +10,14 @@ from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from stage.errors import InputError, ParameterError, ViewforgeError
 from stage.seeds import quick_generator
+from systems.trainable import Views
 from training.data.batch_places import BatchPlaces
 from training.data.mixture import Mixed
 from training.data.plan import Draws
@@ -77,10 +79,17 @@ class ViewBatch:
     c2w: Float[Tensor, "b v 4 4"]
     intrinsics: Float[Tensor, "b v 4"]
     """fx, fy, cx, cy in pixels of the pictures as they are here."""
+    scales: Float[Tensor, "b v 3"]
+    """As `systems.trainable.Views` has them."""
+
+    def part(self, rows: slice, device: torch.device) -> Views:
+        """Some of the samples as systems see them, their pictures on a device."""
+        rgba = self.rgba[rows].to(device)
+        return Views(self.uids[rows], self.views[rows], rgba, self.c2w[rows], self.intrinsics[rows], self.scales[rows])
 
     def pin_memory(self) -> "ViewBatch":
         """The same in memory that a GPU copies from while it computes; PyTorch's loader asks for it."""
-        tensors = {name: getattr(self, name).pin_memory() for name in ("rgba", "c2w", "intrinsics")}
+        tensors = {name: getattr(self, name).pin_memory() for name in ("rgba", "c2w", "intrinsics", "scales")}
         return replace(self, **tensors)
 
 
@@ -270,6 +279,8 @@ class BatchMaker(Dataset[MadeBatch]):
         for view, targets in enumerate(read.targets):
             for place, number in targets:
                 places.note(place, number, views.c2w[view], intrinsics[view])
+                if views.scales is not None:
+                    places.note_scales(place, number, views.scales[view])
         for place, chosen in read.visit.chosen.items():
             places.finish(place, views.uid, chosen)
 
@@ -287,4 +298,5 @@ class BatchMaker(Dataset[MadeBatch]):
             places.rgba,
             places.c2w,
             places.intrinsics,
+            places.scales,
         )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import partial
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 
 from blender_render.view_codecs import Room, no_room
 from training.data.view_sources import ViewSource
@@ -44,6 +44,7 @@ class KeptViews:
             np.concatenate([view.c2w for view in views]),
             np.concatenate([view.intrinsics for view in views]),
             lambda place, room: views[place].picture(0, room),
+            _together([view.scales for view in views]),
         )
 
     def _read(self, number: int, chosen: list[int]) -> dict[int, ReadViews]:
@@ -51,9 +52,13 @@ class KeptViews:
         read = self._source.read_views(number, chosen)
 
         def alone(place: int) -> ReadViews:
-            cameras = read.c2w[place : place + 1], read.intrinsics[place : place + 1]
+            one = slice(place, place + 1)
             return ReadViews(
-                read.uid, *cameras, lambda _, room: self._decoded((number, chosen[place]), read, place, room)
+                read.uid,
+                read.c2w[one],
+                read.intrinsics[one],
+                lambda _, room: self._decoded((number, chosen[place]), read, place, room),
+                None if read.scales is None else read.scales[one],
             )
 
         return {view: alone(place) for place, view in enumerate(chosen)}
@@ -65,9 +70,16 @@ class KeptViews:
         picture = read.picture(place, no_room)
         if view not in self._kept and picture.nbytes <= self._left:
             self._left -= picture.nbytes
-            cameras = read.c2w[place : place + 1].copy(), read.intrinsics[place : place + 1].copy()
-            self._kept[view] = ReadViews(read.uid, *cameras, partial(_same, picture))
+            one = slice(place, place + 1)
+            cameras = read.c2w[one].copy(), read.intrinsics[one].copy()
+            scales = None if read.scales is None else read.scales[one].copy()
+            self._kept[view] = ReadViews(read.uid, *cameras, partial(_same, picture), scales)
         return picture
+
+
+def _together(scales: Sequence[Float[np.ndarray, "1 3"] | None]) -> Float[np.ndarray, "v 3"] | None:
+    known = [one for one in scales if one is not None]
+    return np.concatenate(known) if len(known) == len(scales) else None
 
 
 def _same(picture: UInt8[np.ndarray, "h w 4"], *_: object) -> UInt8[np.ndarray, "h w 4"]:

@@ -45,7 +45,11 @@ class WholeObjects:
         """Some views of an object, in the order asked for."""
         whole, views = self._whole(number), list(chosen)
         return ReadViews(
-            whole.uid, whole.c2w[views], whole.intrinsics[views], lambda place, _: whole.rgba[views[place]]
+            whole.uid,
+            whole.c2w[views],
+            whole.intrinsics[views],
+            lambda place, _: whole.rgba[views[place]],
+            None if whole.scales is None else whole.scales[views],
         )
 
     def _whole(self, number: int) -> ObjectViews:

@@ -20,6 +20,8 @@ class ObjectViews:
     c2w: Float[np.ndarray, "v 4 4"]
     intrinsics: Float[np.ndarray, "v 4"]
     """fx, fy, cx, cy of each view in pixels of its picture."""
+    scales: Float[np.ndarray, "v 3"] | None = None
+    """As `systems.trainable.Views` has them; None where nobody knows any."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class ReadViews:
     picture: Callable[[int, Room], UInt8[np.ndarray, "h w 4"]]
     """The picture of one of these views, by its place among them: in the room where that can be, otherwise not to be written to;
     raises InputError."""
+    scales: Float[np.ndarray, "v 3"] | None = None
+    """As `systems.trainable.Views` has them; None where nobody knows any."""
 
     def pictures(self, rooms: Iterable[Room] = repeat(no_room)) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
         """All pictures in order.
@@ -57,4 +61,4 @@ class ReadViews:
 
     def decoded(self) -> ObjectViews:
         """The same with all pictures; raises as `pictures` does."""
-        return ObjectViews(self.uid, np.stack(list(self.pictures())), self.c2w, self.intrinsics)
+        return ObjectViews(self.uid, np.stack(list(self.pictures())), self.c2w, self.intrinsics, self.scales)

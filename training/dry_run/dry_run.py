@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from stage.workspace import Workspace
+from training.assembly import SYSTEMS
 from training.data.datasets import picture_size, plan_of
 from training.data.reader import ShardReader
 from training.dry_run.cost import Cost, StepTime, cost_of
@@ -128,15 +129,16 @@ def _outline(parameters: TrainParameters, size: int | None, problems: list[Probl
     """The system, unless its parameters describe none."""
     with noting(problems, MODEL):
         # Parameters do not depend on the pictures' size: where there are no pictures, any will do.
-        outline = outlined(parameters.zero123, size or _any_size(parameters))
-        problems += [*outline.problems, *wrong_weights(outline, parameters.zero123.pretrained)]
+        name, chosen = parameters.system, parameters.chosen
+        outline = outlined(chosen, size or _any_size(parameters), SYSTEMS[name], name)
+        problems += [*outline.problems, *wrong_weights(outline, chosen.pretrained)]
         return outline
     return None
 
 
 def _any_size(parameters: TrainParameters) -> int:
     """A width of pictures that every autoencoder takes."""
-    return parameters.data.size or 32 * parameters.zero123.autoencoder.factor
+    return parameters.data.size or 32 * parameters.chosen.autoencoder.factor
 
 
 def _few_objects(parameters: TrainParameters, readers: dict[str, ShardReader]) -> Iterator[Problem]:

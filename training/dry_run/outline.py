@@ -7,7 +7,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stage.errors import InputError, ParameterError, ViewforgeError
-from systems.zero123.modules import Zero123Modules, build_modules
+from systems.zero123.modules import Zero123Modules
 from systems.zero123.outline import modules_of_folder, networks, published_modules
 from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.training import Zero123Training
@@ -40,12 +40,19 @@ class ModuleCount:
     """Those that are trained; the others are frozen."""
 
 
-def outlined(parameters: Zero123Parameters, image_size: int) -> Outline:
+def outlined(
+    parameters: Zero123Parameters,
+    image_size: int,
+    kind: type[Zero123Training] = Zero123Training,
+    name: str = "zero123",
+) -> Outline:
     """The system that the parameters describe; the published one where their folder is not there.
 
     Args:
         parameters: of the system.
         image_size: width and height of the training pictures, pixels.
+        kind: of system.
+        name: of the section of `train` that has the parameters, for messages.
 
     Raises:
         ParameterError: when no such system can be made for such pictures.
@@ -53,28 +60,30 @@ def outlined(parameters: Zero123Parameters, image_size: int) -> Outline:
     # The mode lets real tensors in: the few of the schedule that numpy makes.
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     with mode, torch.random.fork_rng(devices=[]):
-        modules, source, problems = _modules(parameters)
+        modules, source, problems = _modules(parameters, kind, name)
         try:
-            system = Zero123Training(parameters, 0, image_size, modules)
+            system = kind(parameters, 0, image_size, modules)
         except (RuntimeError, ValueError) as error:
             raise ParameterError(
-                f"train.zero123 does not fit pictures of {image_size} pixels: {str(error).splitlines()[0]}",
+                f"train.{name} does not fit pictures of {image_size} pixels: {str(error).splitlines()[0]}",
                 "make them a multiple of the autoencoder's factor",
             ) from None
     return Outline(system, mode, image_size, source, problems)
 
 
-def _modules(parameters: Zero123Parameters) -> tuple[Zero123Modules, str, tuple[Problem, ...]]:
+def _modules(
+    parameters: Zero123Parameters, kind: type[Zero123Training], name: str
+) -> tuple[Zero123Modules, str, tuple[Problem, ...]]:
     try:
         if parameters.pretrained:
             return modules_of_folder(Path(parameters.pretrained)), parameters.pretrained, ()
-        return build_modules(parameters, 0), "params.yaml", ()
+        return kind.new_modules(parameters, 0), "params.yaml", ()
     except InputError as error:
         return published_modules(), "the published architecture", (problem_of(error, MODEL),)
     except (ViewforgeError, RuntimeError, ValueError, TypeError) as error:
         # Channels that the groups of a normalisation do not divide, and the like.
         raise ParameterError(
-            f"train.zero123 describes no network: {str(error).splitlines()[0]}", "mend its values"
+            f"train.{name} describes no network: {str(error).splitlines()[0]}", "mend its values"
         ) from None
 
 

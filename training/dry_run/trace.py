@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
+from systems.trainable import Views
 from training.dry_run.outline import Outline
 
 Precision = Literal["no", "fp16", "bf16"]
@@ -61,7 +62,7 @@ def traced(
     """
     system = outline.system
     size = outline.image_size
-    one = system.batch(torch.zeros(1, 2, size, size, 4, dtype=torch.uint8), _two_cameras())
+    one = system.batch(_two_views(size))
     draws = system.draw([0])
     _checkpoint(system.denoiser, precision, wanted=checkpointing)
     system.train()
@@ -178,11 +179,18 @@ def _identity(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-def _two_cameras() -> Tensor:
-    """c2w of a condition and a target, one above the other."""
+def _two_views(size: int) -> Views:
+    """A target and a condition from above and from the side, of which nothing is to be seen."""
     c2w = torch.eye(4).repeat(1, 2, 1, 1)
     c2w[:, 0, 2, 3], c2w[:, 1, 0, 3] = 2.0, 2.0
-    return c2w
+    return Views(
+        uids=("nothing",),
+        numbers=np.array([[0, 1]]),
+        rgba=torch.zeros(1, 2, size, size, 4, dtype=torch.uint8),
+        c2w=c2w,
+        intrinsics=torch.tensor([size, size, size / 2, size / 2]).expand(1, 2, 4),
+        scales=torch.ones(1, 2, 3),
+    )
 
 
 def _repeated(value: Any, pairs: int) -> Any:  # noqa: ANN401 - a system's own types
