@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import Float, UInt8
+from safetensors import SafetensorError
 
 from geometry.perceptual import NOT_AVAILABLE
 from geometry.scene_scales import FARTHEST, NEAREST
@@ -34,9 +35,6 @@ FEWEST = 16
 class DepthEstimator(Protocol):
     """What sees how near things are in a single picture."""
 
-    identity: str
-    """What tells its weights from others."""
-
     def disparity(self, picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
         """The nearer the larger: inverse depth but for a factor and an offset, of each pixel of an sRGB picture."""
 
@@ -55,7 +53,6 @@ class TransformersEstimator:
     def __init__(self, folder: Path, device: str = "cpu") -> None:
         self.folder, self.device = folder, device
         self._model, self._processor = _model(folder).to(device), _processor(folder)
-        self.identity = folder_sha256(folder)
 
     def disparity(self, picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w"]:
         """The network's disparity at the picture's own pixels."""
@@ -70,11 +67,25 @@ class TransformersEstimator:
         return disparity
 
 
+def estimator_identity(folder: Path) -> str:
+    """What tells a network from others: the SHA-256 of its folder.
+
+    Raises:
+        InputError: when there is none.
+    """
+    _require(folder)
+    return folder_sha256(folder)
+
+
+def _require(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise _unavailable(folder, "there is no config.json")
+
+
 def _model(folder: Path) -> Any:  # noqa: ANN401 - of whatever class its configuration names
     from transformers import AutoConfig, AutoModelForDepthEstimation
 
-    if not (folder / "config.json").is_file():
-        raise _unavailable(folder, "there is no config.json")
+    _require(folder)
     try:
         configuration = AutoConfig.from_pretrained(folder, local_files_only=True)
         if why := _of_another_kind(configuration):
@@ -82,7 +93,7 @@ def _model(folder: Path) -> Any:  # noqa: ANN401 - of whatever class its configu
         model, report = AutoModelForDepthEstimation.from_pretrained(
             folder, local_files_only=True, use_safetensors=True, output_loading_info=True
         )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, SafetensorError) as error:
         raise _unavailable(folder, (str(error).splitlines() or [type(error).__name__])[0]) from None
     unfit = sorted(map(str, [*report["missing_keys"], *report["mismatched_keys"]]))
     if unfit:
