@@ -7,17 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from estimator_support import depth_anything, midas, saved
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
-from transformers import (
-    AutoImageProcessor,
-    DepthAnythingConfig,
-    DepthAnythingForDepthEstimation,
-    Dinov2Config,
-    DPTConfig,
-    DPTForDepthEstimation,
-)
+from transformers import AutoImageProcessor, DepthAnythingForDepthEstimation, DPTForDepthEstimation
 
 from stage.errors import InputError
 from training.data.dense_depth import FEWEST, TransformersEstimator, densified, estimator_identity
@@ -80,70 +74,6 @@ def test_too_little_to_align_with_is_said() -> None:
     for same in (3.0, np.nan):
         with pytest.raises(ValueError, match="is the same at all pixels"):
             densified(np.full((6, 6), same), np.ones((6, 6)))
-
-
-def processor(size: int, multiple: int) -> dict[str, object]:
-    """`preprocessor_config.json` as published folders have it."""
-    return {
-        "image_processor_type": "DPTImageProcessor",
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_resize": True,
-        "size": {"height": size, "width": size},
-        "keep_aspect_ratio": False,
-        "ensure_multiple_of": multiple,
-        "do_normalize": True,
-        "image_mean": [0.5] * 3,
-        "image_std": [0.5] * 3,
-        "resample": 3,
-    }
-
-
-def depth_anything(**options: object) -> DepthAnythingForDepthEstimation:
-    backbone = Dinov2Config(
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        image_size=28,
-        patch_size=14,
-        out_features=["stage1", "stage2"],
-        apply_layernorm=True,
-        reshape_hidden_states=False,
-    )
-    configuration = DepthAnythingConfig(
-        backbone_config=backbone,
-        patch_size=14,
-        reassemble_hidden_size=16,
-        reassemble_factors=[2, 1],
-        neck_hidden_sizes=[8, 8],
-        fusion_hidden_size=8,
-        head_hidden_size=4,
-        head_in_index=-1,
-        **options,
-    )
-    return DepthAnythingForDepthEstimation(configuration)
-
-
-def midas() -> DPTForDepthEstimation:
-    configuration = DPTConfig(
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=32,
-        image_size=32,
-        patch_size=8,
-        backbone_out_indices=[0, 1, 2, 3],
-        neck_hidden_sizes=[8, 8, 8, 8],
-        fusion_hidden_size=8,
-        is_hybrid=False,
-    )
-    return DPTForDepthEstimation(configuration)
-
-
-def saved(model: torch.nn.Module, folder: Path, size: int, multiple: int) -> Path:
-    model.save_pretrained(folder)
-    (folder / "preprocessor_config.json").write_text(json.dumps(processor(size, multiple)))
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -88,7 +88,7 @@ class DataParameters(Parameters):
     """The shard sets; the workspace's own when nothing else is said."""
     published: str | None = None
     """Instead of `datasets`, a training configuration of ZeroNVS, such as `sd-objaverse-finetune-c_concat-256.yaml`: a path,
-    relative to the workspace. Each `dataset_config_*` of its `data.params.train_config` is a set (`training.data.published_mixture`)."""
+    relative to the workspace. Each `dataset_config_*` of its training is a set (`training.data.published_mixture`)."""
     depth_estimator: str | None = None
     """For views of ZeroNVS's shards, whose depth may have holes: a folder of the transformers library with a MiDaS (DPT) or
     Depth-Anything network, which makes it dense before the view's scale is taken; null takes depth as stored."""

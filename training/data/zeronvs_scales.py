@@ -51,9 +51,6 @@ class _FrameScales:
     quantile: float
 
 
-_NOTHING = _FrameScales(None, math.nan, math.nan)
-
-
 def scales_of_scene(
     stream: BinaryIO, scene: str, frames: Mapping[str, Sequence[int]], wanted: WantedScales
 ) -> dict[str, list[float]]:
@@ -81,21 +78,26 @@ def _rows(frames: Mapping[str, Sequence[int]]) -> Iterator[dict[str, int]]:
 
 
 def _of_frame(stream: BinaryIO, name: str, row: Mapping[str, int], wanted: WantedScales) -> _FrameScales:
+    c2w = None
     try:
         picture = _piece(stream, row, "picture")
         with Image.open(io.BytesIO(picture)) as header:
             width, height = header.size
         c2w, _, scale = camera_from(_piece(stream, row, "metadata"), width, height)
-        if not row["depth_size"]:
-            return _FrameScales(c2w, math.nan, math.nan)
-        depth = decode_depth(_piece(stream, row, "depth")) * np.float32(scale)
-        if depth.shape != (height, width):
-            raise ValueError("its depth and its picture differ in size")  # noqa: TRY301 - told as the rest is
-        depth = middle_square(depth)
-        return _FrameScales(c2w, near_depth(depth), depth_quantile(_dense(depth, picture, wanted)))
+        if row["depth_size"]:
+            depth = _adjusted(_piece(stream, row, "depth"), scale, (height, width))
+            return _FrameScales(c2w, near_depth(depth), depth_quantile(_dense(depth, picture, wanted)))
     except (ValueError, OSError) as error:
         _log.warning("no scales of a damaged frame: %s: %s: %s", stream.name, name, error)
-        return _NOTHING
+    return _FrameScales(c2w, math.nan, math.nan)
+
+
+def _adjusted(data: bytes, scale: float, shape: tuple[int, int]) -> Float[np.ndarray, "s s"]:
+    """The middle square of a frame's depth, in the units of its camera."""
+    depth = decode_depth(data) * np.float32(scale)
+    if depth.shape != shape:
+        raise ValueError("its depth and its picture differ in size")
+    return middle_square(depth)
 
 
 def _dense(depth: Float[np.ndarray, "s s"], picture: bytes, wanted: WantedScales) -> Float[np.ndarray, "s s"]:
