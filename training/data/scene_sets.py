@@ -39,7 +39,8 @@ def open_scenes(
         shards = _shards(dataset, root)
         scenes = ZeroNvsScenes(shards, _index_file(shards, root), _processes(shards), wanted, split)
     except InputError as error:
-        raise InputError(f"{dataset.where}: {error}") from None
+        what = str(error).removesuffix(f"; {error.remedy}")
+        raise InputError(f"{dataset.where}: {what}", error.remedy) from None
     if split == "train" and dataset.scenes not in (None, len(scenes)):
         raise InputError(
             f"{dataset.where}: {dataset.scenes:,} scenes are stated, the shards in {shards.folder} hold {len(scenes):,}",

@@ -110,4 +110,4 @@ def _expanded(path: str, pattern: str, count: int | None) -> list[str]:
 def _split_of(name: str) -> str:
     path = PurePosixPath(name)
     stated = (path.parts[0], path.name.partition("-")[0])
-    return next((split for split in SPLITS if split in stated), SPLITS[0])
+    return next((part for part in stated if part in SPLITS), SPLITS[0])
