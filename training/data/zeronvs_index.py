@@ -1,7 +1,7 @@
 """Where the frames of ZeroNVS's shards lie: found once by a scan (`training.data.zeronvs_scan`), and kept in one file.
 
 A row is a scene, in the order of shards and of the scenes in them: the shard's path below the folder, the scene's name, and of
-each of its frames, as lists, number, where the bytes of its picture, metadata and depth lie, and, where they are wanted, its
+each of its frames, as lists, number, where the bytes of its picture and of its metadata lie, and, where they are wanted, its
 scales. Published shards have no hashes, so a shard is known by its size and time of change, which the file's metadata hold; where
 they differ it is scanned again.
 
@@ -57,7 +57,7 @@ class SceneIndex:
     starts: Int[np.ndarray, " n+1"]
     """Where each scene's frames begin among all, and where the last one's end."""
     frames: Mapping[str, Int[np.ndarray, " f"]]
-    """`number`, and `…_offset` and `…_size` of picture, metadata and depth, of all frames; 0 where there is no depth."""
+    """`number`, and `…_offset` and `…_size` of picture and metadata, of all frames."""
     scales: Float[np.ndarray, "f 3"] | None
     """Of all frames, as `systems.trainable.Views` has them; None where they were not wanted."""
     sizes: Mapping[str, int]

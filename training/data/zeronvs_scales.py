@@ -31,7 +31,7 @@ _AS_STORED = "as stored"
 
 @dataclass(frozen=True)
 class WantedScales:
-    """How a scan works out scales. Reading all depth takes about a hundred times as long as the shards' headers alone."""
+    """How a scan works out scales. Reading all depth takes some thirty times as long as the shards' headers alone."""
 
     estimator: Path | None = None
     """Folder of the network that makes depth dense; None takes it as stored."""
@@ -61,7 +61,7 @@ def scales_of_scene(
     Args:
         stream: its shard.
         scene: its name, for the warning.
-        frames: where each frame's picture, metadata and depth lie, as `zeronvs_index` lists them.
+        frames: where each frame's picture, metadata and depth lie, as `zeronvs_scan` finds them.
         wanted: how.
     """
     found = [_of_frame(stream, f"{scene}/frame{row['number']:06d}", row, wanted) for row in _rows(frames)]

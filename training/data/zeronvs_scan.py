@@ -11,16 +11,9 @@ from training.data.zeronvs_scales import WantedScales, scales_of_scene
 
 _log = logging.getLogger(__name__)
 
-# What is found of a frame; where it has a file's offset, the file's size follows.
-COLUMNS = (
-    "number",
-    "picture_offset",
-    "picture_size",
-    "metadata_offset",
-    "metadata_size",
-    "depth_offset",
-    "depth_size",
-)
+# What is kept of a frame, and what its scales are made of; where there is a file's offset, the file's size follows.
+COLUMNS = ("number", "picture_offset", "picture_size", "metadata_offset", "metadata_size")
+_OF_DEPTH = ("depth_offset", "depth_size")
 _PARTS = {".png": 1, "_metadata.json": 3, "_depth.png": 5}
 # A frame may lack its depth, and nothing else.
 _NEEDED = slice(1, 5)
@@ -54,18 +47,19 @@ def _note(scenes: dict[str, dict[str, list[int]]], member: tarfile.TarInfo) -> N
     match = FRAME.fullmatch(path.name)
     part = _PARTS.get(path.name.removeprefix(match[1])) if match else None
     if match and part and member.isfile():
-        empty = [int(match[1][5:]), *([0] * (len(COLUMNS) - 1))]
+        empty = [int(match[1][5:]), 0, 0, 0, 0, 0, 0]
         row = scenes.setdefault(str(path.parent), {}).setdefault(match[1], empty)
         row[part : part + 2] = member.offset_data, member.size
 
 
 def _columns(frames: dict[str, list[int]]) -> dict[str, list[int]]:
     rows = [frames[stem] for stem in sorted(frames)]
-    return dict(zip(COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
+    return dict(zip((*COLUMNS, *_OF_DEPTH), map(list, zip(*rows, strict=True)), strict=True))
 
 
 def _scanned(shard: Path, scene: str, columns: dict[str, list[int]], wanted: WantedScales | None) -> ScannedScene:
+    kept = {name: columns[name] for name in COLUMNS}
     if wanted is None:
-        return {"scene": scene, **columns}
+        return {"scene": scene, **kept}
     with shard.open("rb") as stream:
-        return {"scene": scene, **columns, **scales_of_scene(stream, scene, columns, wanted)}
+        return {"scene": scene, **kept, **scales_of_scene(stream, scene, columns, wanted)}
