@@ -167,13 +167,16 @@ def test_a_mistake_is_one_line_that_names_the_key(values: dict[str, Any], messag
     assert "\n" not in str(caught.value)
 
 
-def test_the_documented_example_is_valid() -> None:
+def test_the_documented_examples_are_valid() -> None:
     text = (Path(__file__).parents[2] / "docs" / "training-data.md").read_text()
-    (example,) = re.findall(r"\n    (train:\n(?:     .*\n)+)", text)
-    parameters = validated(
-        TrainParameters, yaml.safe_load(textwrap.dedent("    " + example))["train"], "training-data.md"
+    examples = re.findall(r"\n    (train:.*\n(?:     .*\n)*)", text)
+    mixture, scenes, published = (
+        validated(TrainParameters, yaml.safe_load(textwrap.dedent("    " + example))["train"], "training-data.md").data
+        for example in examples
     )
-    assert [part.name for part in parameters.data.datasets] == ["objects", "scenes"]
+    assert [part.name for part in mixture.datasets] == ["objects", "scenes"]
+    assert [part.layout for part in scenes.datasets] == ["zeronvs", "object"]
+    assert published.published == "sd-objaverse-finetune-c_concat-256.yaml"
 
 
 @pytest.mark.parametrize("place", ["https://me:secret@host/set?signature=secret", "s3://key:secret@bucket/set"])

@@ -17,7 +17,6 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from safetensors import SafetensorError
 
-from geometry.perceptual import NOT_AVAILABLE
 from geometry.scene_scales import FARTHEST, NEAREST
 from stage.errors import InputError
 from stage.files import folder_sha256
@@ -120,7 +119,7 @@ def _processor(folder: Path) -> Any:  # noqa: ANN401 - of whatever class the fol
 
 
 def _unavailable(folder: Path, why: str) -> InputError:
-    return InputError(f"the depth estimator in {folder} is {NOT_AVAILABLE}: {why}", _REMEDY)
+    return InputError(f"the depth estimator in {folder} is not available: {why}", _REMEDY)
 
 
 def densified(
