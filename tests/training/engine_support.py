@@ -15,7 +15,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from systems.trainable import StepLoss, TrainableSystem
+from systems.trainable import StepLoss, TrainableSystem, Views
 from training.data.batches import ViewChoice
 from training.data.loader import PlannedLoader
 from training.data.mixture import Mixed
@@ -85,8 +85,8 @@ class SmallSystem(TrainableSystem):
             loss = loss * torch.inf
         return StepLoss(loss, errors.detach(), torch.zeros(len(errors), dtype=torch.long))
 
-    def batch(self, rgba: Tensor, c2w: Tensor) -> Tensor:  # noqa: ARG002, D102
-        return rgba[..., :3].float() / 255.0
+    def batch(self, views: Views) -> Tensor:  # noqa: D102
+        return views.rgba[..., :3].float() / 255.0
 
     def draw(self, seeds: Sequence[int]) -> Numbers:  # noqa: D102
         return Numbers(torch.stack([torch.randn(12, generator=torch.Generator().manual_seed(seed)) for seed in seeds]))

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from stage.errors import ParameterError, ViewforgeError
-from systems.trainable import StepLoss, TrainableSystem
+from systems.trainable import StepLoss, TrainableSystem, Views
 from systems.zero123.loss import TrainingBatch
 from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.training import Zero123Training
@@ -182,9 +182,9 @@ class Painter(TrainableSystem):
         errors = (self.network(batch + draws) - draws).square().mean(1)
         return StepLoss(errors.mean(), errors.detach(), torch.zeros(len(batch), dtype=torch.long))
 
-    def batch(self, rgba: Tensor, c2w: Tensor) -> Tensor:  # noqa: ARG002 - it knows no cameras
+    def batch(self, views: Views) -> Tensor:
         """A row of the first view."""
-        return rgba[:, 0, 0, :, 0].float() / 255
+        return views.rgba[:, 0, 0, :, 0].float() / 255
 
     def draw(self, seeds: Any) -> Tensor:
         """Noise."""

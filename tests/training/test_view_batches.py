@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from scene_support import scene
@@ -20,12 +21,15 @@ from stage.packs import object_folder
 from stage.workspace import Workspace
 from training.data.batches import ViewChoice
 from training.data.cameras_file import cameras_file, read_cameras_file
+from training.data.kept_views import KeptViews
 from training.data.loader import PlannedLoader
 from training.data.mixture import Mixed
 from training.data.plan import Plan
 from training.data.reader import ShardReader
 from training.data.shard_parameters import ShardParameters
 from training.data.squares import MiddleSquare
+from training.data.view_sources import WholeObjects
+from training.data.views import ObjectViews
 from training.data.writer import write_shards
 from training.data.zeronvs_layout import write_scenes
 from training.data.zeronvs_source import ZeroNvsScenes
@@ -140,3 +144,35 @@ def test_a_set_smaller_than_the_size_ends_the_run_and_says_so(published: dict[st
     plan = mixture(list(published), [4, 4])
     with pytest.raises(InputError, match=r"has 16×12 pixels, 14×14 are wanted; ask for a smaller size"):
         list(PlannedLoader(plan, {**published}, ViewChoice(), size=14, max_failure_rate=1).epoch())
+
+
+def scaled(name: str, seed: int) -> ObjectViews:
+    """An object whose views have scales of their own."""
+    chance = np.random.default_rng(seed)
+    c2w = np.tile(np.eye(4), (4, 1, 1))
+    rgba = chance.integers(0, 256, (4, 8, 8, 4), dtype=np.uint8)
+    return ObjectViews(name, rgba, c2w, np.tile([8.0, 8, 4, 4], (4, 1)), chance.uniform(1, 2, (4, 3)))
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_scales_go_with_their_views(kept: bool) -> None:
+    objects = [scaled(f"o{seed}", seed) for seed in range(3)]
+    source = KeptViews(WholeObjects(objects), 10**6) if kept else WholeObjects(objects)
+    by_uid = {one.uid: one for one in objects}
+    plan = Plan((Mixed("objects", 3, draws=4),), batch_size=6, seed=0)
+    for _ in range(2):
+        for batch in PlannedLoader(plan, {"objects": source}, ViewChoice()).epoch():
+            views = batch.part(slice(2, 5), torch.device("cpu"))
+            expected = [by_uid[uid].scales[chosen] for uid, chosen in zip(views.uids, views.numbers, strict=True)]
+            np.testing.assert_array_equal(views.scales, expected)
+            assert views.uids == batch.uids[2:5]
+            assert torch.equal(views.intrinsics, batch.intrinsics[2:5])
+
+
+def test_what_nobody_knows_of_a_scale_is_not_a_number(sharded: Workspace) -> None:
+    boxes, known = ShardReader(sharded.shards, "train"), [scaled("one", 0)]
+    plan = mixture(["boxes", "known"], [len(boxes), 1])
+    for batch in PlannedLoader(plan, {"boxes": boxes, "known": known}, ViewChoice(), size=8).epoch():
+        unknown = np.isnan(batch.scales.numpy()).all(axis=(1, 2))
+        np.testing.assert_array_equal(unknown, batch.dataset == 0)
+        assert np.isfinite(batch.scales[~unknown]).all()

@@ -55,37 +55,6 @@ class Tracker(Protocol):
         """Mark the run as failed; nothing is noted after it."""
 
 
-class Silence:
-    """A tracker for the processes of a distributed run that do not report."""
-
-    def continue_after(self, step: int) -> None:
-        """Nothing."""
-
-    def parameters(self, values: Mapping[str, object]) -> None:
-        """Nothing."""
-
-    def metrics(self, values: Mapping[str, float], step: int) -> None:
-        """Nothing."""
-
-    def tag(self, key: str, value: str) -> None:
-        """Nothing."""
-
-    def inputs(self, datasets: Sequence[DatasetInput]) -> None:
-        """Nothing."""
-
-    def image(self, name: str, path: Path, step: int) -> None:
-        """Nothing."""
-
-    def artifact(self, path: Path) -> None:
-        """Nothing."""
-
-    def finish(self) -> None:
-        """Nothing."""
-
-    def fail(self) -> None:
-        """Nothing."""
-
-
 class Several:
     """Several trackers as one.
 
@@ -140,6 +109,13 @@ class Several:
         """Mark the run as failed."""
         for tracker in self._trackers:
             tracker.fail()
+
+
+class Silence(Several):
+    """A tracker for the processes of a distributed run that do not report."""
+
+    def __init__(self) -> None:
+        super().__init__(())
 
 
 def flattened(values: Mapping[str, object], prefix: str = "") -> dict[str, object]:
