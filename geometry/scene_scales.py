@@ -7,11 +7,13 @@ cameras; 0, what is negative and what is not finite is no depth and is not count
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Float
 
-SCALES = ("scene_radius", "nearplane_quantile", "depth_quantile")
+ScaleName: TypeAlias = Literal["scene_radius", "nearplane_quantile", "depth_quantile"]
+SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
 NEAREST, FARTHEST = 1e-3, 1e3
 """What the published code clips dense depth to."""
 

@@ -45,7 +45,7 @@ class Introduction:
         for key, value in origin_tags(self.workspace, self.origin).items():
             tracker.tag(key, value)
         data, root = self.parameters.data, self.workspace.root
-        unseen = validation_datasets(data, root, scales=self.parameters.wants_scales)
+        unseen = validation_datasets(data, root, self.parameters.scale)
         tracker.inputs(dataset_inputs(data, root, self.origin["shards_sha256"], self.readers, unseen))
         path = self.folder / "provenance.json"
         write_json(path, self.origin)
@@ -68,6 +68,6 @@ class Introduction:
             self.seed,
             count,
             size,
-            scales=parameters.wants_scales,
+            parameters.scale,
         )
         return SampleGrid(parameters, self.seed, system, pairs, self.folder / "samples") if pairs else None

@@ -4,6 +4,7 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
+from geometry.scene_scales import ScaleName
 from stage.parameters import Parameters, load_section
 from stage.workspace import Workspace
 from systems.cascade_zero123.parameters import CascadeParameters
@@ -161,9 +162,9 @@ class TrainParameters(Parameters):
         return section
 
     @property
-    def wants_scales(self) -> bool:
-        """Whether the system asks how large scenes are: ZeroNVS divides translations by that."""
-        return self.system == "zeronvs"
+    def scale(self) -> ScaleName | None:
+        """Which scale of scenes the system needs: what ZeroNVS divides translations by."""
+        return "depth_quantile" if self.system == "zeronvs" else None
 
 
 def load_training(workspace: Workspace) -> TrainParameters:

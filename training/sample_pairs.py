@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from geometry.scene_scales import ScaleName
 from stage.errors import InputError
 from stage.seeds import generator, quick_generator
 from systems.trainable import Views
@@ -44,8 +45,7 @@ def sample_pairs(
     seed: int,
     pairs: int,
     size: int,
-    *,
-    scales: bool = False,
+    scale: ScaleName | None = None,
 ) -> SamplePairs | None:
     """A seeded choice of pairs, of as many objects as there are up to so many; None when no object can be read.
 
@@ -56,12 +56,12 @@ def sample_pairs(
         seed: the run's.
         pairs: how many.
         size: width and height of the pictures, pixels.
-        scales: tell the scales of views' scenes.
+        scale: which scale of scenes the system needs.
 
     Raises:
         StreamError: when the server that has a set cannot be reached.
     """
-    readers = list(validation_datasets(parameters, root, scales=scales).values())
+    readers = list(validation_datasets(parameters, root, scale).values())
     split = "val" if readers else "train"
     chosen = _chosen(readers or list(training.values()), seed, pairs, size)
     if not chosen:

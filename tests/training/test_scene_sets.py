@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -88,8 +89,8 @@ def test_without_a_val_training_scenes_are_shown(scenes: Path, tmp_path: Path) -
 
 def test_pairs_to_look_at_are_squares_with_their_lenses_and_scales(scenes: Path, tmp_path: Path) -> None:
     parameters = data(scenes)
-    readers = open_datasets(parameters, tmp_path, scales=True)
-    pairs = sample_pairs(parameters, tmp_path, readers, 7, 4, 16, scales=True)
+    readers = open_datasets(parameters, tmp_path, "depth_quantile")
+    pairs = sample_pairs(parameters, tmp_path, readers, 7, 4, 16, "depth_quantile")
     assert pairs is not None
     assert pairs.split == "val"
     assert sorted(pairs.views.uids) == ["book_6_1", "book_7_1"]
@@ -114,7 +115,7 @@ def test_they_mix_with_our_own_shards(scenes: Path, sharded: Workspace, tmp_path
         },
         "train.data",
     )
-    readers = open_datasets(parameters, tmp_path, scales=True)
+    readers = open_datasets(parameters, tmp_path, "scene_radius")
     assert picture_size(parameters, readers) == 16
     plan = plan_of(parameters, readers, 8, seed=0)
     assert plan.datasets[1].draws.tolist() == [2] * 6
@@ -136,7 +137,7 @@ def test_what_stands_for_their_bytes_moves_with_them(scenes: Path, tmp_path: Pat
     first = hashed(scenes)
     copy = shutil.copytree(scenes, tmp_path / "copy")
     assert hashed(copy) == first
-    assert hashed(copy, scales=True) != first
+    assert hashed(copy, scale="depth_quantile") != first
     (copy / "val-000001.tar").unlink()
     assert hashed(copy) == first, "what is not trained on does not count"
     (copy / "train-000005.tar").unlink()
@@ -191,6 +192,30 @@ def test_a_look_beforehand_finds_a_damaged_shard(scenes: Path, tmp_path: Path) -
     assert problem.place == "data scenes"
     assert "train-000003.tar is " in problem.what
     assert problem.remedy == "download it again"
+
+
+def test_a_scene_without_the_scale_that_is_needed_is_stood_in_for(tmp_path: Path) -> None:
+    blind = made(4)
+    blind[1] = replace(blind[1], depth=np.zeros_like(blind[1].depth))
+    write_scenes(tmp_path / "s", "train", blind)
+    parameters = data("s")
+    readers = open_datasets(parameters, tmp_path, "depth_quantile")
+    plan = plan_of(parameters, readers, 8, seed=0)
+    options = {"size": 16, "max_failure_rate": 0.25}
+    loader = PlannedLoader(plan, sources_of(parameters, readers), ViewChoice(drawn=2), **options)
+    read = {uid for batch in islice(loader, 4) for uid in batch.uids}
+    assert read == {"book_0_1", "book_2_1", "book_3_1"}
+    assert [damage.message for damage in loader.damaged] == [
+        "book_1_1: a view has no depth_quantile; give its shards the depth of all views, or leave it out"
+    ]
+
+
+def test_a_look_beforehand_finds_that_scales_are_missing(sharded: Workspace, tmp_path: Path) -> None:
+    shutil.copytree(sharded.shards, tmp_path / "data" / "shards")
+    assert inspected(DataParameters(), tmp_path, "scene_radius")[1] == []
+    (problem,) = inspected(DataParameters(), tmp_path, "depth_quantile")[1]
+    assert "a view has no depth_quantile" in problem.what
+    assert problem.remedy == "give its shards the depth of all views, or leave it out"
 
 
 def test_trackers_are_told_of_them(scenes: Path, tmp_path: Path) -> None:

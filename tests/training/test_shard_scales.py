@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from blender_render.passes import save_depth
+from stage.errors import InputError
 from stage.packs import object_folder
 from stage.workspace import Workspace
 from training.data.batches import ViewChoice
@@ -66,8 +67,17 @@ def test_without_depth_there_are_none_unless_the_radius_is_asked_for(with_depth:
     reader = ShardReader(with_depth.shards, "train")
     assert reader.read_views(0, [1]).scales is None
     assert set(json.loads(reader.members(0)["cameras.json"])) == {"c2w", "intrinsics"}
-    asked = ShardReader(with_depth.shards, "train", scales=True)
+    asked = ShardReader(with_depth.shards, "train", scale="scene_radius")
     np.testing.assert_allclose(asked.views(0, [3, 1]).scales, [[radius(reader[0].c2w), np.nan, np.nan]] * 2)
+
+
+def test_an_object_that_lacks_the_scale_that_is_needed_is_refused(with_depth: Workspace) -> None:
+    write_shards(ShardParameters(include=("depth",)), with_depth)
+    reader = ShardReader(with_depth.shards, "train", scale="depth_quantile")
+    assert reader.read_views(1, [0, 2]).scales is not None
+    with pytest.raises(InputError, match="01train: a view has no depth_quantile; give its shards the depth"):
+        reader.read_views(1, [0, 3])
+    assert ShardReader(with_depth.shards, "train", scale="nearplane_quantile").read_views(1, [0, 3])
 
 
 @pytest.mark.parametrize("kept_bytes", [0, 2**20])
@@ -75,7 +85,7 @@ def test_without_depth_there_are_none_unless_the_radius_is_asked_for(with_depth:
 def test_batches_carry_them(with_depth: Workspace, kept_bytes: int, depth: bool) -> None:
     write_shards(ShardParameters(include=("depth",) if depth else ()), with_depth)
     parameters = DataParameters(kept_bytes=kept_bytes)
-    readers = open_datasets(parameters, with_depth.root, scales=depth)
+    readers = open_datasets(parameters, with_depth.root)
     plan = plan_of(parameters, readers, 4, seed=0)
     for batch in islice(PlannedLoader(plan, sources_of(parameters, readers), ViewChoice(drawn=2)), 6):
         for place, uid in enumerate(batch.uids):

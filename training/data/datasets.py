@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from geometry.scene_scales import ScaleName
 from stage.errors import InputError
 from training.data.cache import ShardCache
 from training.data.dataset_parameters import DataParameters, DatasetParameters
@@ -33,53 +34,54 @@ def place_of(dataset: DatasetParameters, root: Path) -> Path | str:
     return dataset.place if "://" in dataset.place else root / dataset.place
 
 
-def open_datasets(parameters: DataParameters, root: Path, *, scales: bool = False) -> dict[str, ViewSet]:
+def open_datasets(parameters: DataParameters, root: Path, scale: ScaleName | None = None) -> dict[str, ViewSet]:
     """The training objects of each shard set by its name.
 
     Args:
         parameters: which sets.
         root: of the workspace.
-        scales: tell the scales of views' scenes; ZeroNVS's shards are scanned for them once.
+        scale: which scale of scenes the system needs: objects without it count as damaged. ZeroNVS's shards are scanned for it.
 
     Raises:
         InputError: when a set is missing, has no training object, or another number of scenes than is said.
         StreamError: when the server that has it cannot be reached.
     """
-    shards = {d.name: place_of(d, root) for d in parameters.datasets if d.layout == "object"}
-    remote = {name for name, place in shards.items() if open_store(place).remote}
     copies = parameters.cache
+    remote = any(_is_remote(dataset, root) for dataset in parameters.datasets)
     cache = ShardCache(root / copies.folder, copies.max_bytes) if remote and copies.max_bytes else None
-    streams = parameters.streams
-    return {
-        dataset.name: ShardReader(
-            shards[dataset.name],
-            _SPLIT,
-            cache=cache if dataset.name in remote else None,
-            streams=streams,
-            scales=scales,
-        )
-        if dataset.name in shards
-        else open_scenes(dataset, parameters, root, _SPLIT, scales=scales)
-        for dataset in parameters.datasets
-    }
+    return {dataset.name: _opened(dataset, parameters, root, _SPLIT, scale, cache) for dataset in parameters.datasets}
 
 
-def validation_datasets(parameters: DataParameters, root: Path, *, scales: bool = False) -> dict[str, ViewSet]:
+def validation_datasets(parameters: DataParameters, root: Path, scale: ScaleName | None = None) -> dict[str, ViewSet]:
     """The objects of the split val of those sets that have one, by the set's name.
 
     Raises:
         StreamError: when the server that has a set cannot be reached.
     """
-    found: dict[str, ViewSet] = {}
+    found = {}
     for dataset in parameters.datasets:
         # One that has none raises InputError: that it is there the training has found out.
         with suppress(InputError):
-            found[dataset.name] = (
-                ShardReader(place_of(dataset, root), _UNSEEN, streams=parameters.streams, scales=scales)
-                if dataset.layout == "object"
-                else open_scenes(dataset, parameters, root, _UNSEEN, scales=scales)
-            )
+            found[dataset.name] = _opened(dataset, parameters, root, _UNSEEN, scale)
     return found
+
+
+def _opened(
+    dataset: DatasetParameters,
+    parameters: DataParameters,
+    root: Path,
+    split: str,
+    scale: ScaleName | None,
+    cache: ShardCache | None = None,
+) -> ViewSet:
+    if dataset.layout == "zeronvs":
+        return open_scenes(dataset, parameters, root, split, scale)
+    kept = cache if _is_remote(dataset, root) else None
+    return ShardReader(place_of(dataset, root), split, cache=kept, streams=parameters.streams, scale=scale)
+
+
+def _is_remote(dataset: DatasetParameters, root: Path) -> bool:
+    return dataset.layout == "object" and open_store(place_of(dataset, root)).remote
 
 
 def sources_of(parameters: DataParameters, readers: Mapping[str, ViewSet]) -> dict[str, ViewSource]:

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 
 from blender_render.view_codecs import Room, decode_view, view_members, view_numbers
+from geometry.scene_scales import ScaleName
 from stage.errors import InputError
 from training.data.cache import ShardCache
 from training.data.cameras_file import read_cameras_file
@@ -41,7 +42,8 @@ class ShardReader:
         cached: number of decoded objects kept in memory.
         cache: keeps whole shards on the local disk; without one each object is read where it is.
         streams: how patiently a server is asked.
-        scales: tell the scene radius of views also where no depth is stored, and so no other scale.
+        scale: which one the system needs: views of which it is unknown are refused. The scene radius is told of objects without
+            depth when any is named.
 
     Raises:
         InputError: when the set is missing or has no object of this split.
@@ -55,9 +57,9 @@ class ShardReader:
         cache: ShardCache | None = None,
         streams: StreamParameters | None = None,
         *,
-        scales: bool = False,
+        scale: ScaleName | None = None,
     ) -> None:
-        self.folder, self.split, self._with_scales = folder, split, scales
+        self.folder, self.split, self._scale = folder, split, scale
         store = open_store(folder, streams)
         self.rows = store.index().of_split(split)
         if not len(self.rows):
@@ -170,11 +172,14 @@ class ShardReader:
             wanted = stored if chosen is None else [stored[view] for view in chosen]
             members = sample.read([_CAMERAS, *(name for view in wanted for name in view.members)])
             views = range(len(stored)) if chosen is None else chosen
-            cameras = read_cameras_file(members[_CAMERAS], views, scales=self._with_scales)
+            cameras = read_cameras_file(members[_CAMERAS], views, scales=self._scale is not None)
         except _WRITTEN_WRONG as error:
             raise self._undecodable(row, error) from None
         picture = partial(self._picture, row, members, wanted)
-        return ReadViews(row.key, cameras.c2w, cameras.intrinsics, picture, cameras.scales)
+        read = ReadViews(row.key, cameras.c2w, cameras.intrinsics, picture, cameras.scales)
+        if self._scale:
+            read.require(self._scale)
+        return read
 
     def _picture(
         self,

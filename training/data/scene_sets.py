@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+from geometry.scene_scales import ScaleName
 from stage.errors import InputError
 from stage.files import json_sha256
 from training.data.dataset_parameters import DataParameters, DatasetParameters
@@ -16,7 +17,7 @@ _SCANNED_MEANWHILE = 64 * 2**20
 
 
 def open_scenes(
-    dataset: DatasetParameters, parameters: DataParameters, root: Path, split: str, *, scales: bool
+    dataset: DatasetParameters, parameters: DataParameters, root: Path, split: str, scale: ScaleName | None
 ) -> ZeroNvsScenes:
     """The scenes of one split of a set.
 
@@ -27,17 +28,17 @@ def open_scenes(
         parameters: of all sets; where it names an estimator, depth is made dense.
         root: of the workspace, whose scratch space keeps what a scan has found.
         split: train, val or test.
-        scales: tell those of the views, for which all depth is read once.
+        scale: which one of the views the system needs; any makes the scan read all depth.
 
     Raises:
         InputError: naming the set, when it has no such scene, a shard is missing or damaged, another number of scenes is there
             than is said, or the estimator that is asked for is not available.
     """
     estimator = root / parameters.depth_estimator if parameters.depth_estimator else None
-    wanted = WantedScales(estimator) if scales else None
+    wanted = WantedScales(estimator) if scale else None
     try:
         shards = _shards(dataset, root)
-        scenes = ZeroNvsScenes(shards, _index_file(shards, root), _processes(shards), wanted, split)
+        scenes = ZeroNvsScenes(shards, _index_file(shards, root), _processes(shards), wanted, split, scale=scale)
     except InputError as error:
         what = str(error).removesuffix(f"; {error.remedy}")
         raise InputError(f"{dataset.where}: {what}", error.remedy) from None

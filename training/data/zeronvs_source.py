@@ -16,6 +16,7 @@ from typing import BinaryIO
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
+from geometry.scene_scales import ScaleName
 from stage.errors import InputError
 from training.data.pictures import decoded
 from training.data.views import ObjectViews, ReadViews
@@ -35,6 +36,7 @@ class ZeroNvsScenes:
         index: the file that keeps what a scan of the shards found; None is `frames.parquet` in their folder.
         processes: that scan.
         scales: of each view, where they are wanted.
+        scale: which of them the system needs: views of which it is unknown are refused.
         split: train, val or test, by the names of the shards (`training.data.zeronvs_shards`); None takes all of them.
 
     Raises:
@@ -53,9 +55,11 @@ class ZeroNvsScenes:
         processes: int = 1,
         scales: WantedScales | None = None,
         split: str | None = None,
+        *,
+        scale: ScaleName | None = None,
     ) -> None:
         self._shards = shards_in(shards) if isinstance(shards, Path) else shards
-        self.folder, self.split = self._shards.folder, split or "train"
+        self.folder, self.split, self._scale = self._shards.folder, split or "train", scale
         whole = scene_index(self._shards, index, processes, scales)
         self._index = whole if split is None else whole.only(self._shards.of_split(split))
         if not len(self):
@@ -104,7 +108,7 @@ class ZeroNvsScenes:
         Decoded already: its intrinsics depend on the pictures' size.
 
         Raises:
-            InputError: naming shard and frame, when it is damaged.
+            InputError: naming shard and frame, when it is damaged; or the scene, when a view lacks the scale that is needed.
         """
         scene, shard = self._index.scenes[number], self.folder / self._index.shards[number]
         try:
@@ -115,13 +119,11 @@ class ZeroNvsScenes:
         rgba, c2w, intrinsics = zip(*frames, strict=True)
         if len({picture.shape for picture in rgba}) > 1:
             raise InputError(f"{shard}: {scene}: its pictures differ in size", "leave the scene out")
-        return ReadViews(
-            self.key(number),
-            np.stack(c2w),
-            np.stack(intrinsics),
-            lambda place, _: rgba[place],
-            self._scales(number, chosen),
-        )
+        scales = self._scales(number, chosen)
+        read = ReadViews(self.key(number), np.stack(c2w), np.stack(intrinsics), lambda place, _: rgba[place], scales)
+        if self._scale:
+            read.require(self._scale)
+        return read
 
     def _scales(self, number: int, chosen: Sequence[int]) -> Float[np.ndarray, "v 3"] | None:
         if self._index.scales is None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float
 
+from geometry.scene_scales import ScaleName
 from stage.errors import InputError
 from training.data.dataset_parameters import DataParameters, DatasetParameters
 from training.data.datasets import open_datasets, place_of
@@ -33,14 +34,14 @@ _PUBLISH = "publish the set again, or restore it"
 
 
 def inspected(
-    parameters: DataParameters, root: Path, *, scales: bool = False
+    parameters: DataParameters, root: Path, scale: ScaleName | None = None
 ) -> tuple[dict[str, ViewSet], list[Problem]]:
     """The sets that can be read, and what is wrong with any.
 
     Args:
         parameters: which sets.
         root: of the workspace.
-        scales: whether the system asks for those of the views' scenes.
+        scale: which scale of scenes the system needs.
     """
     problems: list[Problem] = []
     readers: dict[str, ViewSet] = {}
@@ -53,7 +54,7 @@ def inspected(
         if any(problem.place == name for problem in problems):
             continue
         with noting(problems, name):
-            reader = open_datasets(_uncached(dataset, parameters), root, scales=scales)[dataset.name]
+            reader = open_datasets(_uncached(dataset, parameters), root, scale)[dataset.name]
             problems += _rows(reader, parameters, name)
             sizes[dataset.name] = _checked_size(reader, parameters)
             readers[dataset.name] = reader
