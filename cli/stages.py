@@ -60,11 +60,11 @@ def train(
     if measure or as_json or any(value is not None for value in (step_seconds, gpu_hour_price, gpu_memory)):
         raise ParameterError("an option of the plan without --plan", "add --plan, or leave the option out")
     from training.launch import train as run
-    from training.parameters import TrainParameters
+    from training.parameters import load_training
     from training.rendezvous import machine_share
 
     place = opened(workspace)
-    parameters = load_section(place.parameters, "train", TrainParameters)
+    parameters = load_training(place)
     with exclusive(place, "train", machine_share(parameters.launch)):
         run(parameters, place)
     print(f"train: the pipeline is in {place.model}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from stage.parameters import load_section, load_seed
+from stage.parameters import load_seed
 from stage.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ _GB = 1e9
 def show_plan(workspace: Workspace, questions: "Questions", *, as_json: bool) -> None:
     """Go through the training of a workspace and print what was found; exit status 1 where it would fail."""
     from training.dry_run.dry_run import dry_run
-    from training.parameters import TrainParameters
+    from training.parameters import load_training
 
-    parameters = load_section(workspace.parameters, "train", TrainParameters)
+    parameters = load_training(workspace)
     found = dry_run(parameters, load_seed(workspace.parameters), workspace, questions)
     if as_json:
         print(json.dumps(found.as_json(), indent=2, sort_keys=True))

@@ -1,17 +1,19 @@
 """Lengths that stand for how large a scene is: what ZeroNVS divides translations by, for a scene's unit is arbitrary.
 
-Sources: Sargent et al., ZeroNVS (CVPR 2024), section 3.2, normalisations `norm`, `agg` and `viewer`; kylesargent/zeronvs_diffusion
-`ldm/data/webdataset_co3d.py` and `compute_T` of `ldm/data/common.py`. Depth is planar z in the units of the cameras; 0, what is
-negative and what is not finite is no depth and is not counted.
+Sources: Sargent et al., ZeroNVS (CVPR 2024), section 3.2, normalisations `norm`, `agg` and `viewer`; kylesargent's repository
+zeronvs_diffusion, `ldm/data/webdataset_co3d.py` and `compute_T` of `ldm/data/common.py`. Depth is planar z in the units of the
+cameras; 0, what is negative and what is not finite is no depth and is not counted.
 """
 
 import math
 from collections.abc import Iterable, Sequence
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 from jaxtyping import Float
 
-SCALES = ("scene_radius", "nearplane_quantile", "depth_quantile")
+ScaleName: TypeAlias = Literal["scene_radius", "nearplane_quantile", "depth_quantile"]
+SCALES: tuple[ScaleName, ...] = get_args(ScaleName)
 NEAREST, FARTHEST = 1e-3, 1e3
 """What the published code clips dense depth to."""
 
@@ -43,12 +45,12 @@ def nearplane_of(near_depths: Iterable[float]) -> float:
 
 
 def nearplane_quantile(depths: Iterable[Float[np.ndarray, "h w"]]) -> float:
-    """Q = Q10({Q5(D_i)}) over the depth D_i of a scene's views: the paper's `agg`; NaN where no view has depth."""
+    """The paper's `agg`: q = Q10({Q5(D_i)}) over the depth D_i of a scene's views; NaN where no view has depth."""
     return nearplane_of(map(near_depth, depths))
 
 
 def depth_quantile(depth: Float[np.ndarray, "h w"]) -> float:
-    """q_i = Q20(D_i) of one view's dense depth: the paper's `viewer`; NaN where it has none.
+    """The paper's `viewer`: q_i = Q20(D_i) of one view's dense depth; NaN where it has none.
 
     Every fourth row and column counts, and depth is clipped to [0.001, 1000], as in the published code.
     """

@@ -15,7 +15,7 @@ from training.data.batches import ViewChoice
 from training.data.datasets import sources_of
 from training.data.loader import PlannedLoader
 from training.data.plan import Plan
-from training.data.reader import ShardReader
+from training.data.view_sources import ViewSet
 from training.hardware import cpu_notice, use_hardware
 from training.optimizer import is_fused
 from training.parameters import SystemName, TrainParameters
@@ -65,7 +65,7 @@ def put_on_hardware(
 
 
 def loader_of(
-    parameters: TrainParameters, plan: Plan, readers: dict[str, ShardReader], accelerator: Accelerator
+    parameters: TrainParameters, plan: Plan, readers: dict[str, ViewSet], accelerator: Accelerator
 ) -> PlannedLoader:
     """This process' part of the plan: two views of an object, the condition last."""
     data = parameters.data

@@ -8,11 +8,11 @@ from typing import Any
 from stage.files import write_json
 from stage.workspace import Workspace
 from systems.trainable import TrainableSystem
-from training.data.datasets import picture_size
-from training.data.reader import ShardReader
+from training.data.datasets import picture_size, validation_datasets
+from training.data.view_sources import ViewSet
 from training.parameters import TrainParameters
 from training.sample_grid import SampleGrid
-from training.sample_pairs import sample_pairs, validation_readers
+from training.sample_pairs import sample_pairs
 from training.tracking.dataset_inputs import dataset_inputs
 from training.tracking.run_origin import origin_tags
 from training.tracking.tracker import Tracker, flattened
@@ -34,7 +34,7 @@ class Introduction:
     parameters: TrainParameters
     seed: int
     workspace: Workspace
-    readers: dict[str, ShardReader]
+    readers: dict[str, ViewSet]
     origin: dict[str, Any]
     folder: Path
 
@@ -45,7 +45,7 @@ class Introduction:
         for key, value in origin_tags(self.workspace, self.origin).items():
             tracker.tag(key, value)
         data, root = self.parameters.data, self.workspace.root
-        unseen = validation_readers(data, root)
+        unseen = validation_datasets(data, root, self.parameters.scale)
         tracker.inputs(dataset_inputs(data, root, self.origin["shards_sha256"], self.readers, unseen))
         path = self.folder / "provenance.json"
         write_json(path, self.origin)
@@ -61,5 +61,13 @@ class Introduction:
             return None
         size = picture_size(parameters.data, self.readers)
         count = parameters.samples.pairs
-        pairs = sample_pairs(parameters.data, self.workspace.root, self.readers, self.seed, count, size)
+        pairs = sample_pairs(
+            parameters.data,
+            self.workspace.root,
+            self.readers,
+            self.seed,
+            count,
+            size,
+            parameters.scale,
+        )
         return SampleGrid(parameters, self.seed, system, pairs, self.folder / "samples") if pairs else None

@@ -4,11 +4,14 @@ from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field
 
-from stage.parameters import Parameters
+from geometry.scene_scales import ScaleName
+from stage.parameters import Parameters, load_section
+from stage.workspace import Workspace
 from systems.cascade_zero123.parameters import CascadeParameters
 from systems.zero123.parameters import Zero123Parameters
 from systems.zeronvs.parameters import ZeroNvsParameters
 from training.data.dataset_parameters import DataParameters
+from training.data.published_mixture import with_published
 from training.tracking.parameters import SampleParameters, TrackingParameters
 
 SystemName: TypeAlias = Literal["zero123", "zeronvs", "cascade_zero123"]
@@ -157,3 +160,19 @@ class TrainParameters(Parameters):
         """The section of the system that is trained."""
         section: Zero123Parameters = getattr(self, self.system)
         return section
+
+    @property
+    def scale(self) -> ScaleName | None:
+        """Which scale of scenes the system needs: what ZeroNVS divides translations by."""
+        return "depth_quantile" if self.system == "zeronvs" else None
+
+
+def load_training(workspace: Workspace) -> TrainParameters:
+    """The section `train` of a workspace's parameters, with the sets of a published mixture where it names one.
+
+    Raises:
+        InputError: when a file is missing or holds something else.
+        ParameterError: when a value is unknown or impossible.
+    """
+    parameters = load_section(workspace.parameters, "train", TrainParameters)
+    return parameters.model_copy(update={"data": with_published(parameters.data, workspace.root)})

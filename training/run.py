@@ -16,7 +16,7 @@ from accelerate.utils import gather_object, set_seed
 from stage.errors import InputError, StagePreemptedError, ViewforgeError
 from stage.files import folder_sha256
 from stage.lifeline import die_with_parent
-from stage.parameters import load_section, load_seed
+from stage.parameters import load_seed
 from stage.seeds import derive_seed
 from stage.workspace import Workspace
 from training.assembly import loader_of, put_on_hardware, system_of
@@ -24,7 +24,7 @@ from training.data.datasets import index_hashes, open_datasets, picture_size, pl
 from training.engine import Engine
 from training.feed import Feed
 from training.introduction import Introduction
-from training.parameters import TrainParameters
+from training.parameters import TrainParameters, load_training
 from training.preemption import Notice
 from training.processes import accelerator_of, is_sharded
 from training.provenance import provenance
@@ -42,9 +42,9 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, not
         ViewforgeError: when inputs are missing, the loss diverges, or a process was asked to stop.
     """
     set_seed(derive_seed(seed, "training", "frameworks") % 2**32)
-    readers = open_datasets(parameters.data, workspace.root)
+    readers = open_datasets(parameters.data, workspace.root, parameters.scale)
     plan = plan_of(parameters.data, readers, parameters.batch_size, seed)
-    origin = provenance(parameters, seed, plan, index_hashes(parameters.data, workspace.root))
+    origin = provenance(parameters, seed, plan, index_hashes(readers))
     accelerator = accelerator_of(parameters.launch)
     check_split(parameters, accelerator.num_processes)
     _check_agreement(origin)
@@ -113,7 +113,7 @@ def main() -> None:
     notice = Notice().heed()
     workspace = Workspace(Path(sys.argv[1]))
     try:
-        parameters = load_section(workspace.parameters, "train", TrainParameters)
+        parameters = load_training(workspace)
         train_here(parameters, load_seed(workspace.parameters), workspace, notice)
     except ViewforgeError as error:
         print(f"viewforge: {error}", file=sys.stderr)

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from geometry.scene_scales import ScaleName
 from stage.errors import InputError
 from stage.seeds import generator, quick_generator
 from systems.trainable import Views
 from training.data.batches import ViewChoice
 from training.data.dataset_parameters import DataParameters
-from training.data.datasets import place_of
-from training.data.reader import ShardReader
+from training.data.datasets import validation_datasets
 from training.data.squares import MiddleSquare
+from training.data.view_sources import ViewSet
 from training.data.views import ObjectViews
 
 _PAIR = ViewChoice(drawn=2)
@@ -38,7 +39,13 @@ class _Chosen:
 
 
 def sample_pairs(
-    parameters: DataParameters, root: Path, training: Mapping[str, ShardReader], seed: int, pairs: int, size: int
+    parameters: DataParameters,
+    root: Path,
+    training: Mapping[str, ViewSet],
+    seed: int,
+    pairs: int,
+    size: int,
+    scale: ScaleName | None = None,
 ) -> SamplePairs | None:
     """A seeded choice of pairs, of as many objects as there are up to so many; None when no object can be read.
 
@@ -49,11 +56,12 @@ def sample_pairs(
         seed: the run's.
         pairs: how many.
         size: width and height of the pictures, pixels.
+        scale: which scale of scenes the system needs.
 
     Raises:
         StreamError: when the server that has a set cannot be reached.
     """
-    readers = list(validation_readers(parameters, root).values())
+    readers = list(validation_datasets(parameters, root, scale).values())
     split = "val" if readers else "train"
     chosen = _chosen(readers or list(training.values()), seed, pairs, size)
     if not chosen:
@@ -71,19 +79,7 @@ def _stacked(chosen: Sequence[_Chosen]) -> Views:
     )
 
 
-def validation_readers(parameters: DataParameters, root: Path) -> dict[str, ShardReader]:
-    """The objects of the split val of those sets that have one, by the set's name."""
-    readers = {}
-    for dataset in parameters.datasets:
-        try:
-            readers[dataset.name] = ShardReader(place_of(dataset, root), "val", streams=parameters.streams)
-        except InputError:
-            # It has none: that it is there the training has found out.
-            continue
-    return readers
-
-
-def _chosen(readers: Sequence[ShardReader], seed: int, pairs: int, size: int) -> list[_Chosen]:
+def _chosen(readers: Sequence[ViewSet], seed: int, pairs: int, size: int) -> list[_Chosen]:
     """The first objects of a shuffled order of all that can be read."""
     ends = np.cumsum([len(reader) for reader in readers])
     order = generator(seed, "samples", "objects").permutation(int(ends[-1]))
@@ -101,13 +97,13 @@ def _chosen(readers: Sequence[ShardReader], seed: int, pairs: int, size: int) ->
     return chosen
 
 
-def _pair(reader: ShardReader, number: int, seed: int, size: int) -> _Chosen:
+def _pair(reader: ViewSet, number: int, seed: int, size: int) -> _Chosen:
     count = reader.view_count(number)
     if count < len(_PAIR):
         raise InputError(f"an object of {count} view has no pair", "render more")
-    chance = quick_generator(seed, reader.rows[number].key, "sample views")
+    chance = quick_generator(seed, reader.key(number), "sample views")
     numbers = _PAIR.choose(count, chance)
-    views = reader.read_views(number, numbers).decoded()
+    views = reader.views(number, numbers)
     square = MiddleSquare.of(views.uid, views.rgba[0], size)
     fitting = replace(
         views,

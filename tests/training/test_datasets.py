@@ -56,6 +56,10 @@ def batches(parameters: DataParameters, root: Path, count: int, size: int = 4, *
     return list(islice(PlannedLoader(plan, sources_of(parameters, readers), ViewChoice(drawn=2), **options), count))
 
 
+def hashes(parameters: DataParameters, root: Path) -> dict[str, str]:
+    return index_hashes(open_datasets(parameters, root))
+
+
 def contents(read: list[ViewBatch]) -> list[tuple[tuple[str, ...], bytes, bytes]]:
     return [(batch.uids, batch.rgba.numpy().tobytes(), batch.c2w.numpy().tobytes()) for batch in read]
 
@@ -63,7 +67,7 @@ def contents(read: list[ViewBatch]) -> list[tuple[tuple[str, ...], bytes, bytes]
 def test_by_default_the_workspace_is_read(workspace: Workspace) -> None:
     readers = open_datasets(data(), workspace.root)
     assert {name: len(reader) for name, reader in readers.items()} == {"objects": 5}
-    assert index_hashes(data(), workspace.root) == {"objects": file_sha256(workspace.shards / INDEX)}
+    assert index_hashes(readers) == {"objects": file_sha256(workspace.shards / INDEX)}
 
 
 def test_every_object_comes_equally_often_in_batches_larger_than_the_set(workspace: Workspace) -> None:
@@ -79,7 +83,7 @@ def test_the_same_batches_come_from_a_folder_and_from_a_server(
     workspace: Workspace, server: FaultServer, tmp_path: Path, copies: dict[str, Any]
 ) -> None:
     local, remote = data(), data(datasets=[dataset(place=served(server, workspace))], cache=copies)
-    assert index_hashes(remote, tmp_path) == index_hashes(local, workspace.root)
+    assert hashes(remote, tmp_path) == hashes(local, workspace.root)
     assert contents(batches(remote, tmp_path, 6)) == contents(batches(local, workspace.root, 6))
     kept = list(tmp_path.glob(f"{copies.get('folder', 'scratch/shard_cache')}/*/*.tar"))
     assert bool(kept) == (copies.get("max_bytes") != 0)
@@ -163,13 +167,16 @@ def test_a_mistake_is_one_line_that_names_the_key(values: dict[str, Any], messag
     assert "\n" not in str(caught.value)
 
 
-def test_the_documented_example_is_valid() -> None:
+def test_the_documented_examples_are_valid() -> None:
     text = (Path(__file__).parents[2] / "docs" / "training-data.md").read_text()
-    (example,) = re.findall(r"\n    (train:\n(?:     .*\n)+)", text)
-    parameters = validated(
-        TrainParameters, yaml.safe_load(textwrap.dedent("    " + example))["train"], "training-data.md"
+    examples = re.findall(r"\n    (train:.*\n(?:     .*\n)*)", text)
+    mixture, scenes, published = (
+        validated(TrainParameters, yaml.safe_load(textwrap.dedent("    " + example))["train"], "training-data.md").data
+        for example in examples
     )
-    assert [part.name for part in parameters.data.datasets] == ["objects", "scenes"]
+    assert [part.name for part in mixture.datasets] == ["objects", "scenes"]
+    assert [part.layout for part in scenes.datasets] == ["zeronvs", "object"]
+    assert published.published == "sd-objaverse-finetune-c_concat-256.yaml"
 
 
 @pytest.mark.parametrize("place", ["https://me:secret@host/set?signature=secret", "s3://key:secret@bucket/set"])
@@ -192,7 +199,7 @@ def test_a_folder_whose_shards_are_elsewhere_is_read_as_a_remote_set(
     # Beside the tars another index may lie meanwhile; the folder's own counts.
     server.serve(f"/set/{INDEX}", b"a later one")
     local, located = data(), data(cache={"folder": "copies"})
-    assert index_hashes(located, tmp_path) == index_hashes(local, workspace.root)
+    assert hashes(located, tmp_path) == hashes(local, workspace.root)
     assert contents(batches(located, tmp_path, 6)) == contents(batches(local, workspace.root, 6))
     assert {path.name for path in (tmp_path / "copies").glob("*/*.tar")} == {
         row.shard for row in read_rows(shards) if row.split == "train"

@@ -61,17 +61,17 @@ def test_pictures_that_shards_made_smaller_have_intrinsics_of_their_size(
 
 def test_lenses_that_differ_are_kept_of_each_view() -> None:
     views = [View(look_at_origin(1.0, 0.1 * n, 2.0), replace(LENS, fx=20.0 + n)) for n in range(4)]
-    c2w, intrinsics = read_cameras_file(cameras_file(views), [3, 1])
-    np.testing.assert_array_equal(intrinsics, [[23, 22, 9, 7], [21, 22, 9, 7]])
-    np.testing.assert_array_equal(c2w, [views[3].c2w, views[1].c2w])
-    halved = read_cameras_file(cameras_file(views, size=8), [3, 1])[1]
-    np.testing.assert_array_equal(halved, intrinsics / 2)
+    read = read_cameras_file(cameras_file(views), [3, 1])
+    np.testing.assert_array_equal(read.intrinsics, [[23, 22, 9, 7], [21, 22, 9, 7]])
+    np.testing.assert_array_equal(read.c2w, [views[3].c2w, views[1].c2w])
+    halved = read_cameras_file(cameras_file(views, size=8), [3, 1])
+    np.testing.assert_array_equal(halved.intrinsics, read.intrinsics / 2)
 
 
 def test_lenses_that_are_alike_stand_once() -> None:
-    document = json.loads(cameras_file([View(np.eye(4), LENS)] * 3, depth_scale=0.5))
+    document = json.loads(cameras_file([View(np.eye(4), LENS)] * 3))
     assert document["intrinsics"] == vars(LENS)
-    assert document["depth_scale"] == 0.5
+    assert set(document) == {"c2w", "intrinsics"}
 
 
 @given(st.integers(1, 4), st.integers(0, 9), st.integers(0, 9), st.integers(1, 3), st.floats(-0.3, 0.3))

@@ -117,8 +117,10 @@ def test_several_processes_find_the_same(folder: Path, tmp_path: Path) -> None:
 def scans(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the shards that are scanned from now on."""
     names: list[str] = []
-    scan = zeronvs_index._scan
-    monkeypatch.setattr(zeronvs_index, "_scan", lambda shard: names.append(shard.name) or scan(shard))
+    scan = zeronvs_index.scan_shard
+    monkeypatch.setattr(
+        zeronvs_index, "scan_shard", lambda shard, wanted: names.append(shard.name) or scan(shard, wanted)
+    )
     return names
 
 

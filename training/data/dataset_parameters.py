@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
@@ -21,13 +21,25 @@ class DatasetParameters(Parameters):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     """What it is called in messages; the order of its samples is seeded with it."""
     place: str = Field(min_length=1)
-    """Folder, relative to the workspace, or URL: http(s)://, s3://, whatever fsspec knows."""
+    """Folder, relative to the workspace, or URL: http(s)://, s3://, whatever fsspec knows. Of ZeroNVS's shards a folder,
+    or a pattern of their paths: `/data/co3d/{shard:06d}.tar` or `/data/co3d/{000000..000126}.tar`."""
+    layout: Literal["object", "zeronvs"] = "object"
+    """What the shards hold: objects, as the stage `shard` writes them, or ZeroNVS's scenes (`training.data.zeronvs_layout`)."""
+    shards: int | None = Field(default=None, ge=1)
+    """How many shards a pattern stands for."""
+    scenes: int | None = Field(default=None, ge=1)
+    """How many scenes the shards must hold, as far as they are trained on; null takes what there is."""
     probability: float = Field(default=1.0, gt=0, le=1)
     """Share of the training pairs that are drawn from it; those of all sets sum to 1."""
     draws: int = Field(default=1, ge=1)
     """Pairs in a row from each object that is read; several save reading."""
     rate: float | str | None = None
     """Instead of `draws`, ZeroNVS' rate: ⌊rate × its views⌋ pairs of each object, or k for the text `k_per_scene`."""
+
+    @property
+    def where(self) -> str:
+        """Where its parameters are written, for messages."""
+        return f"train.data.datasets: {self.name}"
 
     @field_serializer("place")
     def _without_secrets(self, place: str) -> str:
@@ -45,7 +57,16 @@ class DatasetParameters(Parameters):
     @model_validator(mode="after")
     def _draws_or_a_rate(self) -> Self:
         if self.rate is not None and "draws" in self.model_fields_set:
-            raise ParameterError(f"train.data.datasets: {self.name} has draws and a rate", "give one of them")
+            raise ParameterError(f"{self.where} has draws and a rate", "give one of them")
+        return self
+
+    @model_validator(mode="after")
+    def _counts_of_scenes_alone(self) -> Self:
+        if self.layout == "object" and not self.shards == self.scenes is None:
+            raise ParameterError(
+                f"{self.where} states shards or scenes",
+                "set layout: zeronvs, or leave them to the index of the shards",
+            )
         return self
 
 
@@ -65,6 +86,12 @@ class DataParameters(Parameters):
         default=(DatasetParameters(name="objects", place="data/shards"),), min_length=1
     )
     """The shard sets; the workspace's own when nothing else is said."""
+    published: str | None = None
+    """Instead of `datasets`, a training configuration of ZeroNVS, such as `sd-objaverse-finetune-c_concat-256.yaml`: a path,
+    relative to the workspace. Each `dataset_config_*` of its training is a set (`training.data.published_mixture`)."""
+    depth_estimator: str | None = None
+    """For views of ZeroNVS's shards, whose depth may have holes: a folder of the transformers library with a MiDaS (DPT) or
+    Depth-Anything network, which makes it dense before the view's scale is taken; null takes depth as stored."""
     order: Order = "full"
     """`full` permutes all objects; `window` reads shuffled shards from front to back, for remote sets larger than the cache."""
     window: int = Field(default=4096, ge=1)
@@ -94,4 +121,6 @@ class DataParameters(Parameters):
             raise ParameterError(f"the probabilities of train.data.datasets sum to {total:g}", "make them sum to 1")
         if len({dataset.name for dataset in self.datasets}) < len(self.datasets):
             raise ParameterError("two of train.data.datasets have the same name", "give each its own")
+        if self.published and "datasets" in self.model_fields_set:
+            raise ParameterError("train.data has datasets and published", "give one of them")
         return self

@@ -5,25 +5,26 @@ plan = plan_of(parameters, readers, batch_size=192, seed=0)
 loader = PlannedLoader(plan, sources_of(parameters, readers), ViewChoice(drawn=2), workers=parameters.workers)
 """
 
-import hashlib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Int
 
+from geometry.scene_scales import ScaleName
 from stage.errors import InputError
 from training.data.cache import ShardCache
 from training.data.dataset_parameters import DataParameters, DatasetParameters
-from training.data.index import INDEX
 from training.data.kept_views import KeptViews
 from training.data.mixture import Mixed, draws_at_rate
 from training.data.plan import Plan
 from training.data.reader import ShardReader
+from training.data.scene_sets import open_scenes
 from training.data.streams import open_store
-from training.data.view_sources import ViewSource
+from training.data.view_sources import ViewSet, ViewSource
 
-_SPLIT = "train"
+_SPLIT, _UNSEEN = "train", "val"
 # A picture's size is asked of so many objects at the most, which lie in different shards: one that is missing says nothing.
 _ATTEMPTS = 16
 
@@ -33,54 +34,75 @@ def place_of(dataset: DatasetParameters, root: Path) -> Path | str:
     return dataset.place if "://" in dataset.place else root / dataset.place
 
 
-def open_datasets(parameters: DataParameters, root: Path) -> dict[str, ShardReader]:
+def open_datasets(parameters: DataParameters, root: Path, scale: ScaleName | None = None) -> dict[str, ViewSet]:
     """The training objects of each shard set by its name.
 
     Args:
         parameters: which sets.
         root: of the workspace.
+        scale: which scale of scenes the system needs: objects without it count as damaged. ZeroNVS's shards are scanned for it.
 
     Raises:
-        InputError: when a set is missing, or has no training object.
+        InputError: when a set is missing, has no training object, or another number of scenes than is said.
         StreamError: when the server that has it cannot be reached.
     """
-    places = {dataset.name: place_of(dataset, root) for dataset in parameters.datasets}
-    remote = {name for name, place in places.items() if open_store(place).remote}
     copies = parameters.cache
+    remote = any(_is_remote(dataset, root) for dataset in parameters.datasets)
     cache = ShardCache(root / copies.folder, copies.max_bytes) if remote and copies.max_bytes else None
-    return {
-        name: ShardReader(place, _SPLIT, cache=cache if name in remote else None, streams=parameters.streams)
-        for name, place in places.items()
-    }
+    return {dataset.name: _opened(dataset, parameters, root, _SPLIT, scale, cache) for dataset in parameters.datasets}
 
 
-def sources_of(parameters: DataParameters, readers: Mapping[str, ShardReader]) -> dict[str, ViewSource]:
+def validation_datasets(parameters: DataParameters, root: Path, scale: ScaleName | None = None) -> dict[str, ViewSet]:
+    """The objects of the split val of those sets that have one, by the set's name.
+
+    Raises:
+        StreamError: when the server that has a set cannot be reached.
+    """
+    found = {}
+    for dataset in parameters.datasets:
+        # One that has none raises InputError: that it is there the training has found out.
+        with suppress(InputError):
+            found[dataset.name] = _opened(dataset, parameters, root, _UNSEEN, scale)
+    return found
+
+
+def _opened(
+    dataset: DatasetParameters,
+    parameters: DataParameters,
+    root: Path,
+    split: str,
+    scale: ScaleName | None,
+    cache: ShardCache | None = None,
+) -> ViewSet:
+    if dataset.layout == "zeronvs":
+        return open_scenes(dataset, parameters, root, split, scale)
+    kept = cache if _is_remote(dataset, root) else None
+    return ShardReader(place_of(dataset, root), split, cache=kept, streams=parameters.streams, scale=scale)
+
+
+def _is_remote(dataset: DatasetParameters, root: Path) -> bool:
+    return dataset.layout == "object" and open_store(place_of(dataset, root)).remote
+
+
+def sources_of(parameters: DataParameters, readers: Mapping[str, ViewSet]) -> dict[str, ViewSource]:
     """What a loader reads of each set: those on the disk keep what they have decoded."""
     return {
-        name: reader
-        if reader.samples.store.remote or not parameters.kept_bytes
-        else KeptViews(reader, parameters.kept_bytes)
+        name: reader if reader.remote or not parameters.kept_bytes else KeptViews(reader, parameters.kept_bytes)
         for name, reader in readers.items()
     }
 
 
-def index_hashes(parameters: DataParameters, root: Path) -> dict[str, str]:
-    """Hex SHA-256 of each shard set's index by the set's name, which stands for all of its bytes.
+def index_hashes(readers: Mapping[str, ViewSet]) -> dict[str, str]:
+    """Hex SHA-256 of each set's index by the set's name, which stands for all of its bytes.
 
     Raises:
         InputError: when there is none.
         StreamError: when the server that has it cannot be reached.
     """
-    return {dataset.name: _index_hash(place_of(dataset, root), parameters) for dataset in parameters.datasets}
+    return {name: reader.index_sha256() for name, reader in readers.items()}
 
 
-def _index_hash(place: Path | str, parameters: DataParameters) -> str:
-    digest = hashlib.sha256()
-    open_store(place, parameters.streams).copy(INDEX, digest.update)
-    return digest.hexdigest()
-
-
-def plan_of(parameters: DataParameters, readers: Mapping[str, ShardReader], batch_size: int, seed: int) -> Plan:
+def plan_of(parameters: DataParameters, readers: Mapping[str, ViewSet], batch_size: int, seed: int) -> Plan:
     """The plan of a training's pairs.
 
     An epoch is filled up from the next one to whole batches, so that it may be smaller than a batch.
@@ -98,18 +120,18 @@ def plan_of(parameters: DataParameters, readers: Mapping[str, ShardReader], batc
     return Plan(mixed, batch_size, seed, remainder="wrap", order=parameters.order, window=parameters.window)
 
 
-def _mixed(dataset: DatasetParameters, reader: ShardReader, parameters: DataParameters) -> Mixed:
-    shards = reader.rows.samples_of_shards if parameters.order == "window" else ()
+def _mixed(dataset: DatasetParameters, reader: ViewSet, parameters: DataParameters) -> Mixed:
+    shards = reader.shards if parameters.order == "window" else ()
     return Mixed(dataset.name, len(reader), dataset.probability, _draws(dataset, reader), shards)
 
 
-def _draws(dataset: DatasetParameters, reader: ShardReader) -> int | Int[np.ndarray, " n"]:
+def _draws(dataset: DatasetParameters, reader: ViewSet) -> int | Int[np.ndarray, " n"]:
     if dataset.rate is None:
         return dataset.draws
-    return draws_at_rate(dataset.rate, reader.rows.views)
+    return draws_at_rate(dataset.rate, reader.counts)
 
 
-def picture_size(parameters: DataParameters, readers: Mapping[str, ShardReader]) -> int:
+def picture_size(parameters: DataParameters, readers: Mapping[str, ViewSet]) -> int:
     """Width and height of the pictures that are trained on, pixels; from the first that can be read where nothing else is asked.
 
     Raises:
@@ -126,6 +148,8 @@ def picture_size(parameters: DataParameters, readers: Mapping[str, ShardReader])
             continue
         height, width = views.rgba.shape[1:3]
         if height != width:
-            raise InputError(f"{views.uid} has pictures of {width}×{height} pixels", "render square views")
+            raise InputError(
+                f"{views.uid} has pictures of {width}×{height} pixels", "set train.data.size, or render square views"
+            )
         return int(width)
     raise damage

@@ -4,6 +4,7 @@ What is used is checked against its hash at every read. Where the index does not
 hashed whole.
 """
 
+import hashlib
 import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Int, UInt8
 
 from blender_render.view_codecs import Room, decode_view, view_members, view_numbers
+from geometry.scene_scales import ScaleName
 from stage.errors import InputError
 from training.data.cache import ShardCache
 from training.data.cameras_file import read_cameras_file
+from training.data.index import INDEX
 from training.data.index_rows import IndexRow
 from training.data.members import tar_members
 from training.data.samples import CheckedSamples
@@ -39,6 +42,8 @@ class ShardReader:
         cached: number of decoded objects kept in memory.
         cache: keeps whole shards on the local disk; without one each object is read where it is.
         streams: how patiently a server is asked.
+        scale: which one the system needs: views of which it is unknown are refused. The scene radius is told of objects without
+            depth when any is named.
 
     Raises:
         InputError: when the set is missing or has no object of this split.
@@ -51,8 +56,10 @@ class ShardReader:
         cached: int = 4096,
         cache: ShardCache | None = None,
         streams: StreamParameters | None = None,
+        *,
+        scale: ScaleName | None = None,
     ) -> None:
-        self.folder = folder
+        self.folder, self.split, self._scale = folder, split, scale
         store = open_store(folder, streams)
         self.rows = store.index().of_split(split)
         if not len(self.rows):
@@ -85,6 +92,46 @@ class ShardReader:
     def view_count(self, number: int) -> int:
         """How many views the object of one row has."""
         return int(self.rows.views[number])
+
+    @property
+    def identity(self) -> str:
+        """Where they are, for messages: without secrets."""
+        return self.samples.store.identity
+
+    @property
+    def remote(self) -> bool:
+        """Whether they lie elsewhere than on a disk."""
+        return self.samples.store.remote
+
+    @property
+    def counts(self) -> Int[np.ndarray, " n"]:
+        """How many views each object has."""
+        return self.rows.views
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """Objects of each shard, in the order of the rows."""
+        return self.rows.samples_of_shards
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Of the objects, each once."""
+        return tuple(sorted(set(self.rows.table["licence"].unique().to_pylist())))
+
+    def key(self, number: int) -> str:
+        """The uid of the object of one row."""
+        return self.rows[number].key
+
+    def index_sha256(self) -> str:
+        """Hex SHA-256 of the set's index, which stands for all of its bytes.
+
+        Raises:
+            InputError: when it has gone meanwhile.
+            StreamError: when the server that has it cannot be reached.
+        """
+        digest = hashlib.sha256()
+        self.samples.store.copy(INDEX, digest.update)
+        return digest.hexdigest()
 
     def shard(self, number: int) -> str:
         """File name of the shard that holds the object of one row."""
@@ -124,10 +171,15 @@ class ShardReader:
             stored = _stored_views(tuple(sample.names))
             wanted = stored if chosen is None else [stored[view] for view in chosen]
             members = sample.read([_CAMERAS, *(name for view in wanted for name in view.members)])
-            cameras = read_cameras_file(members[_CAMERAS], range(len(stored)) if chosen is None else chosen)
+            views = range(len(stored)) if chosen is None else chosen
+            cameras = read_cameras_file(members[_CAMERAS], views, scales=self._scale is not None)
         except _WRITTEN_WRONG as error:
             raise self._undecodable(row, error) from None
-        return ReadViews(row.key, *cameras, partial(self._picture, row, members, wanted))
+        picture = partial(self._picture, row, members, wanted)
+        read = ReadViews(row.key, cameras.c2w, cameras.intrinsics, picture, cameras.scales)
+        if self._scale:
+            read.require(self._scale)
+        return read
 
     def _picture(
         self,

@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
 
-from blender_render.passes import DEPTH_SCALE
+from blender_render.passes import DEPTH_SCALE, load_depth
 from blender_render.rendered_object import read_views
 from blender_render.view_codecs import view_numbers
+from geometry.scene_scales import depth_quantile, near_depth, nearplane_of
 from stage.files import put_in_place, temporary_name
 from stage.packs import object_folder
-from training.data.cameras_file import cameras_file
+from training.data.cameras_file import StoredDepth, cameras_file
 from training.data.index import IndexRow
 from training.data.members import listed_names, listing, sample_extents, tar_members
 from training.data.shard_parameters import ShardParameters
 from training.data.shard_plan import PlannedShard, depth_paths, picture_entries, small_view
 from training.data.shard_tar import ShardTar
 from training.data.sources import SPLATTER, Source
+from training.data.squares import middle_square
 
 # Samples that are written before the first of them is hashed.
 _AHEAD = 4
@@ -74,7 +76,7 @@ class ShardWriter:
 
     def _sample(self, source: Source) -> dict[str, str | bytes]:
         folder = object_folder(self.renders, source.key)
-        sample: dict[str, str | bytes] = {"__key__": source.key, "cameras.json": self._cameras(folder)}
+        sample: dict[str, str | bytes] = {"__key__": source.key, "cameras.json": self._cameras(source)}
         for number, entry in enumerate(picture_entries(folder)):
             sample |= self._view(source, entry, number)
         if "depth" in self.parameters.include:
@@ -90,9 +92,18 @@ class ShardWriter:
         members = small_view(source, self.renders, number, self.parameters)
         return {f"{number:03d}.{suffix}": data for suffix, data in members.items()}
 
-    def _cameras(self, folder: Path) -> bytes:
-        depth_scale = DEPTH_SCALE if "depth" in self.parameters.include else None
-        return cameras_file(read_views(folder), self.parameters.size, depth_scale)
+    def _cameras(self, source: Source) -> bytes:
+        depth = self._depth(source) if "depth" in self.parameters.include else None
+        return cameras_file(read_views(object_folder(self.renders, source.key)), self.parameters.size, depth)
+
+    def _depth(self, source: Source) -> StoredDepth:
+        """What is worked out of an object's depth, one view in memory at a time."""
+        nears, quantiles = [], []
+        for path in depth_paths(source, self.renders):
+            depth = middle_square(load_depth(path))
+            nears.append(near_depth(depth))
+            quantiles.append(depth_quantile(depth))
+        return StoredDepth(DEPTH_SCALE, nearplane_of(nears), quantiles)
 
 
 @dataclass(frozen=True)

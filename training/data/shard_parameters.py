@@ -15,6 +15,8 @@ _ENCODED_MEANWHILE = 32 * 2**20
 _COPIED_MEANWHILE = 2**30
 # Raised when the same parameters begin to mean other bytes, of shards or index.
 _FORMAT = 2
+# The same for sets with depth alone, whose cameras.json tells of it.
+_DEPTH_FORMAT = 1
 _SMALL_SHARD = 64 * 2**20
 _LARGE_SHARD = 256 * 2**20
 # From here on a set has so many shards of either size that more of them make it no easier to mix or to share out.
@@ -35,7 +37,8 @@ class ShardParameters(Parameters):
     quality: int = Field(default=95, ge=1, le=100)
     """Of JPEG."""
     include: tuple[Literal["depth", "splatter"], ...] = ()
-    """What else an object's sample holds: `000.depth.png` … as rendered, `splatter.safetensors` where there is one."""
+    """What else an object's sample holds: `000.depth.png` … as rendered, with scene scales in `cameras.json`, and
+    `splatter.safetensors` where there is one."""
     workers: int = Field(default=0, ge=0)
     """Processes that write; 0 takes one per CPU core, or for little work as many threads. The bytes do not depend on it."""
 
@@ -71,7 +74,8 @@ class ShardParameters(Parameters):
         """Hash of all that the bytes of a shard set depend on, beside its objects."""
         decisive = self.model_dump(exclude={"workers", "quality", "output_root"})
         quality = self.quality if self.encoding == "jpeg_alpha" else None
-        return json_sha256({**decisive, "quality": quality, "format": _FORMAT})
+        formats = [_FORMAT, _DEPTH_FORMAT] if "depth" in self.include else _FORMAT
+        return json_sha256({**decisive, "quality": quality, "format": formats})
 
     def processes(self, work: int) -> int:
         """How many processes write.

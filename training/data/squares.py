@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 
 from blender_render.view_codecs import resized
 from stage.errors import InputError
@@ -41,14 +41,13 @@ class MiddleSquare:
         return min(self.height, self.width)
 
     @property
-    def _corner(self) -> tuple[int, int]:
+    def corner(self) -> tuple[int, int]:
         """Its first column and row."""
         return (self.width - self.side) // 2, (self.height - self.side) // 2
 
     def picture(self, rgba: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "size size 4"]:
         """The square of a picture, made smaller."""
-        left, top = self._corner
-        return resized(rgba[top : top + self.side, left : left + self.side], self.size)
+        return resized(middle_square(rgba), self.size)
 
     def intrinsics(self, lenses: Float[np.ndarray, "v 4"]) -> Float[np.ndarray, "v 4"]:
         """What fx, fy, cx, cy become.
@@ -56,4 +55,12 @@ class MiddleSquare:
         A crop by (left, top) of a square whose side is s, then made smaller by k = size / s, maps a pixel (x, y), whose centre
         lies at half-integers, to k·(x − left, y − top): so fx and fy become k times, and the principal point moves likewise.
         """
-        return (lenses - [0, 0, *self._corner]) * (self.size / self.side)
+        return (lenses - [0, 0, *self.corner]) * (self.size / self.side)
+
+
+def middle_square(values: Shaped[np.ndarray, "h w *c"]) -> Shaped[np.ndarray, "s s *c"]:
+    """The middle square of a picture or its depth, as large as it is."""
+    height, width = values.shape[:2]
+    square = MiddleSquare(height, width, min(height, width))
+    left, top = square.corner
+    return values[top : top + square.side, left : left + square.side]

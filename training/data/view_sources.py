@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+from jaxtyping import Int
+
 from training.data.views import ObjectViews, ReadViews
 
 
@@ -25,6 +28,41 @@ class ViewSource(Protocol):
 
     def read_views(self, number: int, chosen: Sequence[int]) -> ReadViews:
         """Some views of an object, in the order asked for."""
+
+
+class ViewSet(ViewSource, Protocol):
+    """One split of a set, as a training asks for it: `ShardReader` is one, and `ZeroNvsScenes`."""
+
+    split: str
+
+    @property
+    def identity(self) -> str:
+        """Where it is, for messages: without secrets."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether it lies elsewhere than on a disk."""
+
+    @property
+    def counts(self) -> Int[np.ndarray, " n"]:
+        """How many views each object has."""
+
+    @property
+    def shards(self) -> tuple[int, ...]:
+        """Objects of each shard, in the order of their numbers."""
+
+    @property
+    def licences(self) -> tuple[str, ...]:
+        """Of the objects, each once; none where nothing states them."""
+
+    def key(self, number: int) -> str:
+        """The uid of an object."""
+
+    def index_sha256(self) -> str:
+        """What stands for all of the set's bytes."""
+
+    def views(self, number: int, chosen: Sequence[int]) -> ObjectViews:
+        """Some views of an object, decoded."""
 
 
 class WholeObjects:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from blender_render.view_codecs import Room, no_room
+from geometry.scene_scales import SCALES, ScaleName
 from stage.errors import InputError
 
 
@@ -41,6 +42,17 @@ class ReadViews:
     raises InputError."""
     scales: Float[np.ndarray, "v 3"] | None = None
     """As `systems.trainable.Views` has them; None where nobody knows any."""
+
+    def require(self, scale: ScaleName) -> None:
+        """Refuse views of which a scale is not known.
+
+        Raises:
+            InputError: when one of them is none such.
+        """
+        if self.scales is None or not np.isfinite(self.scales[:, SCALES.index(scale)]).all():
+            raise InputError(
+                f"{self.uid}: a view has no {scale}", "give its shards the depth of all views, or leave it out"
+            )
 
     def pictures(self, rooms: Iterable[Room] = repeat(no_room)) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
         """All pictures in order.

@@ -1,45 +1,49 @@
-"""Where the frames of ZeroNVS's shards lie: found once by a scan of the tars' headers, and kept in one file.
+"""Where the frames of ZeroNVS's shards lie: found once by a scan (`training.data.zeronvs_scan`), and kept in one file.
 
 A row is a scene, in the order of shards and of the scenes in them: the shard's path below the folder, the scene's name, and of
-each of its frames, as lists, number and where the bytes of its picture and of its metadata lie. Published shards have no
-hashes, so a shard is known by its size and time of change, which the file's metadata hold; where they differ all shards are
-scanned again.
+each of its frames, as lists, number, where the bytes of its picture and of its metadata lie, and, where they are wanted, its
+scales. Published shards have no hashes, so a shard is known by its size and time of change, which the file's metadata hold; where
+they differ it is scanned again.
+
+Scales take the reading of all depth, hours for a published set. So shards are scanned side by side, what is found is written once
+a minute, and a scan that was ended goes on with the shards that it lacks.
 """
 
+import fcntl
+import hashlib
 import json
-import logging
-import tarfile
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 
+from geometry.scene_scales import SCALES
 from stage.errors import InputError
 from stage.files import replacing
-from training.data.archive_folders import check_end
-from training.data.zeronvs_layout import FRAME
-
-_log = logging.getLogger(__name__)
+from stage.progress import Progress
+from training.data.zeronvs_scales import WantedScales
+from training.data.zeronvs_scan import COLUMNS, ScannedScene, scan_shard
+from training.data.zeronvs_shards import SceneShards
 
 NAME = "frames.parquet"
-_SHARDS = b"viewforge.shards"
+_SHARDS, _SCALES = b"viewforge.shards", b"viewforge.scales"
 # Raised when the scan finds other things in the same shards.
-_FORMAT = 1
-_FRAME_COLUMNS = {
-    "number": pa.uint32(),
-    "picture_offset": pa.int64(),
-    "picture_size": pa.uint32(),
-    "metadata_offset": pa.int64(),
-    "metadata_size": pa.uint32(),
-}
-# Where a row of these has a file's offset, its size follows.
-_PARTS = {".png": 1, "_metadata.json": 3}
+_FORMAT = 2
+_FRAME_COLUMNS = {name: pa.int64() if name.endswith("_offset") else pa.uint32() for name in COLUMNS}
+_SCALE_COLUMNS = dict.fromkeys(SCALES, pa.float32())
+_SAVED_EVERY_SECONDS = 60.0
+
+_States = Sequence[Sequence[str | int]]
 
 
 @dataclass(frozen=True)
@@ -53,109 +57,182 @@ class SceneIndex:
     starts: Int[np.ndarray, " n+1"]
     """Where each scene's frames begin among all, and where the last one's end."""
     frames: Mapping[str, Int[np.ndarray, " f"]]
-    """`number`, `picture_offset`, `picture_size`, `metadata_offset`, `metadata_size` of all frames."""
+    """`number`, and `…_offset` and `…_size` of picture and metadata, of all frames."""
+    scales: Float[np.ndarray, "f 3"] | None
+    """Of all frames, as `systems.trainable.Views` has them; None where they were not wanted."""
+    sizes: Mapping[str, int]
+    """Bytes of each shard."""
 
     @property
     def views(self) -> Int[np.ndarray, " n"]:
         """How many frames each scene has."""
         return np.diff(self.starts)
 
+    def only(self, kept: Collection[str]) -> "SceneIndex":
+        """The scenes of some shards."""
+        scenes: Bool[np.ndarray, " n"] = np.array([shard in kept for shard in self.shards])
+        frames = np.repeat(scenes, self.views)
+        return SceneIndex(
+            tuple(shard for shard in self.shards if shard in kept),
+            tuple(scene for scene, one in zip(self.scenes, scenes, strict=True) if one),
+            np.concatenate([[0], np.cumsum(self.views[scenes])]),
+            {name: values[frames] for name, values in self.frames.items()},
+            None if self.scales is None else self.scales[frames],
+            {name: size for name, size in self.sizes.items() if name in kept},
+        )
 
-def scene_index(folder: Path, file: Path | None = None, processes: int = 1) -> SceneIndex:
-    """The scenes of all shards below a folder, from the index's file while that is of these shards.
+    def sha256(self) -> str:
+        """Hex SHA-256 of all that is known of these scenes, which stands for their bytes, wherever the shards lie."""
+        names = [sorted(self.sizes.items()), list(zip(self.shards, self.scenes, strict=True))]
+        digest = hashlib.sha256(json.dumps(names).encode())
+        for array in (self.starts, *self.frames.values(), *(() if self.scales is None else (self.scales,))):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def scene_index(
+    shards: SceneShards, file: Path | None = None, processes: int = 1, wanted: WantedScales | None = None
+) -> SceneIndex:
+    """The scenes of some shards, from the index's file while that is of these shards as they are.
+
+    Several processes may ask for the same at once: one scans, the others wait for it.
 
     Args:
-        folder: with `*.tar` in it or below it.
-        file: where the index is kept; None is `frames.parquet` in the folder.
+        shards: which.
+        file: where the index is kept; None is `frames.parquet` in their folder.
         processes: that scan.
+        wanted: scales of the frames; None is satisfied with an index of either kind.
 
     Raises:
-        InputError: when there is no shard or no whole scene, a shard is damaged or truncated, or the index cannot be written.
+        InputError: when there is no whole scene, a shard is damaged or truncated, the index cannot be written, or the estimator
+            that is asked for is not available.
     """
-    file = file or folder / NAME
-    known = _states(folder)
-    if not known:
-        raise InputError(f"no shard in {folder}", "name a folder of *.tar")
-    kept = _read(file, known)
-    if kept is None:
-        _write(file, _scanned(folder, [path for path, *_ in known], processes), known)
-        kept = _read(file, known)
-    if not kept or not kept.scenes:
-        raise InputError(f"no whole scene in the shards of {folder}", "name a folder of ZeroNVS's shards")
-    return kept
+    file, states = file or shards.folder / NAME, shards.states()
+    scales = wanted.identity if wanted else None
+    table = _read(file)
+    if table is None or not _is_of(table, states, scales):
+        with _alone(file):
+            # Another process may have made it meanwhile.
+            table = _read(file)
+            if table is None or not _is_of(table, states, scales):
+                table = _completed(shards, table, file, processes, wanted)
+    if not len(table):
+        raise InputError(f"no whole scene in the shards of {shards.folder}", "name a folder of ZeroNVS's shards")
+    return _index_of(table, states)
 
 
-def _states(folder: Path) -> list[list[str | int]]:
-    """Path, size and time of change of each shard."""
-    states = [(path.relative_to(folder).as_posix(), path.stat()) for path in sorted(folder.rglob("*.tar"))]
-    return [[name, state.st_size, state.st_mtime_ns] for name, state in states]
+@contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Keep other processes from making the same index."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lock = file.with_name(f".{file.name}.lock").open("w")
+    except OSError as error:
+        raise _unwritable(file, error) from None
+    with lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
-def _scanned(folder: Path, shards: Sequence[str | int], processes: int) -> pa.Table:
-    paths = [folder / str(shard) for shard in shards]
-    if processes > 1:
-        with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
-            found = list(pool.map(_scan, paths))
-    else:
-        found = [_scan(path) for path in paths]
-    rows = [{"shard": str(shard), **scene} for shard, scenes in zip(shards, found, strict=True) for scene in scenes]
-    lists = [(name, pa.list_(kind)) for name, kind in _FRAME_COLUMNS.items()]
+def _completed(
+    shards: SceneShards, before: pa.Table | None, file: Path, processes: int, wanted: WantedScales | None
+) -> pa.Table:
+    """The index of all shards, of which an earlier one may have some; written."""
+    states, scales = shards.states(), wanted.identity if wanted else ""
+    rows = _still_true(before, states, scales)
+    columns = _FRAME_COLUMNS | (_SCALE_COLUMNS if wanted else {})
+    missing = [name for name in shards.names if name not in rows]
+    paths = [shards.folder / name for name in missing]
+    saved = time.monotonic()
+    with (
+        Progress("scan", len(states), "shards", done=len(rows)) as progress,
+        _scanned(paths, processes, wanted) as found,
+    ):
+        for shard, scenes in zip(missing, found, strict=True):
+            rows[shard] = _table(shard, scenes, columns)
+            progress.advance()
+            if time.monotonic() - saved > _SAVED_EVERY_SECONDS:
+                _write(file, rows, states, scales)
+                saved = time.monotonic()
+    return _write(file, rows, states, scales)
+
+
+def _still_true(before: pa.Table | None, states: _States, scales: str) -> dict[str, pa.Table]:
+    """Of an earlier index, the rows of those shards that have not changed since."""
+    if before is None or _described(before)[1] != scales:
+        return {}
+    known = {tuple(state) for state in _described(before)[0]}
+    same = [str(state[0]) for state in states if tuple(state) in known]
+    return {shard: before.filter(pc.equal(before["shard"], shard)) for shard in same}
+
+
+@contextmanager
+def _scanned(
+    paths: Sequence[Path], processes: int, wanted: WantedScales | None
+) -> Iterator[Iterator[list[ScannedScene]]]:
+    """The scenes of each shard, in order."""
+    scan = partial(scan_shard, wanted=wanted)
+    if processes <= 1 or len(paths) <= 1:
+        yield map(scan, paths)
+        return
+    with ProcessPoolExecutor(min(processes, len(paths)), get_context("spawn")) as pool:
+        try:
+            yield pool.map(scan, paths)
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _table(shard: str, scenes: Sequence[ScannedScene], columns: Mapping[str, pa.DataType]) -> pa.Table:
+    lists = [(name, pa.list_(kind)) for name, kind in columns.items()]
+    rows = [{"shard": shard, **scene} for scene in scenes]
     return pa.Table.from_pylist(rows, pa.schema([("shard", pa.string()), ("scene", pa.string()), *lists]))
 
 
-def _scan(shard: Path) -> list[dict[str, object]]:
-    """The scenes of a shard; one that lacks a picture or a camera is left out with a warning, as in the published loader."""
-    scenes: dict[str, dict[str, list[int]]] = {}
+def _write(file: Path, rows: Mapping[str, pa.Table], states: _States, scales: str) -> pa.Table:
+    """The index of those shards of which there are rows; written."""
+    known = [state for state in states if state[0] in rows]
+    described = {_SHARDS: json.dumps([_FORMAT, known]).encode(), _SCALES: scales.encode()}
+    table = pa.concat_tables([rows[str(shard)] for shard, *_ in known]).replace_schema_metadata(described)
     try:
-        check_end(shard)
-        with tarfile.open(shard, "r:") as archive:
-            for member in archive:
-                _note(scenes, member)
-    except (tarfile.TarError, EOFError, OSError) as error:
-        raise InputError(f"{shard} is damaged: {error}", "download it again") from None
-    for scene in [scene for scene, frames in scenes.items() if any(0 in row[1:] for row in frames.values())]:
-        _log.warning("left out, a frame lacks its picture or its metadata: %s: %s", shard, scene)
-        del scenes[scene]
-    return [{"scene": scene, **_columns(frames)} for scene, frames in scenes.items()]
-
-
-def _note(scenes: dict[str, dict[str, list[int]]], member: tarfile.TarInfo) -> None:
-    path = PurePosixPath(member.name)
-    match = FRAME.fullmatch(path.name)
-    part = _PARTS.get(path.name.removeprefix(match[1])) if match else None
-    if match and part and member.isfile():
-        row = scenes.setdefault(str(path.parent), {}).setdefault(match[1], [int(match[1][5:]), 0, 0, 0, 0])
-        row[part : part + 2] = member.offset_data, member.size
-
-
-def _columns(frames: dict[str, list[int]]) -> dict[str, list[int]]:
-    rows = [frames[stem] for stem in sorted(frames)]
-    return dict(zip(_FRAME_COLUMNS, map(list, zip(*rows, strict=True)), strict=True))
-
-
-def _write(file: Path, table: pa.Table, known: list[list[str | int]]) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(file) as temporary:
-            pq.write_table(table.replace_schema_metadata({_SHARDS: _described(known)}), temporary)
+            pq.write_table(table, temporary)
     except OSError as error:
-        raise InputError(f"{file} cannot be written: {error.strerror}", "name another place for the index") from None
+        raise _unwritable(file, error) from None
+    return table
 
 
-def _read(file: Path, known: list[list[str | int]]) -> SceneIndex | None:
-    """The index, if it is of these shards as they are."""
+def _unwritable(file: Path, error: OSError) -> InputError:
+    return InputError(f"{file} cannot be written: {error.strerror}", "name another place for the index")
+
+
+def _read(file: Path) -> pa.Table | None:
+    """The index, whatever shards it is of; None where there is none that can be read."""
     try:
         table = pq.read_table(file)
     except (OSError, pa.ArrowException):
         return None
-    if (table.schema.metadata or {}).get(_SHARDS) != _described(known):
-        return None
+    version = json.loads((table.schema.metadata or {}).get(_SHARDS, b"[0]"))[0]
+    return table if version == _FORMAT else None
+
+
+def _described(table: pa.Table) -> tuple[_States, str]:
+    """Of which shards an index is, and where its scales are from; empty where it has none."""
+    return json.loads(table.schema.metadata[_SHARDS])[1], table.schema.metadata[_SCALES].decode()
+
+
+def _is_of(table: pa.Table, states: _States, scales: str | None) -> bool:
+    known, kind = _described(table)
+    return known == states and scales in (None, kind)
+
+
+def _index_of(table: pa.Table, states: _States) -> SceneIndex:
     table = table.combine_chunks()
-    lists = {name: table[name].combine_chunks() for name in _FRAME_COLUMNS}
+    lists = {name: table[name].combine_chunks() for name in table.column_names[2:]}
     starts = lists["number"].offsets.to_numpy()
-    frames = {name: values.values.to_numpy() for name, values in lists.items()}
-    return SceneIndex(tuple(table["shard"].to_pylist()), tuple(table["scene"].to_pylist()), starts, frames)
-
-
-def _described(known: list[list[str | int]]) -> bytes:
-    return json.dumps([_FORMAT, known]).encode()
+    values = {name: column.values.to_numpy() for name, column in lists.items()}
+    scales = np.stack([values.pop(name) for name in SCALES], axis=-1) if SCALES[0] in values else None
+    sizes = {str(name): int(size) for name, size, _ in states}
+    return SceneIndex(
+        tuple(table["shard"].to_pylist()), tuple(table["scene"].to_pylist()), starts, values, scales, sizes
+    )

@@ -12,7 +12,7 @@ from typing import Any
 from stage.workspace import Workspace
 from training.assembly import SYSTEMS
 from training.data.datasets import picture_size, plan_of
-from training.data.reader import ShardReader
+from training.data.view_sources import ViewSet
 from training.dry_run.cost import Cost, StepTime, cost_of
 from training.dry_run.devices import Device, device_here
 from training.dry_run.fitting import largest_fitting
@@ -88,7 +88,7 @@ def dry_run(parameters: TrainParameters, seed: int, workspace: Workspace, questi
         questions: what else is asked.
     """
     device = device_here()
-    readers, problems = inspected(parameters.data, workspace.root)
+    readers, problems = inspected(parameters.data, workspace.root, parameters.scale)
     batch = reading = size = memory = flops = step = None
     with noting(problems, "batch"):
         batch = batch_of(parameters)
@@ -141,7 +141,7 @@ def _any_size(parameters: TrainParameters) -> int:
     return parameters.data.size or 32 * parameters.chosen.autoencoder.factor
 
 
-def _few_objects(parameters: TrainParameters, readers: dict[str, ShardReader]) -> Iterator[Problem]:
+def _few_objects(parameters: TrainParameters, readers: dict[str, ViewSet]) -> Iterator[Problem]:
     """A step that takes the same objects more than once."""
     for dataset in parameters.data.datasets:
         objects, wanted = len(readers[dataset.name]), math.ceil(parameters.batch_size * dataset.probability)

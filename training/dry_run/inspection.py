@@ -2,6 +2,7 @@
 
 Of each set: the index by its checksums, the split, every shard's size (one request each where they are on a server), the last
 object of some shards by its hash, and one object with its pictures and cameras. `viewforge shards verify` reads everything.
+ZeroNVS's shards, which have no hashes, are scanned as for the training, which then need not do it.
 """
 
 import tarfile
@@ -14,14 +15,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from jaxtyping import Float
 
+from geometry.scene_scales import ScaleName
 from stage.errors import InputError
 from training.data.dataset_parameters import DataParameters, DatasetParameters
 from training.data.datasets import open_datasets, place_of
 from training.data.index import INDEX, IndexRow, IndexRows
-from training.data.reader import ObjectViews, ShardReader
 from training.data.samples import CheckedSamples
 from training.data.shard_store import ShardStore
 from training.data.streams import open_store
+from training.data.view_sources import ViewSet
+from training.data.views import ObjectViews
 from training.dry_run.problems import Problem, noting
 
 _SPLIT = "train"
@@ -30,24 +33,28 @@ _AT_ONCE, _SAMPLED = 16, 64
 _PUBLISH = "publish the set again, or restore it"
 
 
-def inspected(parameters: DataParameters, root: Path) -> tuple[dict[str, ShardReader], list[Problem]]:
+def inspected(
+    parameters: DataParameters, root: Path, scale: ScaleName | None = None
+) -> tuple[dict[str, ViewSet], list[Problem]]:
     """The sets that can be read, and what is wrong with any.
 
     Args:
         parameters: which sets.
         root: of the workspace.
+        scale: which scale of scenes the system needs.
     """
     problems: list[Problem] = []
-    readers: dict[str, ShardReader] = {}
+    readers: dict[str, ViewSet] = {}
     sizes: dict[str, int] = {}
     for dataset in parameters.datasets:
         name = f"data {dataset.name}"
         with noting(problems, name):
-            problems += _shards(dataset, parameters, root, name)
+            if dataset.layout == "object":
+                problems += _shards(dataset, parameters, root, name)
         if any(problem.place == name for problem in problems):
             continue
         with noting(problems, name):
-            reader = open_datasets(_uncached(dataset, parameters), root)[dataset.name]
+            reader = open_datasets(_uncached(dataset, parameters), root, scale)[dataset.name]
             problems += _rows(reader, parameters, name)
             sizes[dataset.name] = _checked_size(reader, parameters)
             readers[dataset.name] = reader
@@ -142,11 +149,11 @@ def _wrong_bytes(store: ShardStore, last: IndexRow, name: str) -> Iterator[Probl
     yield from problems
 
 
-def _rows(reader: ShardReader, parameters: DataParameters, name: str) -> Iterator[Problem]:
+def _rows(reader: ViewSet, parameters: DataParameters, name: str) -> Iterator[Problem]:
     """Objects of too few views."""
-    single = int((reader.rows.views < 2).sum())
+    single = int((reader.counts < 2).sum())
     if single > parameters.max_failure_rate * len(reader):
-        first = reader.rows[int(np.flatnonzero(reader.rows.views < 2)[0])].key
+        first = reader.key(int(np.flatnonzero(reader.counts < 2)[0]))
         yield Problem(
             name,
             f"{single} of {len(reader)} objects have fewer than the two views of a pair, the first is {first}",
@@ -154,7 +161,7 @@ def _rows(reader: ShardReader, parameters: DataParameters, name: str) -> Iterato
         )
 
 
-def _checked_size(reader: ShardReader, parameters: DataParameters) -> int:
+def _checked_size(reader: ViewSet, parameters: DataParameters) -> int:
     """Width of the pictures of a set by one of its objects, all of whose views are decoded.
 
     Raises:
@@ -162,7 +169,7 @@ def _checked_size(reader: ShardReader, parameters: DataParameters) -> int:
     """
     views = reader.views(len(reader) // 2, range(reader.view_count(len(reader) // 2)))
     height, width = views.rgba.shape[1:3]
-    whose = f"{reader.samples.store.identity}, object {views.uid}"
+    whose = f"{reader.identity}, object {views.uid}"
     if parameters.size and parameters.size > min(height, width):
         raise InputError(
             f"{whose}: pictures of {width}×{height} pixels cannot be made {parameters.size} wide",

@@ -16,7 +16,7 @@ from accelerate.utils import set_seed
 from stage.errors import ViewforgeError
 from stage.files import write_json
 from stage.lifeline import die_with_parent
-from stage.parameters import load_section, load_seed
+from stage.parameters import load_seed
 from stage.seeds import derive_seed
 from stage.workspace import Workspace
 from training.assembly import loader_of, put_on_hardware, system_of
@@ -24,7 +24,7 @@ from training.data.batches import ViewBatch
 from training.data.datasets import open_datasets, picture_size, plan_of
 from training.engine import Engine
 from training.feed import Feed
-from training.parameters import TrainParameters
+from training.parameters import TrainParameters, load_training
 from training.preemption import Notice
 from training.processes import accelerator_of
 from training.shares import check_split
@@ -89,7 +89,7 @@ def adapted(parameters: TrainParameters, pairs: int, processes: int, steps: int)
 def measure_here(parameters: TrainParameters, seed: int, workspace: Workspace, folder: Path, steps: int) -> None:
     """Take the steps in this process, as one of those that `accelerate launch` started."""
     set_seed(derive_seed(seed, "training", "frameworks") % 2**32)
-    readers = open_datasets(parameters.data, workspace.root)
+    readers = open_datasets(parameters.data, workspace.root, parameters.scale)
     plan = plan_of(parameters.data, readers, parameters.batch_size, seed)
     accelerator = accelerator_of(parameters.launch)
     check_split(parameters, accelerator.num_processes)
@@ -112,7 +112,7 @@ def main() -> None:
     workspace, folder = Workspace(Path(sys.argv[1])), Path(sys.argv[2])
     pairs, processes, steps = map(int, sys.argv[3:6])
     try:
-        parameters = load_section(workspace.parameters, "train", TrainParameters)
+        parameters = load_training(workspace)
         changed = adapted(parameters, pairs, processes, steps)
         measure_here(changed, load_seed(workspace.parameters), workspace, folder, steps)
     except ViewforgeError as error:

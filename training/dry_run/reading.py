@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from catalog.http_errors import shown
 from training.data.plan import Plan
-from training.data.reader import ShardReader
+from training.data.view_sources import ViewSet
 from training.parameters import TrainParameters
 from training.shares import pairs_at_once
 
@@ -62,14 +62,14 @@ def batch_of(parameters: TrainParameters) -> Batch:
     return Batch(parameters.batch_size, at_once, launch.accumulate, launch.processes, launch.machines)
 
 
-def reading_of(parameters: TrainParameters, plan: Plan, readers: Mapping[str, ShardReader]) -> Reading:
+def reading_of(parameters: TrainParameters, plan: Plan, readers: Mapping[str, ViewSet]) -> Reading:
     """What a training reads by its plan."""
     epochs = parameters.steps / plan.batches
     datasets = []
     for dataset, mixed, count in zip(parameters.data.datasets, plan.datasets, plan.counts, strict=True):
-        rows = readers[dataset.name].rows
+        reader = readers[dataset.name]
         place = shown(dataset.place) if "://" in dataset.place else dataset.place
-        sizes = (len(rows), int(rows.views.sum()), len(rows.shards))
+        sizes = (len(reader), int(reader.counts.sum()), len(reader.shards))
         datasets.append(
             DatasetReading(
                 dataset.name, place, *sizes, count, round(count * epochs), round(count * epochs / mixed.length, 4)

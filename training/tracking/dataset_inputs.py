@@ -6,7 +6,7 @@ from pathlib import Path
 from catalog.http_errors import shown
 from training.data.dataset_parameters import DataParameters
 from training.data.datasets import place_of
-from training.data.reader import ShardReader
+from training.data.view_sources import ViewSet
 from training.tracking.tracker import DatasetInput
 
 _LONGEST = 500
@@ -16,8 +16,8 @@ def dataset_inputs(
     parameters: DataParameters,
     root: Path,
     hashes: Mapping[str, str],
-    training: Mapping[str, ShardReader],
-    validation: Mapping[str, ShardReader],
+    training: Mapping[str, ViewSet],
+    validation: Mapping[str, ViewSet],
 ) -> list[DatasetInput]:
     """What a run reads.
 
@@ -41,12 +41,10 @@ def dataset_inputs(
     return inputs
 
 
-def _facts(reader: ShardReader) -> dict[str, str]:
-    table = reader.rows.table
-    licences = sorted(set(table["licence"].unique().to_pylist()))
+def _facts(reader: ViewSet) -> dict[str, str]:
     return {
-        "split": table["split"][0].as_py(),
+        "split": reader.split,
         "objects": str(len(reader)),
-        "views": str(int(reader.rows.views.sum())),
-        "licences": ", ".join(licences)[:_LONGEST],
+        "views": str(int(reader.counts.sum())),
+        "licences": ", ".join(reader.licences)[:_LONGEST] or "not stated",
     }
