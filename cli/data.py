@@ -56,15 +56,16 @@ def zeronvs(
     pictures: Annotated[str | None, typer.Option(help="colmap: folder beside sparse/, as images_4.")] = None,
 ) -> None:
     """Make ZeroNVS's shards, with depth and cameras, of CO3D, RealEstate10K, ACID, reconstructions by COLMAP or renderings."""
-    from catalog.split import SplitParameters
-    from stage.parameters import checked
+    from stage.parameters import validated
     from training.data.preparation.prepared_shards import PreparationParameters, prepare
     from training.data.preparation.scene_making import Making
     from training.data.preparation.sources import FORMS, open_source
 
     options = {"min_quality": min_quality, "set_list": set_list, "frames": frames, "models": models}
     opened = open_source(kind.value, source, pictures=pictures, **options)
-    parameters = PreparationParameters(max_bytes=max_bytes, shares=SplitParameters(val=val, test=test))
+    parameters = validated(
+        PreparationParameters, {"max_bytes": max_bytes, "shares": {"val": val, "test": test}}, "the command line"
+    )
     chosen = [each.value for each in split or Split]
     rows = prepare(opened, target, Making(side, FORMS[kind.value]), parameters, chosen, processes)
     for name in chosen:

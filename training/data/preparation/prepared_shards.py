@@ -41,7 +41,7 @@ _ORIGIN = "origin.json"
 _ROOM = "training.data.preparation"
 _CODE = (
     *(f"{_ROOM}.{name}" for name in ("co3d", "colmap", "framing", "picture_files", "real_estate10k")),
-    *(f"{_ROOM}.{name}" for name in ("reconstructions", "renders", "scene_making")),
+    *(f"{_ROOM}.{name}" for name in ("reconstruction_files", "reconstructions", "renders", "scene_making")),
     *("training.data.zeronvs_cameras", "training.data.zeronvs_layout", "geometry.cameras"),
 )
 # Scenes that wait to be written while all processes make others.
@@ -114,7 +114,7 @@ def _origin(
         "source": source.origin,
         "side": making.side,
         "form": making.form,
-        "densify": densify and getattr(densify, "__qualname__", type(densify).__qualname__),
+        "densify": "" if densify is None else getattr(densify, "__qualname__", type(densify).__qualname__),
         "max_bytes": parameters.max_bytes,
         "scenes": json_sha256({split: [scene.key for scene in scenes] for split, scenes in sorted_out.items()}),
         "code": source_fingerprint(_CODE),

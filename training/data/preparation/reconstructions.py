@@ -17,6 +17,7 @@ from jaxtyping import Float, UInt8
 from geometry.cameras import Intrinsics, invert_rigid, opencv_from_opengl, project
 from stage.errors import InputError
 from stage.failures import FailureClass, ObjectFailedError
+from training.data.preparation.reconstruction_files import check_whole
 from training.data.preparation.source_scenes import SparseDepth
 
 if TYPE_CHECKING:
@@ -60,14 +61,20 @@ def shots(model: Path) -> tuple[Shot, ...]:
     Raises:
         ObjectFailedError: when it is damaged.
     """
-    library = _library()
+    check_whole(model, _parameters_of)
     try:
-        reconstruction = library.Reconstruction(model)
+        reconstruction = _library().Reconstruction(model)
         return tuple(sorted(_registered(reconstruction), key=lambda shot: shot.name))
     # What its reader throws at damaged files.
     except (ValueError, IndexError, MemoryError, RuntimeError) as error:
         reason = str(error).partition("\n")[0]
         raise ObjectFailedError(FailureClass.PARSE, f"the reconstruction {model} is damaged: {reason}") from None
+
+
+def _parameters_of(model: int) -> int:
+    """How many numbers the lens of a camera model has."""
+    library = _library()
+    return len(library.Camera.create_from_model_id(1, library.CameraModelId(model), 1.0, 1, 1).params)
 
 
 def _registered(reconstruction: "pycolmap.Reconstruction") -> Iterator[Shot]:
@@ -77,7 +84,9 @@ def _registered(reconstruction: "pycolmap.Reconstruction") -> Iterator[Shot]:
         world_to_camera = np.vstack([image.cam_from_world().matrix(), [0.0, 0.0, 0.0, 1.0]])
         seen = [point.point3D_id for point in image.get_observation_points2D()]
         points = np.array([reconstruction.points3D[number].xyz for number in seen]).reshape(-1, 3)
-        camera = {**image.camera.todict(), "model": image.camera.model_name}
+        # Its numbers lie in the reconstruction's memory, which does not outlive it.
+        numbers = [float(number) for number in image.camera.params]
+        camera = {**image.camera.todict(), "model": image.camera.model_name, "params": numbers}
         yield Shot(image.name, opencv_from_opengl(invert_rigid(world_to_camera)), camera, points)
 
 

@@ -66,9 +66,11 @@ def open_source(name: SourceName, place: Path, **options: Any) -> SceneSource:  
 
 
 def _opener(name: SourceName) -> Callable[..., Iterable[SourceScene]]:
-    openers: dict[str, Callable[..., Iterable[SourceScene]]] = {
+    openers: dict[SourceName, Callable[..., Iterable[SourceScene]]] = {
         "co3d": co3d_scenes,
+        "re10k": partial(clip_scenes, category="re10k"),
+        "acid": partial(clip_scenes, category="acid"),
         "colmap": colmap_scenes,
         "renders": lambda root: rendered_scenes(Workspace(root)),
     }
-    return openers.get(name) or partial(clip_scenes, category=name)
+    return openers[name]
