@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from cli import (
     catalog,
+    data,
     pipeline,
     promotion,
     render,
@@ -60,7 +61,7 @@ def options(
 
 
 for group in (
-    *(catalog, render, splatter, stages, shards, pipeline, sampling, weights, promotion, tracking, servers),
+    *(catalog, render, splatter, stages, shards, data, pipeline, sampling, weights, promotion, tracking, servers),
 ):
     group.add_to(app)
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import webdataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
+from published_zeronvs import published_scenes
 from scene_support import archive_files, png, scene, write_archive
 
 from geometry.cameras import Intrinsics, look_at_origin
@@ -88,53 +88,14 @@ def test_file_names_and_keys_are_the_published_ones(tmp_path):
     assert sorted(metadata) == ["extrinsics", "intrinsics"]
 
 
-def published_scene(shard: Path, form: str) -> dict:
-    """What the published loader makes of a shard's only scene: its rules, from `webdataset_co3d.py` and `webdataset_re10k.py`."""
-    images, depths, world_to_camera, metadata = {}, {}, {}, {}
-    for sample in webdataset.WebDataset(str(shard), shardshuffle=False):
-        *_, frame = sample["__key__"].split("/")
-        index = int(frame.removesuffix("_depth").removesuffix("_metadata").removeprefix("frame")) - 1
-        if "json" in sample:
-            values = metadata[index] = json.loads(sample["json"])
-            if form == "re10k":
-                world_to_camera[index] = np.linalg.inv(values["extrinsics"])[:3]
-            else:
-                camera = np.concatenate([np.array(values["R"]).T, np.array(values["T"])[:, None]], axis=1)
-                # PyTorch3D to OpenCV, and that to OpenGL.
-                world_to_camera[index] = camera * [[-1], [1], [-1]]
-        elif frame.endswith("_depth"):
-            with Image.open(io.BytesIO(sample["png"])) as image:
-                bits = np.array(image, dtype=np.uint16)
-            depths[index] = np.frombuffer(bits, dtype=np.float16).astype(np.float32).reshape(bits.shape)
-        else:
-            with Image.open(io.BytesIO(sample["png"])) as image:
-                images[index] = np.asarray(image)
-    assert set(images) == set(world_to_camera) == set(depths)
-    if form == "re10k":
-        camtopix = np.linalg.inv(metadata[0]["intrinsics"])
-        assert abs(camtopix[0, 0] - camtopix[1, 1]) < 1e-5
-        fov = 2 * np.arctan2(camtopix[0, 2], camtopix[0, 0])
-    else:
-        assert tuple(metadata[0]["principal_point"]) == (0.0, 0.0)
-        fov = min(2 * np.arctan2(1, focal) for focal in metadata[0]["focal_length"])
-    order = sorted(images)
-    homogeneous = [np.vstack([world_to_camera[index], [0, 0, 0, 1]]) for index in order]
-    return {
-        "images": np.stack([images[index] for index in order]),
-        "depths": np.stack([depths[index] for index in order]),
-        "c2w": np.linalg.inv(homogeneous),
-        "fov": fov,
-    }
-
-
 @pytest.mark.parametrize("form", FORMS)
 def test_the_published_loaders_rules_give_what_was_written(tmp_path, form):
     written = scene(views=4, size=(12, 16))
-    read = published_scene(*write_scenes(tmp_path, "train", [written], form), form)
-    np.testing.assert_array_equal(read["images"], written.pictures)
-    np.testing.assert_array_equal(read["depths"], written.depth)
-    np.testing.assert_allclose(read["c2w"], written.c2w, atol=1e-9)
-    np.testing.assert_allclose(read["fov"], written.intrinsics[0].fov_x)
+    (read,) = published_scenes(*write_scenes(tmp_path, "train", [written], form), form, side=12)
+    np.testing.assert_array_equal(read.images, written.pictures[:, 2:14])
+    np.testing.assert_array_equal(read.depths, written.depth[:, 2:14])
+    np.testing.assert_allclose(read.c2w, written.c2w, atol=1e-9)
+    np.testing.assert_allclose(read.fov, written.intrinsics[0].fov_x)
 
 
 def test_the_same_scenes_give_the_same_bytes_and_old_shards_go(tmp_path):

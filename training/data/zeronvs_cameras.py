@@ -89,6 +89,11 @@ def camera_from(metadata: bytes, width: int, height: int) -> tuple[Float[np.ndar
     values = json.loads(metadata)
     if not isinstance(values, dict):
         raise ValueError("its metadata is no JSON object")  # noqa: TRY004 - a wrong file, not a wrong type of argument
+    return camera_of(values, width, height)
+
+
+def camera_of(values: dict[str, Any], width: int, height: int) -> tuple[Float[np.ndarray, "4 4"], Intrinsics, float]:
+    """As `camera_from`, of metadata that are parsed already, or of a viewpoint of CO3D's own annotations."""
     read: Callable[[dict[str, Any], int, int], Camera] = _read_co3d if "R" in values else _read_re10k
     try:
         c2w, intrinsics = read(values, width, height)

@@ -11,7 +11,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import count
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +49,16 @@ class Scene:
     def key(self) -> str:
         """Its folder in a shard."""
         return f"{self.category}/{self.name}"
+
+
+@dataclass(frozen=True)
+class EncodedScene:
+    """A scene as the files that a shard holds."""
+
+    key: str
+    """Its folder in a shard."""
+    samples: tuple[dict[str, str | bytes], ...]
+    """As WebDataset's `TarWriter` takes them."""
 
 
 def encode_depth(depth: Float[np.ndarray, "h w"]) -> bytes:
@@ -100,32 +110,60 @@ def write_scenes(
     Raises:
         InputError: naming the scene that the layout cannot hold, or that comes twice.
     """
-    # It imports PyTorch, which takes seconds that readers need not wait for.
-    import webdataset
-
     folder.mkdir(parents=True, exist_ok=True)
     remove_leftovers(folder)
     # First, so that a write that fails leaves no mixture of two sets.
     for old in folder.glob(f"{split}-[0-9]*.tar"):
         old.unlink()
     written: list[Path] = []
-    seen: set[str] = set()
-    queue = iter(scenes)
-    scene = next(queue, None)
-    for number in count():
-        if scene is None:
-            break
-        path = folder / f"{split}-{number:06d}.tar"
-        with replacing(path) as temporary, webdataset.TarWriter(str(temporary), mtime=0, encoder=False) as archive:
-            size = 0
-            while scene is not None and size < max_bytes:
-                if scene.key in seen:
-                    raise InputError(f"the scene {scene.key} comes twice", "give each scene its own name")
-                seen.add(scene.key)
-                size += sum(archive.write(sample) for sample in _samples(scene, form))
-                scene = next(queue, None)
+    queue = _encoded(scenes, form)
+    while write_shard(path := shard_path(folder, split, len(written)), queue, max_bytes):
         written.append(path)
     return written
+
+
+def shard_path(folder: Path, split: str, number: int) -> Path:
+    """A shard's file."""
+    return folder / f"{split}-{number:06d}.tar"
+
+
+def write_shard(path: Path, scenes: Iterator[EncodedScene], max_bytes: int) -> bool:
+    """Write one shard of the next scenes, until it has `max_bytes`; without a next scene there is no shard: False."""
+    # It imports PyTorch, which takes seconds that readers need not wait for.
+    import webdataset
+
+    first = next(scenes, None)
+    if first is None:
+        return False
+    size = 0
+    with replacing(path) as temporary, webdataset.TarWriter(str(temporary), mtime=0, encoder=False) as archive:
+        for scene in chain([first], scenes):
+            size += sum(archive.write(sample) for sample in scene.samples)
+            if size >= max_bytes:
+                break
+    return True
+
+
+def _encoded(scenes: Iterable[Scene], form: CameraForm) -> Iterator[EncodedScene]:
+    seen: set[str] = set()
+    for scene in scenes:
+        if scene.key in seen:
+            raise InputError(f"the scene {scene.key} comes twice", "give each scene its own name")
+        seen.add(scene.key)
+        yield encode_scene(scene, form)
+
+
+def encode_scene(scene: Scene, form: CameraForm = "co3d") -> EncodedScene:
+    """A scene's files.
+
+    Args:
+        scene: the scene.
+        form: which of ZeroNVS's loaders is to read it.
+
+    Raises:
+        InputError: naming the frame that the layout cannot hold.
+    """
+    return EncodedScene(scene.key, tuple(_samples(scene, form)))
 
 
 def _samples(scene: Scene, form: CameraForm) -> Iterator[dict[str, str | bytes]]:

@@ -26,7 +26,7 @@ from training.data.zeronvs_cameras import check_camera
 
 _NUMBERS = 19
 _SUFFIXES = (".png", ".jpg", ".jpeg")
-_Line = Float[np.ndarray, "19"]
+CameraLine = Float[np.ndarray, "19"]
 
 
 def clips(source: Path, name: Literal["re10k", "acid"]) -> PublishedSet:
@@ -45,7 +45,9 @@ def clips(source: Path, name: Literal["re10k", "acid"]) -> PublishedSet:
 
 
 def _load(cameras: Path) -> ImportedViews:
-    found = [(line, picture) for line in _lines(cameras) if (picture := _frame(cameras.with_suffix(""), line))]
+    found = [
+        (line, picture) for line in camera_lines(cameras) if (picture := frame_file(cameras.with_suffix(""), line))
+    ]
     if len(found) < 2:
         raise ObjectFailedError(FailureClass.MISSING, f"{len(found)} frames of it are there, two are needed")
     pictures, views = zip(*(_view(line, picture) for line, picture in found), strict=True)
@@ -54,8 +56,12 @@ def _load(cameras: Path) -> ImportedViews:
     return ImportedViews(pictures, (1.0,) * len(views), views)
 
 
-def _lines(cameras: Path) -> list[_Line]:
-    """The numbers of each frame."""
+def camera_lines(cameras: Path) -> list[CameraLine]:
+    """The numbers of each frame of a clip.
+
+    Raises:
+        ObjectFailedError: naming the line that has others.
+    """
     lines = []
     for number, text in enumerate(cameras.read_text(errors="replace").splitlines()[1:], start=2):
         try:
@@ -68,12 +74,26 @@ def _lines(cameras: Path) -> list[_Line]:
     return lines
 
 
-def _frame(folder: Path, line: _Line) -> Path | None:
+def frame_file(folder: Path, line: CameraLine) -> Path | None:
+    """A frame's picture in its clip's folder, if it is there."""
     paths = (folder / f"{int(line[0])}{suffix}" for suffix in _SUFFIXES)
     return next((path for path in paths if path.is_file()), None)
 
 
-def _view(line: _Line, path: Path) -> tuple[bytes, View]:
+def camera_of(line: CameraLine, width: int, height: int) -> View:
+    """The camera of a line, of a picture of this size.
+
+    Raises:
+        ValueError: when it is none.
+    """
+    fx, fy, cx, cy = (float(value) for value in line[1:5])
+    lens = intrinsics_from_normalised((fx, fy), (cx, cy), width, height)
+    c2w = c2w_from_real_estate10k(line[7:].reshape(3, 4))
+    check_camera(c2w, lens)
+    return View(c2w, lens)
+
+
+def _view(line: CameraLine, path: Path) -> tuple[bytes, View]:
     """A frame as PNG, its own bytes where it is one, and its camera."""
     try:
         data = path.read_bytes()
@@ -82,10 +102,7 @@ def _view(line: _Line, path: Path) -> tuple[bytes, View]:
             stream = io.BytesIO()
             image.convert("RGB").save(stream, format="PNG")
             data = stream.getvalue()
-        fx, fy, cx, cy = (float(value) for value in line[1:5])
-        lens = intrinsics_from_normalised((fx, fy), (cx, cy), *image.size)
-        c2w = c2w_from_real_estate10k(line[7:].reshape(3, 4))
-        check_camera(c2w, lens)
+        view = camera_of(line, *image.size)
     except ValueError as error:
         raise ObjectFailedError(FailureClass.PARSE, f"{path.name}: {error}") from None
-    return data, View(c2w, lens)
+    return data, view
