@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-import yaml
 from test_learning_proof import REQUIRED_DB, TRAIN, psnr
 
 from stage.workspace import Workspace
@@ -20,8 +19,8 @@ from training.data.mixture import Mixed
 from training.data.plan import Plan
 from training.data.reader import ShardReader
 from training.data.writer import ShardParameters, write_shards
-from training.launch import train
 from training.parameters import TrainParameters
+from training.run import train_here
 
 # Nothing measures the scale of these boxes, whose cameras are 1.5 to 2.2 away.
 SECTION: dict[str, Any] = {
@@ -38,10 +37,9 @@ def test_a_tiny_model_learns_four_boxes_by_their_cameras(
     render_boxes: Callable[..., Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     workspace = render_boxes(tmp_path / "boxes", views=4, train=4)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     write_shards(ShardParameters(), workspace)
-    workspace.parameters.write_text(yaml.safe_dump({"seed": 0, "train": SECTION}))
-    train(TrainParameters.model_validate(SECTION), workspace)
+    train_here(TrainParameters.model_validate(SECTION), 0, workspace)
 
     plan = Plan((Mixed("boxes", 4, draws=12),), batch_size=48, seed=99)
     pairs = next(iter(PlannedLoader(plan, {"boxes": ShardReader(workspace.shards, "train")}, ViewChoice(drawn=2))))
