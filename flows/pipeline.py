@@ -19,7 +19,7 @@ from prefect.cache_policies import NO_CACHE
 from flows import artifacts
 from flows.graph import dependents, stage_order, stale_stages
 from flows.stage_run import StageCrashError, StageRun, run_stage
-from stage.errors import ViewforgeError
+from stage.errors import InputError, ViewforgeError
 from stage.lifeline import exclusive
 from stage.pace import pace_text
 from stage.parameters import load_section
@@ -59,7 +59,7 @@ def pipeline(workspace: str, promote: bool = True) -> dict[str, Any] | None:
 
     Args:
         workspace: its folder.
-        promote: whether the result is registered and put before the gate.
+        promote: whether the result is registered and put before the gate, if its system is one that is served.
 
     Returns:
         The promotion decision, or None without one.
@@ -73,7 +73,7 @@ def pipeline(workspace: str, promote: bool = True) -> dict[str, Any] | None:
         runs = _run_stages(place)
         artifacts.publish_stages(runs)
         artifacts.publish_results(place)
-        return register_and_promote(str(place.root)) if promote else None
+        return register_and_promote(str(place.root)) if promote and _is_served(place) else None
 
 
 def _run_stages(place: Workspace) -> list[StageRun]:
@@ -127,6 +127,18 @@ def _publish_renders(place: Workspace) -> None:
         artifacts.publish_renders(place)
     except ViewforgeError as error:
         get_run_logger().info("nothing to show of the renderings: %s", error)
+
+
+def _is_served(place: Workspace) -> bool:
+    """Whether a registered model takes the inputs of the system that was trained; the log says why not."""
+    from registry.served_pipeline import refuse_unserved
+
+    try:
+        refuse_unserved(place.model)
+    except InputError as error:
+        get_run_logger().warning("not registered: %s", error)
+        return False
+    return True
 
 
 class _ProgressArtifact:

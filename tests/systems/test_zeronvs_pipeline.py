@@ -229,3 +229,12 @@ def test_nobody_measures_a_metre(zeronvs_pipeline: Make, pipeline: Zero123Pipeli
         zeronvs_pipeline("7dof_metric_scale").scale_from(lambda _: 1.0)
     assert pipeline.scale_from(lambda _: 1.0) is None
     assert pipeline.scale_name is None
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_what_the_cpu_gives(zeronvs_pipeline: Make, pictures: Pictures) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU")
+    pipeline = zeronvs_pipeline("7dof_quantile_scale")
+    cpu = sampled(pipeline, pictures(1))
+    assert (cpu - sampled(pipeline.to("cuda"), pictures(1))).abs().max() < 0.02
