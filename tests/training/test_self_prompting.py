@@ -141,7 +141,8 @@ def work(rank: int, folder: Path, shards: Path, kept: Path, launch: dict[str, st
     return told
 
 
-@pytest.mark.parametrize("launch", [{}, pytest.param({"sharding": "full"}, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("launch", [{}, {"sharding": "full"}])
 def test_two_processes_share_prompts_learn_what_one_does_and_resume(
     sharded: Workspace, tmp_path: Path, launch: dict[str, str]
 ) -> None:
