@@ -1,4 +1,4 @@
-"""`viewforge sample`: see an object from another side, given one picture of it."""
+"""`viewforge sample`: see an object from another side, or a scene from another place, given one picture of it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,12 +20,33 @@ def add_to(app: typer.Typer) -> None:
 
 
 def sample(
-    image: Annotated[Path, typer.Argument(help="A picture of an object; transparent parts become white.")],
-    azimuth_deg: Annotated[list[float], typer.Option(help="Turn around the object; repeat for several views.")],
+    image: Annotated[Path, typer.Argument(help="A picture; transparent parts become white.")],
+    azimuth_deg: Annotated[
+        list[float] | None, typer.Option(help="Turn around the object or the centre; repeat for several views.")
+    ] = None,
     polar_deg: Annotated[
         float, typer.Option(help="Change of the angle from the top; negative looks from higher.")
     ] = 0.0,
-    radius: Annotated[float, typer.Option(help="Change of the distance, in object sizes.")] = 0.0,
+    radius: Annotated[float, typer.Option(help="Change of the distance, in object sizes or scene units.")] = 0.0,
+    distance: Annotated[
+        float | None, typer.Option(help="ZeroNVS: how far before the camera the centre is, scene units.")
+    ] = None,
+    elevation_deg: Annotated[
+        float | None, typer.Option(help="ZeroNVS: how high above the centre's horizon the camera is; 0 by default.")
+    ] = None,
+    cameras: Annotated[
+        Path | None, typer.Option(help="ZeroNVS: wanted cameras, a JSON list of 4×4 c2w or a transforms.json.")
+    ] = None,
+    input_frame: Annotated[
+        int | None, typer.Option(help="ZeroNVS: which of them is the input's, from 0; the identity by default.")
+    ] = None,
+    fov_deg: Annotated[
+        float | None,
+        typer.Option(help="ZeroNVS: field of view of the picture's middle square; the file's by default."),
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(help="ZeroNVS: scale of the scene as its mode has it, scene units.")
+    ] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG: the input, then the views.")] = Path(
         "views.png"
     ),
@@ -47,32 +68,36 @@ def sample(
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Show an object from other sides, given one picture of it."""
+    """Show an object from other sides, or a scene from other places, given one picture of it."""
     import sys
 
     import torch
 
+    from cli.sampling_cameras import Asked, sample_asked
+    from systems.pipelines import load_pipeline
     from systems.zero123.compositing import picture_tensor
-    from systems.zero123.conditioning import poses_from_degrees
-    from systems.zero123.pipeline import load_pipeline
     from systems.zero123.schedulers import scheduler_named
 
     without_bars()
+    asked = Asked(
+        tuple(azimuth_deg or ()), polar_deg, radius, distance, elevation_deg, cameras, input_frame, fov_deg, scale
+    )
     pipeline = load_pipeline(model or opened(workspace).model)
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
     if scheduler:
         pipeline.scheduler = scheduler_named(scheduler, pipeline.scheduler)
-    picture = picture_tensor(_read(image), (pipeline.image_size,) * 2, background)[None]
-    views = pipeline(
+    picture = picture_tensor(pipeline.framed(_read(image)), (pipeline.image_size,) * 2, background)[None]
+    views = sample_asked(
+        pipeline,
         picture,
-        poses_from_degrees(azimuth_deg, polar_deg, radius),
+        asked,
         guidance_scale=guidance,
         num_inference_steps=steps,
         eta=eta,
         drop_first_step=drop_first_step,
         batch_size=batch_size,
         generator=torch.Generator().manual_seed(seed),
-    ).images
+    )
     _write(output, torch.cat([picture / 2 + 0.5, views]))
     print(f"sample: {len(views)} views in {output}")
 

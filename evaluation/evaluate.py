@@ -15,12 +15,13 @@ from evaluation.problems import subset_problems
 from evaluation.protocol import Subset, render_subset, select_training, select_unseen
 from evaluation.report import write_report
 from evaluation.sampling import deterministic_torch, load_for_sampling, predict
+from evaluation.scales import check_scale
 from evaluation.scores import ObjectScores, Scorer, per_object_table, summary
 from evaluation.shards import TrainingShards
 from stage.files import replacing, write_json
 from stage.progress import Progress
 from stage.workspace import Workspace
-from systems.zero123.pipeline import Zero123Pipeline
+from systems.zero123.view_pipeline import ViewPipeline
 
 _SAMPLER = {"inference_steps", "guidance_scale", "eta", "drop_first_step", "null_condition"}
 
@@ -65,6 +66,8 @@ class Evaluation:
     def details(self) -> dict[str, Any]:
         """What the report says beside the figures: settings, and problems with objects."""
         sampler = self.parameters.model_dump(include=_SAMPLER)
+        if self.parameters.scale is not None:
+            sampler["scale"] = self.parameters.scale
         problems = [*subset_problems(self.unseen.subset), *subset_problems(self.training.subset)]
         return {
             "settings": {**sampler, "scheduler": self.scheduler, "resolution": self.resolution},
@@ -77,7 +80,8 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     """Score a workspace's model on unseen and on training objects; the content of `metrics.json`.
 
     Raises:
-        InputError: when model, shards or catalogue are missing, or no object is held out.
+        InputError: when model, shards or catalogue are missing, no object is held out, or `evaluate.scale` does not fit the
+            model.
         StageFailedError: when too many objects cannot be rendered.
     """
     shards = TrainingShards(workspace.shards)
@@ -86,6 +90,7 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
         select_training(parameters, shards.uids, workspace),
     ]
     pipeline = load_for_sampling(workspace.model, parameters.scheduler)
+    check_scale(pipeline, parameters.scale)
     resolution = shards.resolution()
     subsets = [render_subset(s, parameters, resolution, seed, workspace) for s in selections]
     scorer = Scorer(mean_image(shards.all_views()), find_lpips())
@@ -99,7 +104,7 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
 
 def _run(
     subset: Subset,
-    pipeline: Zero123Pipeline,
+    pipeline: ViewPipeline,
     scorer: Scorer,
     parameters: EvaluateParameters,
     seed: int,

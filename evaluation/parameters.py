@@ -37,6 +37,9 @@ class EvaluateParameters(Parameters):
     """DDIM without its noisiest timestep, as published: 50 steps are 49 calls of the model, 75 are 76."""
     null_condition: NullCondition = "after_projection"
     """What guidance leads away from: a zero token, as published, or the token that training drops to."""
+    scale: float | None = Field(default=None, gt=0)
+    """What ZeroNVS divides translations by, scene units, of every object; measured as its mode says when null
+    (`evaluation.scales`). `7dof_metric_scale` needs it; other systems know of none."""
     batch_size: int = Field(default=32, ge=1)
     """Pictures sampled at once. A batch holds views of one object only, so that no object's result depends on others."""
     quality: QualityParameters = QualityParameters()

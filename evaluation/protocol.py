@@ -10,13 +10,16 @@ Objects. "training" tells how much of a result is memory.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
 
+from blender_render.camera_sets import View
 from blender_render.farm import Farm
 from blender_render.parameters import RenderParameters
+from blender_render.passes import load_depth, pass_path
 from blender_render.rendered_object import on_white, read_record, read_rgba, read_views
 from catalog.gso import gso_assets
 from catalog.parameters import CatalogParameters
@@ -27,7 +30,6 @@ from stage.failures import Outcome, check_failure_rate
 from stage.files import json_sha256
 from stage.packs import object_folder
 from stage.workspace import Workspace
-from systems.zero123.conditioning import relative_pose
 
 INPUT_VIEW = 0
 SubsetName = Literal["unseen", "training"]
@@ -45,11 +47,18 @@ class Selection:
 
 @dataclass(frozen=True)
 class ObjectViews:
-    """One object as the protocol sees it: RGB on white in [0, 1], c2w cameras in OpenGL axes."""
+    """One object as the protocol sees it: RGB on white in [0, 1], and the cameras."""
 
     asset: Asset
     views: Float[np.ndarray, "v h w 3"]
-    c2w: Float[np.ndarray, "v 4 4"]
+    cameras: tuple[View, ...]
+    folder: Path | None = None
+    """Where its passes lie."""
+
+    @property
+    def c2w(self) -> Float[np.ndarray, "v 4 4"]:
+        """The cameras' c2w, OpenGL axes."""
+        return np.stack([camera.c2w for camera in self.cameras])
 
     @property
     def condition(self) -> Float[np.ndarray, "h w 3"]:
@@ -61,10 +70,16 @@ class ObjectViews:
         """The views to be predicted: all but the input view."""
         return self.views[INPUT_VIEW + 1 :]
 
-    @property
-    def poses(self) -> Float[np.ndarray, "t 4"]:
-        """T of each target view relative to the input view."""
-        return np.stack([relative_pose(target, self.c2w[INPUT_VIEW]) for target in self.c2w[INPUT_VIEW + 1 :]])
+    def depth(self, number: int) -> Float[np.ndarray, "h w"]:
+        """Planar depth of a view, scene units; 0 is background.
+
+        Raises:
+            InputError: when it was not rendered.
+        """
+        path = pass_path(self.folder / f"{number:03d}", "depth") if self.folder else None
+        if path is None or not path.is_file():
+            raise InputError(f"object {self.asset.uid} has no depth of view {number}", "run viewforge evaluate again")
+        return load_depth(path)
 
 
 @dataclass(frozen=True)
@@ -91,7 +106,7 @@ class Subset:
         folder = object_folder(self.farm.root, asset.uid)
         cameras = read_views(folder)
         rgba = np.stack([read_rgba(folder, number) for number in range(len(cameras))])
-        return ObjectViews(asset, on_white(rgba), np.stack([view.c2w for view in cameras]))
+        return ObjectViews(asset, on_white(rgba), tuple(cameras), folder)
 
     def warnings(self, asset: Asset) -> list[str]:
         """What was mended or missing when the object was imported."""

@@ -16,14 +16,16 @@ from jaxtyping import Float
 from transformers.utils import logging as transformers_logging
 
 from evaluation.parameters import EvaluateParameters
-from evaluation.protocol import ObjectViews
+from evaluation.protocol import INPUT_VIEW, ObjectViews
+from evaluation.scales import object_scale
 from stage.seeds import derive_seed
+from systems.pipelines import load_pipeline
 from systems.zero123.parameters import SchedulerName
-from systems.zero123.pipeline import Zero123Pipeline, load_pipeline
 from systems.zero123.schedulers import scheduler_named
+from systems.zero123.view_pipeline import ViewPipeline
 
 
-def load_for_sampling(folder: Path, scheduler: SchedulerName | None = None) -> Zero123Pipeline:
+def load_for_sampling(folder: Path, scheduler: SchedulerName | None = None) -> ViewPipeline:
     """The trained pipeline without progress bars, on the GPU when there is one.
 
     Args:
@@ -56,7 +58,7 @@ def deterministic_torch() -> Iterator[None]:
 
 
 def predict(
-    pipeline: Zero123Pipeline, views: ObjectViews, parameters: EvaluateParameters, seed: int
+    pipeline: ViewPipeline, views: ObjectViews, parameters: EvaluateParameters, seed: int
 ) -> Float[np.ndarray, "t h w 3"]:
     """The model's pictures of an object's target views, from its input view, RGB in [0, 1].
 
@@ -65,14 +67,21 @@ def predict(
         views: the object.
         parameters: sampler settings.
         seed: the run's seed.
+
+    Raises:
+        InputError: when the system needs a scale that cannot be measured.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, views.asset.uid, "evaluation noise"))
     condition = torch.from_numpy(views.condition).permute(2, 0, 1) * 2.0 - 1.0
-    poses = torch.from_numpy(views.poses).float()
+    scale = object_scale(pipeline, views, parameters.scale)
+    targets = views.cameras[INPUT_VIEW + 1 :]
+    batches = [targets[n : n + parameters.batch_size] for n in range(0, len(targets), parameters.batch_size)]
     pictures = [
-        pipeline(
+        pipeline.sample_views(
             condition.expand(len(batch), -1, -1, -1),
+            views.cameras[INPUT_VIEW],
             batch,
+            scale,
             guidance_scale=parameters.guidance_scale,
             num_inference_steps=parameters.inference_steps,
             eta=parameters.eta,
@@ -80,6 +89,6 @@ def predict(
             null_condition=parameters.null_condition,
             generator=generator,
         ).images
-        for batch in poses.split(parameters.batch_size)
+        for batch in batches
     ]
     return torch.cat(pictures).permute(0, 2, 3, 1).numpy()

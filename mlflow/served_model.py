@@ -7,6 +7,7 @@ images = model.predict({"image": image, "poses": poses}, params={"seed": 1})
 radians and scene units. One image serves any number of poses. Images (n, h, w, 3) float32 in [0, 1] come back.
 """
 
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -25,9 +26,14 @@ class ServedZero123(PythonModel):
         # Imported here: MLflow runs this file when it logs a model, before any weights are wanted.
         import torch
 
-        from systems.zero123.pipeline import Zero123Pipeline
+        from systems.pipelines import load_pipeline
+        from systems.zeronvs.pipeline import ZeroNvsPipeline
 
-        pipeline = Zero123Pipeline.from_pretrained(context.artifacts["pipeline"], local_files_only=True)
+        pipeline = load_pipeline(Path(context.artifacts["pipeline"]))
+        if isinstance(pipeline, ZeroNvsPipeline):
+            raise TypeError(
+                "a ZeroNvsPipeline takes cameras, and poses are served: load it with load_pipeline instead"
+            )
         pipeline.set_progress_bar_config(disable=True)
         self.saved_scheduler = pipeline.scheduler
         self.pipeline = pipeline.to("cuda" if torch.cuda.is_available() else "cpu")

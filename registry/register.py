@@ -19,7 +19,7 @@ from registry.client import CHALLENGER, CHAMPION, holders, open_registry
 from registry.evaluated import METRICS_FILE, finite_figures, metrics_tag, read_metrics, unseen_tags
 from registry.lineage import MODEL_TAG, lineage_tags
 from registry.parameters import RegisterParameters
-from registry.served_pipeline import log_pipeline
+from registry.served_pipeline import log_pipeline, refuse_unserved
 from stage.errors import InputError
 from stage.files import folder_sha256, json_sha256
 from stage.parameters import load_section, read_parameters
@@ -44,10 +44,12 @@ def register(parameters: RegisterParameters, workspace: Workspace) -> ModelVersi
         MLflow's version, new or the one that exists; give its `version` to `promote`.
 
     Raises:
-        InputError: when the pipeline or its evaluation is missing, or MLflow refuses.
+        InputError: when the pipeline or its evaluation is missing, the pipeline takes other inputs than those served, or MLflow
+            refuses.
     """
     if not (workspace.model / "model_index.json").is_file():
         raise InputError(f"no trained pipeline in {workspace.model}", "run viewforge train")
+    refuse_unserved(workspace.model)
     metrics = read_metrics(workspace.evaluation / METRICS_FILE)
     tags = _version_tags(workspace, metrics)
     with open_registry(workspace) as client:

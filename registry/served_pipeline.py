@@ -15,6 +15,7 @@ from evaluation.parameters import EvaluateParameters
 from stage.errors import InputError
 from stage.workspace import Workspace
 from systems.zero123.conditioning import POSE_DIMENSIONS
+from systems.zero123.foreign_weights import pipeline_class
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
 SERVED_MODEL = _REPOSITORY / "mlflow" / "served_model.py"
@@ -32,6 +33,8 @@ _PACKAGES = (
     "transformers",
 )
 _ANY = -1
+# The systems that take what is served: pictures and poses T.
+_SERVED = ("Zero123Pipeline", "CascadePipeline")
 
 
 def log_pipeline(workspace: Workspace, sampling: EvaluateParameters) -> str:
@@ -58,6 +61,19 @@ def log_pipeline(workspace: Workspace, sampling: EvaluateParameters) -> str:
             signature=signature(picture_size(workspace.model), sampling),
         )
     return str(info.model_id)
+
+
+def refuse_unserved(folder: Path) -> None:
+    """Refuse the pipeline of a system that takes other inputs than those served.
+
+    Raises:
+        InputError: naming the system.
+    """
+    if (kind := pipeline_class(folder)) not in _SERVED:
+        raise InputError(
+            f"{folder} holds a {kind}, and what is served takes pictures and poses of {' or '.join(_SERVED)}",
+            "register one of these; load others with systems.pipelines.load_pipeline",
+        )
 
 
 def requirements() -> list[str]:

@@ -6,7 +6,7 @@ A system's own pipeline makes pose vectors of the cameras that it is given, and 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import torch
@@ -26,13 +26,10 @@ from systems.zero123.encoding import condition_latent, embed_images
 from systems.zero123.guidance import Condition, conditioned, guided
 from systems.zero123.modules import Autoencoder
 from systems.zero123.parameters import Background, NullCondition
+from systems.zero123.sampler_options import CALLBACK_INPUTS, OutputType, SamplerOptions
 from systems.zero123.schedulers import Generators, advance, noise, start
 
 Pictures: TypeAlias = Float[Tensor, "m 3 h w"] | Image.Image | Sequence[Image.Image]
-OutputType: TypeAlias = Literal["pt", "np", "pil", "latent"]
-StepCallback: TypeAlias = Callable[[Any, int, Tensor, dict[str, Any]], dict[str, Any] | None]
-
-_CALLBACK_INPUTS = ("latents",)
 
 
 class Camera(Protocol):
@@ -57,54 +54,6 @@ class SampledViews(BaseOutput):
     images: Any
 
 
-@dataclass(frozen=True)
-class SamplerOptions:
-    """How to sample: the keywords that every pipeline's call takes beside its pictures and cameras.
-
-    Raises:
-        InputError: when a value is none that there is.
-    """
-
-    guidance_scale: float = 3.0
-    """Classifier-free guidance; 1 does without."""
-    num_inference_steps: int = 50
-    """Steps of the scheduler."""
-    eta: float = 1.0
-    """DDIM's share of fresh noise; 0 is deterministic. Other schedulers pass it over."""
-    num_images_per_pose: int = 1
-    """Pictures drawn of each view, beside each other in the result."""
-    batch_size: int | None = None
-    """Most pictures that a module sees at once, twice as many in the UNet under guidance; all when None. The random numbers do
-    not depend on it."""
-    null_condition: NullCondition = "after_projection"
-    """The condition that guidance leads away from; see `guidance.conditioned`."""
-    drop_first_step: bool = False
-    """Leave out DDIM's noisiest timestep as the original does; see `schedulers.original_timesteps`."""
-    background: Background = "alpha"
-    """How PIL images are put on white; see `compositing.on_white`."""
-    generator: Generators = None
-    """Source of noise, on the CPU so that devices agree; or one for each picture."""
-    latents: Float[Tensor, "k c y x"] | None = None
-    """Standard normal noise to start from, in place of the generator's."""
-    output_type: OutputType = "pt"
-    """`pt`, `np`, `pil` or `latent`."""
-    return_dict: bool = True
-    """Whether the images come in a `SampledViews` or in a tuple."""
-    callback_on_step_end: StepCallback | None = None
-    """Called as callback(pipeline, step, timestep, {"latents": …}) after each step; a dictionary that it returns replaces the
-    latents."""
-    callback_on_step_end_tensor_inputs: Sequence[str] = _CALLBACK_INPUTS
-    """What the callback is given: latents, or nothing."""
-
-    def __post_init__(self) -> None:
-        repeats, batch_size = self.num_images_per_pose, self.batch_size
-        if repeats < 1 or (batch_size is not None and batch_size < 1):
-            raise InputError(f"{repeats} images per pose in batches of {batch_size}", "give 1 or more of each")
-        _check_choices("output type", [self.output_type], get_args(OutputType))
-        _check_choices("null condition", [self.null_condition], get_args(NullCondition))
-        _check_choices("callback input", self.callback_on_step_end_tensor_inputs, _CALLBACK_INPUTS)
-
-
 class ViewPipeline(DiffusionPipeline, ABC):
     """A diffusers pipeline that sees an input view from other sides.
 
@@ -117,7 +66,7 @@ class ViewPipeline(DiffusionPipeline, ABC):
     """
 
     model_cpu_offload_seq = "image_encoder->cc_projection->unet->vae"
-    _callback_tensor_inputs = _CALLBACK_INPUTS
+    _callback_tensor_inputs = CALLBACK_INPUTS
 
     def __init__(
         self,
@@ -149,6 +98,10 @@ class ViewPipeline(DiffusionPipeline, ABC):
         blocks = getattr(self.vae.config, "block_out_channels", None)
         return int(2 ** (len(blocks) - 1) if blocks else self.vae.config.factor)
 
+    def framed(self, picture: Image.Image) -> Image.Image:
+        """What of a PIL image the system is shown."""
+        return picture
+
     @abstractmethod
     def sample_views(
         self,
@@ -170,6 +123,11 @@ class ViewPipeline(DiffusionPipeline, ABC):
         Raises:
             InputError: when shapes, values or options do not fit.
         """
+
+    @property
+    def needs_scale(self) -> bool:
+        """Whether the system is told of a scale of the scene."""
+        return False
 
     @property
     def scale_name(self) -> str | None:
@@ -239,13 +197,9 @@ class ViewPipeline(DiffusionPipeline, ABC):
         pictures = [images] if isinstance(images, Image.Image) else list(images)
         if not pictures or not all(isinstance(picture, Image.Image) for picture in pictures):
             raise InputError("the input is neither a tensor nor PIL images", "give a tensor (n, 3, height, width)")
-        framed = [self._framed(picture) for picture in pictures]
+        framed = [self.framed(picture) for picture in pictures]
         size = (self.image_size,) * 2 if self.unet.config.sample_size else framed[0].size
         return torch.stack([picture_tensor(picture, size, background) for picture in framed])
-
-    def _framed(self, picture: Image.Image) -> Image.Image:
-        """What of a PIL image the system is shown."""
-        return picture
 
     def _condition(
         self,
@@ -312,12 +266,6 @@ class ViewPipeline(DiffusionPipeline, ABC):
             raise InputError(f"poses have shape {tuple(poses.shape)}", f"give (n, {dimensions})")
         if len(images) not in (1, len(poses)):
             raise InputError(f"{len(images)} images for {len(poses)} poses", "give one image, or one for each pose")
-
-
-def _check_choices(what: str, given: Sequence[str], known: Sequence[str]) -> None:
-    for name in given:
-        if name not in known:
-            raise InputError(f"no {what} {name}", f"take {', '.join(known)}")
 
 
 @dataclass(frozen=True)

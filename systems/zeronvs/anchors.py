@@ -1,11 +1,12 @@
-"""SDS anchoring: a few views of a scene that are sampled once, so that a reconstruction has something to see behind the input's back.
+"""SDS anchoring: views of a scene that are sampled once, so that a reconstruction has something to hold to behind the input.
 
 anchors = sample_anchors(pipeline, image, c2w, centre_in_front(c2w, 1.0), fov=np.deg2rad(55), scale=0.7)
 picture, camera = anchors.nearest_view(novel)
 
 During distillation a novel camera is conditioned on that view, of input and anchors, from which it is turned the least. Source:
-Sargent et al. 2024 (arXiv 2310.17994), section 3.3 (two anchors, at 120° and 240°, DDIM with 500 steps); kylesargent/ZeroNVS
-`threestudio/data/image.py` (`aux_c2ws`, evenly spaced azimuths) and `threestudio/models/guidance/zero123_guidance.py` (`get_cond`).
+Sargent et al. 2024 (arXiv 2310.17994): two anchors, at 120° and 240°, DDIM with 500 steps; kylesargent/ZeroNVS
+`threestudio/data/image.py` (`aux_c2ws`, evenly spaced azimuths) and `threestudio/models/guidance/zero123_guidance.py`
+(`get_cond`).
 """
 
 from collections.abc import Sequence

@@ -17,12 +17,13 @@ and the vector is [flatten(E), f, sin f, cos f]: 16 numbers row by row, and the 
 """
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
 
 from geometry.cameras import fov_from_focal, invert_rigid
+from geometry.scene_scales import SCALES
 from systems.zero123.conditioning import POSE_DIMENSIONS, relative_pose
 from systems.zeronvs.modes import MODES, RELEASED_MODE, ConditioningMode, known_mode
 
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 ScaleName: TypeAlias = Literal["scene_radius", "nearplane_quantile", "depth_quantile"]
-"""What is measured of a scene; `scale_of` takes them in this order."""
+"""What is measured of a scene (`geometry.scene_scales`)."""
 
 _CAMERA_DIMENSIONS = 16 + 3
 _SMALLEST_SCALE = 1e-2
@@ -53,7 +54,7 @@ _SCALES: dict[ConditioningMode, ScaleName] = {
     "7dof_stereomag_scale": "nearplane_quantile",
     "7dof_quantile_scale": "depth_quantile",
 }
-_NAMES: tuple[ScaleName, ...] = get_args(ScaleName)
+
 Relative = Float[np.ndarray, "4 4"]
 
 
@@ -86,7 +87,7 @@ def scale_of(mode: ConditioningMode, scales: Float[np.ndarray, "3"]) -> float:
 
     Args:
         mode: of the conditioning.
-        scales: `scene_radius`, `nearplane_quantile` and `depth_quantile` of the condition view, scene units; NaN where unknown.
+        scales: of the condition view, in the order of `SCALES`, scene units; NaN where unknown.
 
     Raises:
         ParameterError: when there is no such mode.
@@ -94,7 +95,7 @@ def scale_of(mode: ConditioningMode, scales: Float[np.ndarray, "3"]) -> float:
     name = scale_name(mode)
     if name is None:
         return float("nan") if mode == "7dof_metric_scale" else 1.0
-    scale = float(scales[_NAMES.index(name)])
+    scale = float(scales[SCALES.index(name)])
     return float(np.clip(scale, *_NEARPLANE_RANGE)) if mode == "7dof_stereomag_scale" else scale
 
 

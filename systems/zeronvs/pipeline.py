@@ -166,7 +166,7 @@ class ZeroNvsPipeline(ViewPipeline):
         c2w = np.stack([target.c2w for target in targets])
         return self(images, c2w, condition.c2w, fov=fovs, scale=scale, **options)
 
-    def _framed(self, picture: Image.Image) -> Image.Image:
+    def framed(self, picture: Image.Image) -> Image.Image:
         """The square in the middle, as the training's pictures are cut."""
         return ImageOps.fit(picture, (min(picture.size),) * 2)
 

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from blender_render.camera_sets import View
 from blender_render.parameters import QualityParameters, RenderParameters
 from blender_render.render import render
 from catalog.build import build_catalog
@@ -20,6 +22,7 @@ from evaluation.evaluate import evaluate
 from evaluation.parameters import EvaluateParameters
 from evaluation.protocol import ObjectViews
 from evaluation.sampling import load_for_sampling, predict
+from geometry.cameras import Intrinsics
 from stage.errors import InputError, ParameterError
 from stage.executor import ExecutorParameters
 from stage.files import folder_sha256
@@ -33,6 +36,8 @@ from systems.zero123.parameters import (
     Zero123Parameters,
 )
 from systems.zero123.pipeline import Zero123Pipeline
+from systems.zeronvs.conditioning import pose_dimensions
+from systems.zeronvs.pipeline import ZeroNvsPipeline
 from training.data.writer import ShardParameters, write_shards
 
 EXECUTOR = ExecutorParameters(workers=1)
@@ -53,14 +58,16 @@ OUTPUTS = {
 SEED = 0
 
 
-def save_pipeline(folder: Path) -> None:
+def save_pipeline(folder: Path, mode: str | None = None) -> None:
+    """Zero-1-to-3 with random weights, or ZeroNVS of a mode."""
     parameters = Zero123Parameters(
         unet=UNetParameters(block_channels=(32, 32), attention_heads=2),
         autoencoder=AutoencoderParameters(factor=4),
         image_encoder=ImageEncoderParameters(image_size=16, hidden_size=16, layers=1, heads=2, embedding_dim=16),
     )
-    m = build_modules(parameters, 0)
-    Zero123Pipeline(m.unet, m.cc_projection, m.image_encoder, m.vae, m.scheduler).save_pretrained(folder)
+    m = build_modules(parameters, 0, pose_dimensions(mode or "3dof"))
+    parts = (m.unet, m.cc_projection, m.image_encoder, m.vae, m.scheduler)
+    (ZeroNvsPipeline(*parts, mode) if mode else Zero123Pipeline(*parts)).save_pretrained(folder)
 
 
 @pytest.fixture(scope="module")
@@ -125,13 +132,49 @@ def test_an_object_alone_equals_the_object_among_others(trained: Workspace) -> N
     pictures = np.random.default_rng(0).random((4, 16, 16, 3)).astype(np.float32)
     c2w = np.stack([np.diag([1.0, 1.0, 1.0, 1.0])] * 4)
     c2w[:, :3, 3] = [[1.5, 0, 0], [0, 1.5, 0], [-1.5, 0, 0], [0, -1.5, 0.1]]
+    cameras = tuple(View(camera, Intrinsics.from_fov(0.9, 16)) for camera in c2w)
     pipeline = load_for_sampling(trained.model)
-    alone = predict(pipeline, ObjectViews(first, pictures, c2w), PARAMETERS, SEED)
-    other = predict(pipeline, ObjectViews(second, pictures, c2w), PARAMETERS, SEED)
-    assert np.array_equal(predict(pipeline, ObjectViews(first, pictures, c2w), PARAMETERS, SEED), alone)
+    alone = predict(pipeline, ObjectViews(first, pictures, cameras), PARAMETERS, SEED)
+    other = predict(pipeline, ObjectViews(second, pictures, cameras), PARAMETERS, SEED)
+    assert np.array_equal(predict(pipeline, ObjectViews(first, pictures, cameras), PARAMETERS, SEED), alone)
     assert not np.array_equal(other, alone)
     assert alone.shape == (3, 16, 16, 3)
     assert 0 <= alone.min() <= alone.max() <= 1
+
+
+@pytest.fixture
+def scenes(trained: Workspace, metrics: dict[str, Any], tmp_path: Path) -> Callable[[str], Workspace]:
+    """The workspace, its views rendered, with ZeroNVS of a mode for its model."""
+
+    def copied(mode: str) -> Workspace:
+        workspace = Workspace(tmp_path / mode)
+        shutil.copytree(trained.root, workspace.root)
+        shutil.rmtree(workspace.model)
+        save_pipeline(workspace.model, mode)
+        return workspace
+
+    return copied
+
+
+def test_zeronvs_is_scored_on_the_same_pictures_with_the_depth_that_was_rendered(
+    scenes: Callable[[str], Workspace], metrics: dict[str, Any]
+) -> None:
+    workspace = scenes("7dof_quantile_scale")
+    figures = evaluate(PARAMETERS, SEED, workspace)
+    assert figures["data_sha256"] == metrics["data_sha256"]
+    assert figures["unseen"]["copy_input"] == metrics["unseen"]["copy_input"]
+    assert figures["unseen"]["model"] != metrics["unseen"]["model"]
+    fixed = evaluate(PARAMETERS.model_copy(update={"scale": 3.0}), SEED, workspace)
+    assert fixed["unseen"]["model"] != figures["unseen"]["model"]
+    assert json.loads((workspace.evaluation / "details.json").read_text())["settings"]["scale"] == 3.0
+
+
+def test_scales_that_do_not_fit_the_model_are_one_line(trained: Workspace, scenes: Callable[[str], Workspace]) -> None:
+    scaled = PARAMETERS.model_copy(update={"scale": 1.0})
+    with pytest.raises(InputError, match=r"Zero123Pipeline is told of no scale; set evaluate\.scale to null"):
+        evaluate(scaled, SEED, trained)
+    with pytest.raises(InputError, match=r"cannot be measured; set evaluate\.scale to the scene units in a metre"):
+        evaluate(PARAMETERS, SEED, scenes("7dof_metric_scale"))
 
 
 def test_scanned_objects_are_evaluated_and_a_missing_texture_is_listed(

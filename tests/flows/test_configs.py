@@ -17,7 +17,7 @@ def read(name: str) -> PipelineParameters:
 
 
 def test_there_are_configurations():
-    assert {path.stem for path in CONFIGS} >= {"zero123", "zero123-xl", "zero123-xl-alignment"}
+    assert {path.stem for path in CONFIGS} >= {"zero123", "zero123-xl", "zero123-xl-alignment", "zeronvs"}
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -33,14 +33,15 @@ def test_every_configuration_validates(path: Path):
         ("zero123", 1536, 1e-4, 105_000),
         ("zero123-xl", 2048, 1e-4, 375_000),
         ("zero123-xl-alignment", 2048, 5e-5, 65_000),
+        ("zeronvs", 1536, 1e-4, 60_000),
     ],
 )
-def test_zero123_is_trained_as_published(name: str, batch: int, rate: float, steps: int):
+def test_systems_are_trained_as_published(name: str, batch: int, rate: float, steps: int):
     train = read(name).train
     assert (train.batch_size, train.optimizer.learning_rate, train.steps) == (batch, rate, steps)
     assert (train.optimizer.factors["cc_projection"], train.optimizer.weight_decay) == (10, 1e-2)
     assert (train.optimizer.warmup_steps, train.ema_decay) == (100, 0.9999)
-    system = train.zero123
+    system = train.chosen
     assert (system.prediction_type, system.zero_terminal_snr, system.timestep_shift) == ("epsilon", False, 1.0)
     assert (system.dropout, system.image_encoder.train) == (0.05, False)
 
@@ -59,3 +60,14 @@ def test_the_second_phase_differs_in_data_rate_steps_and_beginning():
     second["train"]["zero123"]["pretrained"] = first["train"]["zero123"]["pretrained"]
     second["catalog"]["selection"]["uids"] = None
     assert first == second
+
+
+def test_zeronvs_begins_from_zero123_xl_under_the_released_mode():
+    parameters = read("zeronvs")
+    train, evaluate = parameters.train, parameters.evaluate
+    assert (train.system, train.zeronvs.mode) == ("zeronvs", "7dof_quantile_scale")
+    assert train.zeronvs.pretrained == "weights/zero123-xl"
+    assert train.batch_size // (train.launch.processes * train.launch.accumulate) == 48
+    assert "depth" in parameters.shard.include
+    assert (evaluate.scheduler, evaluate.inference_steps, evaluate.eta) == ("ddim", 500, 1.0)
+    assert (evaluate.guidance_scale, evaluate.drop_first_step) == (3.0, True)

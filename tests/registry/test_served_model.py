@@ -1,8 +1,11 @@
 """The champion as others load it: through MLflow, by its alias."""
 
+import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import mlflow
@@ -13,6 +16,7 @@ from mlflow.exceptions import MlflowException
 
 from registry.parameters import RegisterParameters
 from registry.register import register
+from registry.served_pipeline import SERVED_MODEL
 from stage.errors import ViewforgeError
 from stage.workspace import Workspace
 from systems.zero123.pipeline import Zero123Pipeline
@@ -114,3 +118,16 @@ assert model.predict(given).shape == (1, 16, 16, 3)
     answer = subprocess.run([sys.executable, "-P", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     assert "UserWarning" not in answer.stderr
+
+
+def test_a_system_that_takes_cameras_is_refused_before_it_is_logged(workspace: Workspace):
+    index = workspace.model / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "ZeroNvsPipeline"}))
+    with pytest.raises(ViewforgeError, match="holds a ZeroNvsPipeline, and what is served takes") as caught:
+        register(RegisterParameters(), workspace)
+    assert "\n" not in str(caught.value)
+    # MLflow could be given one by other means; loading it says so too.
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"mode": "3dof"}))
+    served_model = runpy.run_path(str(SERVED_MODEL))["ServedZero123"]()
+    with pytest.raises(TypeError, match="takes cameras, and poses are served"):
+        served_model.load_context(SimpleNamespace(artifacts={"pipeline": str(workspace.model)}))

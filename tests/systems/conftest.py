@@ -19,6 +19,8 @@ from systems.zero123.parameters import (
     Zero123Parameters,
 )
 from systems.zero123.pipeline import Zero123Pipeline
+from systems.zeronvs.conditioning import pose_dimensions
+from systems.zeronvs.pipeline import ZeroNvsPipeline
 
 SIZE = 16
 
@@ -68,6 +70,22 @@ def pipeline_of() -> Callable[[Zero123Modules], Zero123Pipeline]:
 @pytest.fixture
 def pipeline(modules: Zero123Modules, pipeline_of: Callable[..., Zero123Pipeline]) -> Zero123Pipeline:
     return pipeline_of(modules)
+
+
+@pytest.fixture
+def zeronvs_pipeline(tiny: Callable[..., Zero123Parameters]) -> Callable[..., ZeroNvsPipeline]:
+    """A quiet ZeroNVS pipeline of a mode."""
+
+    def made(mode: str) -> ZeroNvsPipeline:
+        parts = build_modules(tiny(), 0, pose_dimensions(mode))
+        parts.unet.register_to_config(sample_size=SIZE // 4)
+        pipeline = ZeroNvsPipeline(
+            parts.unet, parts.cc_projection, parts.image_encoder, parts.vae, parts.scheduler, mode
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
+    return made
 
 
 class Spy:

@@ -63,6 +63,9 @@ def shrunk(config: str, pretrained: Path) -> dict[str, Any]:
     system["image_encoder"] |= TINY_ENCODER
     if system["pretrained"]:
         system["pretrained"] = str(pretrained)
+    if "mode" in system:
+        # The boxes come without depth, by which the released mode divides.
+        system["mode"] = "7dof_unscaled"
     return train
 
 
