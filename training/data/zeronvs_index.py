@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -101,24 +102,23 @@ def scene_index(
         shards: which.
         file: where the index is kept; None is `frames.parquet` in their folder.
         processes: that scan.
-        wanted: scales of the frames; None is satisfied with an index of either kind.
+        wanted: scales of the frames; an index of more than is wanted will do, and gives no more.
 
     Raises:
         InputError: when there is no whole scene, a shard is damaged or truncated, the index cannot be written, or the estimator
             that is asked for is not available.
     """
     file, states = file or shards.folder / NAME, shards.states()
-    scales = wanted.identity if wanted else None
     table = _read(file)
-    if table is None or not _is_of(table, states, scales):
+    if not _suffices(table, states, wanted):
         with _alone(file):
             # Another process may have made it meanwhile.
             table = _read(file)
-            if table is None or not _is_of(table, states, scales):
+            if not _suffices(table, states, wanted):
                 table = _completed(shards, table, file, processes, wanted)
     if not len(table):
         raise InputError(f"no whole scene in the shards of {shards.folder}", "name a folder of ZeroNVS's shards")
-    return _index_of(table, states)
+    return _index_of(table, states, wanted)
 
 
 @contextmanager
@@ -221,17 +221,25 @@ def _described(table: pa.Table) -> tuple[_States, str]:
     return json.loads(table.schema.metadata[_SHARDS])[1], table.schema.metadata[_SCALES].decode()
 
 
-def _is_of(table: pa.Table, states: _States, scales: str | None) -> bool:
+def _suffices(table: pa.Table | None, states: _States, wanted: WantedScales | None) -> TypeGuard[pa.Table]:
+    """Whether an index is of these shards as they are, and has the scales that are wanted."""
+    if table is None:
+        return False
     known, kind = _described(table)
-    return known == states and scales in (None, kind)
+    if wanted and (wanted.depth or not kind) and kind != wanted.identity:
+        return False
+    return known == states
 
 
-def _index_of(table: pa.Table, states: _States) -> SceneIndex:
+def _index_of(table: pa.Table, states: _States, wanted: WantedScales | None) -> SceneIndex:
     table = table.combine_chunks()
     lists = {name: table[name].combine_chunks() for name in table.column_names[2:]}
     starts = lists["number"].offsets.to_numpy()
     values = {name: column.values.to_numpy() for name, column in lists.items()}
-    scales = np.stack([values.pop(name) for name in SCALES], axis=-1) if SCALES[0] in values else None
+    found = [values.pop(name) for name in SCALES if name in values]
+    scales = np.stack(found, axis=-1) if wanted else None
+    if scales is not None and wanted and not wanted.depth:
+        scales[:, 1:] = np.nan
     sizes = {str(name): int(size) for name, size, _ in states}
     return SceneIndex(
         tuple(table["shard"].to_pylist()), tuple(table["scene"].to_pylist()), starts, values, scales, sizes
