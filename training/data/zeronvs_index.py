@@ -12,6 +12,7 @@ a minute, and a scan that was ended goes on with the shards that it lacks.
 import fcntl
 import hashlib
 import json
+import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -31,6 +32,7 @@ from jaxtyping import Bool, Float, Int
 from geometry.scene_scales import SCALES
 from stage.errors import InputError
 from stage.files import replacing
+from stage.lifeline import die_with
 from stage.progress import Progress
 from training.data.zeronvs_scales import WantedScales
 from training.data.zeronvs_scan import COLUMNS, ScannedScene, scan_shard
@@ -175,7 +177,8 @@ def _scanned(
     if processes <= 1 or len(paths) <= 1:
         yield map(scan, paths)
         return
-    with ProcessPoolExecutor(min(processes, len(paths)), get_context("spawn")) as pool:
+    dies_with_me = partial(die_with, os.getpid())
+    with ProcessPoolExecutor(min(processes, len(paths)), get_context("spawn"), dies_with_me) as pool:
         try:
             yield pool.map(scan, paths)
         except BaseException:
