@@ -148,3 +148,11 @@ def test_networks_of_depth_are_refused(folders: dict[str, Path], tmp_path: Path)
     (folder / "config.json").write_text(json.dumps({**configuration, "model_type": "glpn"}))
     with pytest.raises(InputError, match="a network of the kind glpn estimates no disparity"):
         TransformersEstimator(folder)
+
+
+@pytest.mark.gpu
+def test_a_gpu_sees_the_same(folders: dict[str, Path]) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
+    for folder in folders.values():
+        expected = TransformersEstimator(folder).disparity(picture)
+        np.testing.assert_allclose(TransformersEstimator(folder, "cuda").disparity(picture), expected, atol=1e-3)

@@ -168,10 +168,22 @@ def four_shards(folder: Path) -> Path:
 
 def test_depth_is_read_when_scales_are_first_wanted_and_never_again(tmp_path: Path, scans: list[str]) -> None:
     folder = four_shards(tmp_path / "s")
-    for wanted, scanned in ((None, 4), (STORED, 4), (STORED, 0), (None, 0)):
+    hashes: dict[WantedScales | None, set[str]] = {}
+    radius_alone = WantedScales(depth=False)
+    for wanted, scanned in ((None, 4), (radius_alone, 4), (STORED, 4), (STORED, 0), (radius_alone, 0), (None, 0)):
         scans.clear()
-        ZeroNvsScenes(folder, scales=wanted)
+        hashes.setdefault(wanted, set()).add(ZeroNvsScenes(folder, scales=wanted).index_sha256())
         assert len(scans) == scanned
+    assert [len(found) for found in hashes.values()] == [1, 1, 1], "what the index happens to hold does not count"
+    assert len(set.union(*hashes.values())) == 3
+
+
+def test_for_the_radius_alone_no_depth_is_read(tmp_path: Path) -> None:
+    made = walls("1_1", 2.0, 4.0)
+    (shard,) = write_scenes(tmp_path / "s", "train", [made])
+    rewritten(shard, lambda files: files.update({"book/1_1/frame000001_depth.png": b"no picture"}))
+    (found,) = scales(tmp_path / "s", WantedScales(depth=False))
+    np.testing.assert_allclose(found, [[radius(made), np.nan, np.nan]] * 2, rtol=1e-6)
 
 
 def test_only_a_shard_that_changed_is_read_again(tmp_path: Path, scans: list[str]) -> None:

@@ -28,14 +28,14 @@ def open_scenes(
         parameters: of all sets; where it names an estimator, depth is made dense.
         root: of the workspace, whose scratch space keeps what a scan has found.
         split: train, val or test.
-        scale: which one of the views the system needs; any makes the scan read all depth.
+        scale: which one of the views the system needs; for one of depth the scan reads all of it.
 
     Raises:
         InputError: naming the set, when it has no such scene, a shard is missing or damaged, another number of scenes is there
             than is said, or the estimator that is asked for is not available.
     """
     estimator = root / parameters.depth_estimator if parameters.depth_estimator else None
-    wanted = WantedScales(estimator) if scale else None
+    wanted = WantedScales(estimator, depth=scale != "scene_radius") if scale else None
     try:
         shards = _shards(dataset, root)
         scenes = ZeroNvsScenes(shards, _index_file(shards, root), _processes(shards), wanted, split, scale=scale)

@@ -12,6 +12,7 @@ a minute, and a scan that was ended goes on with the shards that it lacks.
 import fcntl
 import hashlib
 import json
+import os
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -20,6 +21,7 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeGuard
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +32,7 @@ from jaxtyping import Bool, Float, Int
 from geometry.scene_scales import SCALES
 from stage.errors import InputError
 from stage.files import replacing
+from stage.lifeline import die_with
 from stage.progress import Progress
 from training.data.zeronvs_scales import WantedScales
 from training.data.zeronvs_scan import COLUMNS, ScannedScene, scan_shard
@@ -101,24 +104,23 @@ def scene_index(
         shards: which.
         file: where the index is kept; None is `frames.parquet` in their folder.
         processes: that scan.
-        wanted: scales of the frames; None is satisfied with an index of either kind.
+        wanted: scales of the frames; an index of more than is wanted will do, and gives no more.
 
     Raises:
         InputError: when there is no whole scene, a shard is damaged or truncated, the index cannot be written, or the estimator
             that is asked for is not available.
     """
     file, states = file or shards.folder / NAME, shards.states()
-    scales = wanted.identity if wanted else None
     table = _read(file)
-    if table is None or not _is_of(table, states, scales):
+    if not _suffices(table, states, wanted):
         with _alone(file):
             # Another process may have made it meanwhile.
             table = _read(file)
-            if table is None or not _is_of(table, states, scales):
+            if not _suffices(table, states, wanted):
                 table = _completed(shards, table, file, processes, wanted)
     if not len(table):
         raise InputError(f"no whole scene in the shards of {shards.folder}", "name a folder of ZeroNVS's shards")
-    return _index_of(table, states)
+    return _index_of(table, states, wanted)
 
 
 @contextmanager
@@ -175,7 +177,8 @@ def _scanned(
     if processes <= 1 or len(paths) <= 1:
         yield map(scan, paths)
         return
-    with ProcessPoolExecutor(min(processes, len(paths)), get_context("spawn")) as pool:
+    dies_with_me = partial(die_with, os.getpid())
+    with ProcessPoolExecutor(min(processes, len(paths)), get_context("spawn"), dies_with_me) as pool:
         try:
             yield pool.map(scan, paths)
         except BaseException:
@@ -221,17 +224,25 @@ def _described(table: pa.Table) -> tuple[_States, str]:
     return json.loads(table.schema.metadata[_SHARDS])[1], table.schema.metadata[_SCALES].decode()
 
 
-def _is_of(table: pa.Table, states: _States, scales: str | None) -> bool:
+def _suffices(table: pa.Table | None, states: _States, wanted: WantedScales | None) -> TypeGuard[pa.Table]:
+    """Whether an index is of these shards as they are, and has the scales that are wanted."""
+    if table is None:
+        return False
     known, kind = _described(table)
-    return known == states and scales in (None, kind)
+    if wanted and (wanted.depth or not kind) and kind != wanted.identity:
+        return False
+    return known == states
 
 
-def _index_of(table: pa.Table, states: _States) -> SceneIndex:
+def _index_of(table: pa.Table, states: _States, wanted: WantedScales | None) -> SceneIndex:
     table = table.combine_chunks()
     lists = {name: table[name].combine_chunks() for name in table.column_names[2:]}
     starts = lists["number"].offsets.to_numpy()
     values = {name: column.values.to_numpy() for name, column in lists.items()}
-    scales = np.stack([values.pop(name) for name in SCALES], axis=-1) if SCALES[0] in values else None
+    found = [values.pop(name) for name in SCALES if name in values]
+    scales = np.stack(found, axis=-1) if wanted else None
+    if scales is not None and wanted and not wanted.depth:
+        scales[:, 1:] = np.nan
     sizes = {str(name): int(size) for name, size, _ in states}
     return SceneIndex(
         tuple(table["shard"].to_pylist()), tuple(table["scene"].to_pylist()), starts, values, scales, sizes

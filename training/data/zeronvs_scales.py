@@ -26,7 +26,7 @@ from training.data.zeronvs_cameras import camera_from
 from training.data.zeronvs_layout import decode_depth
 
 _log = logging.getLogger(__name__)
-_AS_STORED = "as stored"
+_AS_STORED, _CAMERAS = "as stored", "cameras"
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,14 @@ class WantedScales:
 
     estimator: Path | None = None
     """Folder of the network that makes depth dense; None takes it as stored."""
+    depth: bool = True
+    """False works out the scene radius alone, for which no depth is read."""
 
     @property
     def identity(self) -> str:
         """What tells these scales from others of the same shards; raises as `estimator_identity` does."""
+        if not self.depth:
+            return _CAMERAS
         return estimator_identity(self.estimator) if self.estimator else _AS_STORED
 
 
@@ -84,7 +88,7 @@ def _of_frame(stream: BinaryIO, name: str, row: Mapping[str, int], wanted: Wante
         with Image.open(io.BytesIO(picture)) as header:
             width, height = header.size
         c2w, _, scale = camera_from(_piece(stream, row, "metadata"), width, height)
-        if row["depth_size"]:
+        if row["depth_size"] and wanted.depth:
             depth = _adjusted(_piece(stream, row, "depth"), scale, (height, width))
             return _FrameScales(c2w, near_depth(depth), depth_quantile(_dense(depth, picture, wanted)))
     except (ValueError, OSError) as error:
