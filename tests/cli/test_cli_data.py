@@ -28,7 +28,7 @@ def co3d(tmp_path):
 
 
 def test_it_says_what_a_configuration_of_zeronvs_needs_and_what_is_left_out(viewforge, co3d):
-    arguments = ("--from", "co3d", "--side", 16, "--val", 0, "--test", 0, "--processes", 2, co3d, "out")
+    arguments = ("--from", "co3d", "--side", 16, "--val", 0, "--test", 0, co3d, "out")
     result = viewforge("data", "prepare", "zeronvs", *arguments, cwd=co3d.parent)
     assert result.returncode == 0, result.stderr
     first, second, third = result.stdout.splitlines()

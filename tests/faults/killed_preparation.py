@@ -2,8 +2,8 @@
 
 python killed_preparation.py SOURCE PLACE
 
-SOURCE is a folder of CO3D. A run that goes on must end with the files of one that nobody disturbed, and until then every tar with a
-final name must be whole. Prints how many runs were killed.
+SOURCE is a folder of CO3D. A run that goes on must end with the files of one that nobody disturbed, and until then every tar
+with a final name must be whole. Prints how many runs were killed.
 """
 
 import os

@@ -4,12 +4,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS / "training"))
 
 from preparation_support import co3d_set  # noqa: E402
 
 
+@pytest.mark.slow
 def test_killed_before_any_operation_on_a_file(tmp_path, program_environment):
     source = co3d_set(tmp_path / "co3d", sequences=2, views=2)
     result = subprocess.run(

@@ -6,6 +6,9 @@ shard holds can be compared with what its own camera must see.
 
 import gzip
 import json
+import os
+import signal
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +22,7 @@ from geometry.cameras import (
     opencv_from_opengl,
     pytorch3d_from_c2w,
 )
-from training.data.preparation.source_scenes import SourceScene
+from training.data.preparation.source_scenes import LoadedFrame, OpenedScene, SourceFrame, SourceScene
 
 RADIUS = 10.0
 # So steep that half a pixel shows.
@@ -159,3 +162,27 @@ def write_clip(
         write_file(folder / name / f"{1000 * number}.jpg", png(picture, format="JPEG", quality=98, subsampling=0))
     lines = [clip_line(1000 * number, c2w, lens) for number, c2w in enumerate(poses, start=1)]
     (folder / f"{name}.txt").write_text("\n".join([video, *lines]) + "\n")
+
+
+def load(c2w: np.ndarray) -> LoadedFrame:
+    """A small picture of the world."""
+    return LoadedFrame(*seen(c2w, off_middle(40, 30, 33.0, 1.0, 1.0)))
+
+
+def opened(number: int) -> OpenedScene:
+    """Two of them."""
+    lens = off_middle(40, 30, 33.0, 1.0, 1.0)
+    return OpenedScene(
+        [SourceFrame(f"{view}", c2w, lens, partial(load, c2w)) for view, c2w in enumerate(cameras(2, number))]
+    )
+
+
+def die() -> OpenedScene:
+    """End the process that makes this scene, and it alone."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def scenes(count: int = 8) -> list[SourceScene]:
+    """Scenes that other processes can be sent without more libraries than it takes to make them."""
+    return [SourceScene("world", f"{number:02d}", partial(opened, number)) for number in range(count)]

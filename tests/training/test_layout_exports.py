@@ -24,6 +24,9 @@ from systems.zero123.conditioning import relative_pose
 from training.data.importers.views_release import views_release
 from training.data.importers.workspace_import import import_set
 from training.data.index import read_index, write_index
+from training.data.preparation.prepared_shards import PreparationParameters, prepare
+from training.data.preparation.scene_making import Making
+from training.data.preparation.sources import open_source
 from training.data.reader import ShardReader
 from training.data.zero123_export import export_zero123
 from training.data.zeronvs_export import export_zeronvs
@@ -188,3 +191,23 @@ def test_exported_scenes_have_the_same_bytes_again(sharded: Workspace, tmp_path:
         export_zeronvs(sharded, tmp_path / name, side=16, form="re10k", max_bytes=1)
     assert len(list((tmp_path / "a").iterdir())) == 9
     assert folder_sha256(tmp_path / "a") == folder_sha256(tmp_path / "b")
+
+
+def test_a_preparation_of_renderings_writes_what_the_export_does(sharded: Workspace, tmp_path: Path) -> None:
+    exported = export_zeronvs(sharded, tmp_path / "a", side=16)
+    rows = prepare(open_source("renders", sharded.root), tmp_path / "b", Making(side=16), PreparationParameters())
+    assert {row.split: row.frames for row in rows} == dict.fromkeys(SPLITS, 4)
+    for path in exported:
+        split = path.name.partition("-")[0]
+        assert (tmp_path / "b" / split / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_damaged_rendering_ends_the_export_and_not_a_preparation(
+    render_boxes: Callable[..., Workspace], tmp_path: Path
+) -> None:
+    workspace = render_boxes(tmp_path / "w", views=3, train=1)
+    (object_folder(workspace.scratch / "renders", "00train") / "001.png").write_bytes(b"no picture")
+    with pytest.raises(InputError, match=r"folder/00train: 001: .*; render it again"):
+        export_zeronvs(workspace, tmp_path / "a", side=16)
+    (row,) = prepare(open_source("renders", workspace.root), tmp_path / "b", Making(side=16), PreparationParameters())
+    assert (row.frames, [each["frame"] for each in row.left_out]) == (2, ["001"])

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from preparation_support import cameras, co3d_set, off_middle, seen
+from preparation_support import co3d_set, die, opened, scenes
 from published_zeronvs import published_scenes
 
-from stage.errors import InputError, ParameterError
+from stage.errors import InputError, ParameterError, StageKilledError
 from stage.files import folder_sha256
 from training.data.preparation.prepared_shards import PreparationParameters, prepare
 from training.data.preparation.report import read_report
 from training.data.preparation.scene_making import Making
-from training.data.preparation.source_scenes import LoadedFrame, OpenedScene, SourceFrame, SourceScene
+from training.data.preparation.source_scenes import LoadedFrame, OpenedScene, SourceScene
 from training.data.preparation.sources import SceneSource, open_source
 from training.data.zeronvs_source import ZeroNvsScenes
 
@@ -23,31 +23,23 @@ SMALL = Making(side=16)
 EACH = PreparationParameters.model_validate({"max_bytes": 1, "shares": {"val": 0.3, "test": 0.2}})
 
 
-def load(c2w: np.ndarray) -> LoadedFrame:
-    return LoadedFrame(*seen(c2w, off_middle(40, 30, 33.0, 1.0, 1.0)))
-
-
-def opened(number: int) -> OpenedScene:
-    lens = off_middle(40, 30, 33.0, 1.0, 1.0)
-    return OpenedScene(
-        [SourceFrame(f"{view}", c2w, lens, partial(load, c2w)) for view, c2w in enumerate(cameras(2, number))]
-    )
-
-
-def scenes(count: int = 8) -> list[SourceScene]:
-    return [SourceScene("world", f"{number:02d}", partial(opened, number)) for number in range(count)]
-
-
 def written(target: Path, source: list[SourceScene], making=SMALL, parameters=EACH, **options):
     return prepare(SceneSource({"name": "world"}, source), target, making, parameters, **options)
 
 
 def test_two_processes_write_the_bytes_of_one(tmp_path):
-    one, two = written(tmp_path / "one", scenes()), written(tmp_path / "two", scenes(), processes=2)
+    one, two = (written(tmp_path / f"{number}", scenes(), processes=number) for number in (1, 2))
     assert one == two
-    assert folder_sha256(tmp_path / "one") == folder_sha256(tmp_path / "two")
+    assert folder_sha256(tmp_path / "1") == folder_sha256(tmp_path / "2")
     assert {row.split for row in one} == {"train", "val", "test"}
     assert len({row.shard for row in one}) == 8
+
+
+def test_a_process_that_is_killed_ends_it_and_another_run_goes_on(tmp_path):
+    source = [replace(scene, split="train") for scene in scenes(3)]
+    with pytest.raises(StageKilledError, match="run it again: finished shards are kept"):
+        written(tmp_path, [*source[:2], replace(source[2], open=die)], processes=2)
+    assert len(written(tmp_path, source)) == 3
 
 
 def test_a_shard_takes_scenes_until_it_is_full(tmp_path):

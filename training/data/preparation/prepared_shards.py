@@ -8,13 +8,7 @@ holds, and of which source and parameters it is; of others nothing is mixed in.
 """
 
 import json
-import multiprocessing
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from functools import partial
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -24,13 +18,14 @@ from pydantic import Field
 from catalog.split import SplitParameters, split_of
 from catalog.table import SPLITS
 from stage.code import source_fingerprint
-from stage.errors import InputError, StageFailedError, StageKilledError
+from stage.errors import InputError, StageFailedError
 from stage.files import json_sha256, remove_leftovers, write_json
-from stage.lifeline import die_with, exclusive_folder
+from stage.lifeline import exclusive_folder
 from stage.parameters import Parameters
 from stage.progress import Progress
 from training.data.preparation.report import REPORT, Part, SceneRow, write_report
-from training.data.preparation.scene_making import MadeScene, Making, make_scene
+from training.data.preparation.scene_makers import SceneMakers
+from training.data.preparation.scene_making import MadeScene, Making
 from training.data.preparation.source_scenes import SourceScene
 from training.data.preparation.sources import SceneSource
 from training.data.zeronvs_layout import EncodedScene, shard_path, write_shard
@@ -44,8 +39,6 @@ _CODE = (
     *(f"{_ROOM}.{name}" for name in ("reconstruction_files", "reconstructions", "renders", "scene_making")),
     *("training.data.zeronvs_cameras", "training.data.zeronvs_layout", "geometry.cameras"),
 )
-# Scenes that wait to be written while all processes make others.
-_AHEAD = 2
 
 
 class PreparationParameters(Parameters):
@@ -85,8 +78,9 @@ def prepare(
     with exclusive_folder(target):
         remove_leftovers(target)
         _claim(target, _origin(source, making, parameters, sorted_out))
-        for split in splits:
-            _write_split(sorted_out[split], split, target, making, parameters.max_bytes, processes)
+        with SceneMakers(processes) as makers:
+            for split in splits:
+                _write_split(sorted_out[split], split, target, making, parameters.max_bytes, makers)
         rows = [row for split in SPLITS for part in _parts(target, split) for row in part.rows]
         write_report(target / REPORT, rows)
     _check_any(rows, splits, target)
@@ -137,14 +131,13 @@ def _claim(target: Path, origin: dict[str, Any]) -> None:
 
 
 def _write_split(
-    scenes: list[SourceScene], split: str, target: Path, making: Making, max_bytes: int, processes: int
+    scenes: list[SourceScene], split: str, target: Path, making: Making, max_bytes: int, makers: SceneMakers
 ) -> None:
     """Write the shards that a split lacks."""
     finished = _parts(target, split)
     end = finished[-1].end if finished else 0
-    make = partial(_make, split=split, making=making)
     with Progress(f"prepare {split}", len(scenes), "scenes", done=end) as progress:
-        made = _in_order(make, scenes[end:], processes)
+        made = makers.made(scenes[end:], split, making)
         for number in count(len(finished)):
             if end == len(scenes):
                 return
@@ -152,10 +145,6 @@ def _write_split(
             written = write_shard(path, _usable(made, path.relative_to(target).as_posix(), rows, progress), max_bytes)
             end += len(rows)
             Part(end, path.stat().st_size if written else 0, rows).write(_part_path(target, split, number))
-
-
-def _make(scene: SourceScene, split: str, making: Making) -> MadeScene:
-    return make_scene(scene, split, making)
 
 
 def _usable(
@@ -182,30 +171,6 @@ def _parts(target: Path, split: str) -> list[Part]:
 
 def _part_path(target: Path, split: str, number: int) -> Path:
     return target / _KEPT / f"{split}-{number:06d}.json"
-
-
-def _in_order(
-    make: Callable[[SourceScene], MadeScene], scenes: Sequence[SourceScene], processes: int
-) -> Iterator[MadeScene]:
-    """What comes of each scene, in their order; only so many are on their way at once that memory lasts."""
-    if processes <= 1 or not scenes:
-        yield from map(make, scenes)
-        return
-    spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, spawn, die_with, (os.getpid(),)) as pool:
-        running: deque[Future[MadeScene]] = deque()
-        try:
-            for scene in scenes:
-                running.append(pool.submit(make, scene))
-                if len(running) == processes + _AHEAD:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-        except BrokenProcessPool:
-            raise StageKilledError("a process that makes scenes", "run it again: finished shards are kept") from None
-        finally:
-            # After a mistake nobody waits for the others' scenes.
-            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _check_any(rows: list[SceneRow], splits: Sequence[str], target: Path) -> None:
