@@ -1,4 +1,4 @@
-"""The proof that a cascade learns: a tiny Base over-fits a few boxes, and a Refiner that it prompts sees them better than it does."""
+"""The proof that a cascade learns: a tiny Base over-fits a few boxes, and a Refiner that it prompts sees them better."""
 
 import shutil
 from collections.abc import Callable
