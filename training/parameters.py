@@ -9,6 +9,7 @@ from stage.parameters import Parameters, load_section
 from stage.workspace import Workspace
 from systems.cascade_zero123.parameters import CascadeParameters
 from systems.zero123.parameters import Zero123Parameters
+from systems.zeronvs.modes import scale_name
 from systems.zeronvs.parameters import ZeroNvsParameters
 from training.data.dataset_parameters import DataParameters
 from training.data.published_mixture import with_published
@@ -163,8 +164,8 @@ class TrainParameters(Parameters):
 
     @property
     def scale(self) -> ScaleName | None:
-        """Which scale of scenes the system needs: what ZeroNVS divides translations by."""
-        return "depth_quantile" if self.system == "zeronvs" else None
+        """Which measured scale of scenes the system needs: what ZeroNVS' mode divides translations by."""
+        return scale_name(self.zeronvs.mode) if self.system == "zeronvs" else None
 
 
 def load_training(workspace: Workspace) -> TrainParameters:

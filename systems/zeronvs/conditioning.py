@@ -17,7 +17,6 @@ and the vector is [flatten(E), f, sin f, cos f]: 16 numbers row by row, and the 
 """
 
 from collections.abc import Callable
-from typing import Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Float
@@ -25,23 +24,7 @@ from jaxtyping import Float
 from geometry.cameras import fov_from_focal, invert_rigid
 from geometry.scene_scales import SCALES
 from systems.zero123.conditioning import POSE_DIMENSIONS, relative_pose
-from systems.zeronvs.modes import MODES, RELEASED_MODE, ConditioningMode, known_mode
-
-__all__ = [
-    "MODES",
-    "RELEASED_MODE",
-    "ConditioningMode",
-    "ScaleName",
-    "fov_of",
-    "known_mode",
-    "pose_dimensions",
-    "pose_vector",
-    "scale_name",
-    "scale_of",
-]
-
-ScaleName: TypeAlias = Literal["scene_radius", "nearplane_quantile", "depth_quantile"]
-"""What is measured of a scene (`geometry.scene_scales`)."""
+from systems.zeronvs.modes import ConditioningMode, known_mode, scale_name
 
 _CAMERA_DIMENSIONS = 16 + 3
 _SMALLEST_SCALE = 1e-2
@@ -49,11 +32,6 @@ _NEARPLANE_RANGE = (0.1, 100.0)
 _CLIP = 20.0
 # a and c of the published a·c·tanh(t / c): half of a small translation, at most 5.
 _SQUASH, _SQUASH_AT = 0.5, 10.0
-_SCALES: dict[ConditioningMode, ScaleName] = {
-    "7dof": "scene_radius",
-    "7dof_stereomag_scale": "nearplane_quantile",
-    "7dof_quantile_scale": "depth_quantile",
-}
 
 Relative = Float[np.ndarray, "4 4"]
 
@@ -65,18 +43,6 @@ def pose_dimensions(mode: ConditioningMode) -> int:
         ParameterError: when there is no such mode.
     """
     return POSE_DIMENSIONS if known_mode(mode) == "3dof" else _CAMERA_DIMENSIONS
-
-
-def scale_name(mode: ConditioningMode) -> ScaleName | None:
-    """Which measured scale a mode divides translations by; None where it does without, and of `7dof_metric_scale`.
-
-    Nobody measures the units in a metre: `compute_T` fits them to a metric depth m of the condition view, by Σ m·d / Σ m² over
-    the pixels whose depth d in scene units is known.
-
-    Raises:
-        ParameterError: when there is no such mode.
-    """
-    return _SCALES.get(known_mode(mode))
 
 
 def scale_of(mode: ConditioningMode, scales: Float[np.ndarray, "3"]) -> float:

@@ -22,21 +22,13 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
+from geometry.scene_scales import ScaleName
 from stage.errors import InputError
 from systems.zero123.conditioning import CCProjection
 from systems.zero123.modules import Autoencoder
 from systems.zero123.view_pipeline import Camera, Pictures, SampledViews, ViewPipeline
-from systems.zeronvs.conditioning import (
-    RELEASED_MODE,
-    ConditioningMode,
-    ScaleName,
-    fov_of,
-    known_mode,
-    pose_dimensions,
-    pose_vector,
-    scale_name,
-    scale_of,
-)
+from systems.zeronvs.conditioning import fov_of, pose_dimensions, pose_vector, scale_of
+from systems.zeronvs.modes import RELEASED_MODE, ConditioningMode, known_mode, scale_name
 
 Cameras: TypeAlias = Float[np.ndarray, "*n 4 4"] | Float[Tensor, "*n 4 4"]
 Numbers: TypeAlias = float | Sequence[float] | Float[np.ndarray, " n"] | Float[Tensor, " n"]

@@ -17,8 +17,9 @@ from systems.zero123.modules import Zero123Modules, build_modules
 from systems.zero123.pipeline_folder import read_pipeline
 from systems.zero123.training import Zero123Training
 from systems.zero123.view_pipeline import ViewPipeline
-from systems.zeronvs.conditioning import fov_of, pose_dimensions, pose_vector, scale_name, scale_of
+from systems.zeronvs.conditioning import fov_of, pose_dimensions, pose_vector, scale_of
 from systems.zeronvs.initialisation import with_pose_columns
+from systems.zeronvs.modes import scale_name
 from systems.zeronvs.parameters import ZeroNvsParameters
 from systems.zeronvs.pipeline import ZeroNvsPipeline
 

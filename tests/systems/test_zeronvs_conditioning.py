@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from geometry.cameras import Intrinsics, look_at, position_from_spherical
 from stage.errors import ParameterError
 from systems.zero123.conditioning import relative_pose
-from systems.zeronvs.conditioning import MODES, fov_of, known_mode, pose_dimensions, pose_vector, scale_name, scale_of
+from systems.zeronvs.conditioning import fov_of, pose_dimensions, pose_vector, scale_of
+from systems.zeronvs.modes import MODES, known_mode, scale_name
 
 SCALED = ("7dof", "7dof_stereomag_scale", "7dof_quantile_scale", "7dof_metric_scale")
 CAMERAS = (*SCALED, "7dof_unscaled")

@@ -20,7 +20,8 @@ from systems.zero123.conditioning import relative_pose
 from systems.zero123.pipeline import Zero123Pipeline
 from systems.zero123.pipeline import load_pipeline as load_zero123
 from systems.zero123.schedulers import scheduler_named
-from systems.zeronvs.conditioning import MODES, pose_vector
+from systems.zeronvs.conditioning import pose_vector
+from systems.zeronvs.modes import MODES
 from systems.zeronvs.pipeline import ZeroNvsPipeline
 
 Make = Callable[[str], ZeroNvsPipeline]

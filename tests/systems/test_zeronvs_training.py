@@ -14,7 +14,8 @@ from systems.zero123.initialisation import new_projection
 from systems.zero123.loss import training_loss
 from systems.zero123.pipeline_folder import read_pipeline
 from systems.zero123.training import Zero123Training
-from systems.zeronvs.conditioning import MODES, fov_of, pose_dimensions, pose_vector
+from systems.zeronvs.conditioning import fov_of, pose_dimensions, pose_vector
+from systems.zeronvs.modes import MODES
 from systems.zeronvs.parameters import ZeroNvsParameters
 from systems.zeronvs.pipeline import ZeroNvsPipeline
 from systems.zeronvs.training import ZeroNvsTraining
