@@ -31,8 +31,8 @@ class PromptParameters(Parameters):
     """Steps of the Base's sampler; published: 25."""
     guidance_scale: float = Field(default=3.0, ge=1)
     """The Base's classifier-free guidance; published: 3. 1 does without and takes half the time."""
-    eta: float = Field(default=1.0, ge=0, le=1)
-    """DDIM's share of fresh noise."""
+    eta: float = Field(default=0.0, ge=0, le=1)
+    """DDIM's share of fresh noise; published: 0, the pipeline's default."""
     precision: Literal["no", "fp16", "bf16"] = "no"
     """Number format in which the Base samples; published: fp16."""
     prompt_batch: int = Field(default=64, ge=1)
