@@ -131,7 +131,17 @@ class BaseState:
 
 
 def _frozen(module: Any) -> Any:  # noqa: ANN401 - any module, of the same type
-    return copy.deepcopy(module).requires_grad_(False).eval()
+    return _copied(module).requires_grad_(False).eval()
+
+
+def _copied(module: Any) -> Any:  # noqa: ANN401 - likewise
+    if not isinstance(module, ConfigMixin):
+        return copy.deepcopy(module)
+    # A deep copy of tensors without bytes, as a dry run has, brings the process down when it is freed.
+    with torch.random.fork_rng(devices=[]):
+        made = type(module)(**_settings(module))
+    made.load_state_dict(module.state_dict())
+    return made
 
 
 def _hash(parts: Zero123Modules) -> str:

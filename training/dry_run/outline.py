@@ -8,7 +8,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from stage.errors import InputError, ParameterError, ViewforgeError
 from systems.zero123.modules import Zero123Modules
-from systems.zero123.outline import modules_of_folder, networks, published_modules
+from systems.zero123.outline import modules_of_folder, published_modules
 from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.training import Zero123Training
 from training.dry_run.problems import Problem, problem_of
@@ -95,5 +95,5 @@ def counted(outline: Outline) -> list[ModuleCount]:
             sum(parameter.numel() for parameter in module.parameters()),
             sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad),
         )
-        for name, module in networks(outline.system.system).items()
+        for name, module in outline.system.named_children()
     ]
