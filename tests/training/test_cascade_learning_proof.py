@@ -44,11 +44,11 @@ RUN: dict[str, Any] = {
     "optimizer": {"learning_rate": 0.002, "factors": {"cc_projection": 1.0}},
     "ema_decay": 0.98,
 }
-BASE: dict[str, Any] = {"steps": 200, "checkpoint_every": 200, "zero123": MODULES}
+BASE: dict[str, Any] = {"steps": 150, "checkpoint_every": 150, "zero123": MODULES}
 CASCADE: dict[str, Any] = {
     "system": "cascade_zero123",
-    "steps": 150,
-    "checkpoint_every": 150,
+    "steps": 100,
+    "checkpoint_every": 100,
     "cascade_zero123": {
         **MODULES,
         "image_encoder": {**MODULES["image_encoder"], "train": False},
