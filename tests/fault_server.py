@@ -68,8 +68,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def body(self, data: bytes) -> None:
-        self.wfile.write(data)
+        # Counted first: a client that has all of it may look before this thread goes on.
         self.seen.sent += len(data)
+        try:
+            self.wfile.write(data)
+        except OSError:
+            self.seen.sent -= len(data)
+            raise
 
     def log_message(self, *_: object) -> None:
         pass
