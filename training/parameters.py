@@ -1,10 +1,11 @@
 """Parameters of the `train` stage: which system, how long, how fast, and how it is launched."""
 
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from geometry.scene_scales import ScaleName
+from stage.errors import ParameterError
 from stage.parameters import Parameters, load_section
 from stage.workspace import Workspace
 from systems.cascade_zero123.parameters import CascadeParameters
@@ -155,6 +156,16 @@ class TrainParameters(Parameters):
     """Pictures sampled in the course of the training."""
     tracking: TrackingParameters = TrackingParameters()
     """Where figures and pictures go."""
+
+    @model_validator(mode="after")
+    def _base_knows_something(self) -> Self:
+        cascade = self.cascade_zero123
+        if self.system == "cascade_zero123" and cascade.base == "fixed" and not cascade.pretrained:
+            raise ParameterError(
+                "train.cascade_zero123.base: fixed keeps a Base-0123 that has learnt nothing",
+                "name a Zero-1-to-3 pipeline folder in pretrained, or set base to refreshed",
+            )
+        return self
 
     @property
     def chosen(self) -> Zero123Parameters:

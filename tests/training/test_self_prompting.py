@@ -12,7 +12,7 @@ from cascade_support import SIZE, cascade, cascade_engine
 from engine_support import Told, both, killed_after, trained
 from safetensors.torch import load_file
 
-from stage.errors import InputError
+from stage.errors import InputError, ParameterError
 from stage.parameters import load_section
 from stage.workspace import Workspace
 from systems.cascade_zero123.training import CascadeTraining
@@ -157,3 +157,12 @@ def test_two_processes_share_prompts_learn_what_one_does_and_resume(
     for process in both(partial(told, kept=tmp_path / "anew"), tmp_path / "cut"):
         assert (process.failure, process.done) == ("", 3)
         assert equal(undisturbed[0], process)
+
+
+def test_a_fixed_base_that_has_learnt_nothing_is_refused() -> None:
+    section = {"system": "cascade_zero123", "cascade_zero123": {"base": "fixed"}}
+    with pytest.raises(
+        ParameterError, match=r"keeps a Base-0123 that has learnt nothing; name a Zero-1-to-3 pipeline"
+    ):
+        TrainParameters.model_validate(section)
+    assert TrainParameters.model_validate({**section, "system": "zero123"}).cascade_zero123.base == "fixed"

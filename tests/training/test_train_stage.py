@@ -29,6 +29,15 @@ from training.data.reader import ShardReader
 
 Trainable = Callable[..., Workspace]
 Train = Callable[[Workspace], "subprocess.Popen[str]"]
+# What other systems want beside Zero-1-to-3's; a checkpoint of a cascade falls between two refreshes of its Base.
+SECTIONS: dict[str, dict[str, Any]] = {
+    "zeronvs": {"mode": "7dof"},
+    "cascade_zero123": {
+        "image_encoder": {"image_size": 16, "patch_size": 8, "train": False},
+        "prompts": {"inference_steps": 3, "prompt_batch": 8, "look_ahead": 2},
+        "refresh_every": 3,
+    },
+}
 
 
 def runs(workspace: Workspace) -> list[Run]:
@@ -118,10 +127,17 @@ def changed(one: torch.nn.Module, other: torch.nn.Module) -> bool:
     return any(not torch.equal(value, state[key]) for key, value in one.state_dict().items())
 
 
+@pytest.mark.parametrize(
+    "system",
+    ["zero123", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zeronvs", "cascade_zero123"))],
+)
 def test_a_killed_training_resumes_to_the_same_bytes(
-    trainable: Trainable, start: Train, finish: Callable[..., str]
+    system: str, tiny_train: dict[str, Any], trainable: Trainable, start: Train, finish: Callable[..., str]
 ) -> None:
-    undisturbed, killed = (trainable(name, checkpoint_every=2) for name in ("undisturbed", "killed"))
+    section = {system: tiny_train["zero123"] | SECTIONS.get(system, {})}
+    undisturbed, killed = (
+        trainable(name, system=system, checkpoint_every=2, **section) for name in ("undisturbed", "killed")
+    )
     finish(undisturbed)
     process = start(killed)
     wait_until(lambda: checkpoints(killed))
