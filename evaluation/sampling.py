@@ -78,7 +78,7 @@ def predict(
     batches = [targets[n : n + parameters.batch_size] for n in range(0, len(targets), parameters.batch_size)]
     pictures = [
         pipeline.sample_views(
-            condition.expand(len(batch), -1, -1, -1),
+            condition[None],
             views.cameras[INPUT_VIEW],
             batch,
             scale,

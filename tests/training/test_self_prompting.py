@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from cascade_support import SIZE, cascade, cascade_engine
+from cascade_engine_support import SIZE, cascade, cascade_engine
 from engine_support import Told, both, killed_after, trained
 from safetensors.torch import load_file
 
