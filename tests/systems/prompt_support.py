@@ -15,7 +15,7 @@ from systems.trainable import Views
 from systems.zero123.modules import Zero123Modules
 
 SIZE, NUMBERS = 16, 4
-QUICK = {"inference_steps": 3, "prompt_batch": 8}
+QUICK = {"eta": 1.0, "inference_steps": 3, "prompt_batch": 8}
 
 
 def scene(objects: int = 3) -> Views:

@@ -42,7 +42,7 @@ def test_the_base_is_asked_for_the_target_and_the_near_views(
     for purpose, pose, got in zip(purposes, [poses.coarse, *poses.asked], made, strict=True):
         chance = Generator().manual_seed(derive_seed(5, subject, purpose))
         alone = pipeline_of(modules)(
-            picture, torch.from_numpy(pose).float()[None], num_inference_steps=3, generator=chance
+            picture, torch.from_numpy(pose).float()[None], num_inference_steps=3, eta=1.0, generator=chance
         )
         torch.testing.assert_close((got + 1) / 2, alone.images[0], atol=0.5 / 255 + 1e-4, rtol=0)
 
