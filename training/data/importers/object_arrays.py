@@ -2,8 +2,9 @@
 
 `np.save(path, {"elevation": 30.0})` writes an array of one object, which is a pickle, and to unpickle is to run what it says.
 Here its opcodes, as the standard library's `pickletools` tells them, are followed for what they hold: text, numbers, arrays of
-numbers and a dictionary of these by names. Nothing that a file names is imported or called. NumPy's own names for arrays, scalars and
-their types have stand-ins that take the bytes of numbers and nothing else; any other name is refused, and so is a large file.
+numbers and a dictionary of these by names. Nothing that a file names is imported or called. NumPy's own names for arrays,
+scalars and their types have stand-ins that take the bytes of numbers and nothing else; any other name is refused, and so is a
+large file.
 """
 
 import io
