@@ -94,9 +94,8 @@ def _export(uid: str, renders: Path, splatters: Path, target: Path) -> int:
 
 
 def _same(view: View, other: View) -> bool:
-    return np.allclose(view.c2w, other.c2w, atol=_SAME_PLACE) and np.isclose(
-        view.intrinsics.fov_x, other.intrinsics.fov_x
-    )
+    lenses = view.intrinsics.fov_x, other.intrinsics.fov_x
+    return bool(np.allclose(view.c2w, other.c2w, atol=_SAME_PLACE) and np.isclose(*lenses))
 
 
 def _write_renderings(folder: Path, uid: str, renders: Path, views: Sequence[View]) -> None:
