@@ -97,13 +97,13 @@ def test_both_give_the_same_batch(ours: Workspace, tmp_path: Path) -> None:
         write_scene(tmp_path, uid, seed, azimuth=70.0 * seed)
     published = imported(tmp_path / "theirs", tmp_path / "renderings", tmp_path / "splatters")
     first, second = batch_of(ours), batch_of(published)
-    assert (first.uids, first.numbers) == (second.uids, second.numbers)
+    assert (first.uids, first.numbers.tolist()) == (second.uids, second.numbers.tolist())
     for field in fields(Views):
         one, other = getattr(first, field.name), getattr(second, field.name)
         assert type(one) is type(other), field.name
         if isinstance(one, torch.Tensor):
             assert (one.shape, one.dtype) == (other.shape, other.dtype), field.name
-    assert first.rgba.shape[-2:] == (SIZE, SIZE)
+    assert first.rgba.shape == (2, 3, SIZE, SIZE, 4)
     torch.testing.assert_close(first.rgba, second.rgba)
     torch.testing.assert_close(first.c2w, second.c2w, atol=1e-6, rtol=0)
     torch.testing.assert_close(first.intrinsics, second.intrinsics, atol=1e-4, rtol=0)
