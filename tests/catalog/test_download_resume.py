@@ -57,6 +57,13 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "store" / "a.glb"
 
 
+def wait_for_bytes(part: Path, count: int) -> None:
+    """Wait until so many bytes have come, or for 20 s."""
+    deadline = time.monotonic() + 20
+    while (not part.exists() or part.stat().st_size < count) and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 def leave_part(server: FaultServer, client: MakeClient, target: Path, count: int) -> None:
     """What an attempt leaves that broke off after `count` bytes."""
     server.fail(PATH, reset_after(count))
@@ -343,14 +350,19 @@ def test_whoever_waits_for_a_part_can_be_stopped(url: str, client: MakeClient, t
 def test_a_running_download_can_be_stopped_and_keeps_its_part(
     url: str, server: FaultServer, client: MakeClient, target: Path
 ) -> None:
-    stop = threading.Event()
+    stop, part, stopped = threading.Event(), part_path(target), []
     server.fail(PATH, slowly(len(DATA) // 100, 0.05))
-    threading.Timer(0.3, stop.set).start()
-    started = time.monotonic()
+
+    def stop_under_way() -> None:
+        wait_for_bytes(part, 1)
+        stopped.append(time.monotonic())
+        stop.set()
+
+    threading.Thread(target=stop_under_way).start()
     with pytest.raises(DownloadError, match=r"a\.glb was interrupted; run again"):
         client().download(url, target, stop=stop)
-    assert time.monotonic() - started < 3, "it would take five seconds"
-    assert 0 < part_path(target).stat().st_size < len(DATA)
+    assert time.monotonic() - stopped[0] < 3, "it would take four seconds and more"
+    assert 0 < part.stat().st_size < len(DATA)
 
 
 _PROGRAM = """
@@ -386,9 +398,8 @@ def test_a_killed_process_leaves_a_part_that_the_next_continues(
 ) -> None:
     server.fail(PATH, slowly(len(DATA) // 100, 0.02))
     process = program(url, target)
-    part, deadline = part_path(target), time.monotonic() + 20
-    while (not part.exists() or part.stat().st_size < 10_000) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    part = part_path(target)
+    wait_for_bytes(part, 10_000)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert not target.exists()
