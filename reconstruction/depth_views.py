@@ -4,6 +4,10 @@ The rasteriser's depth is the mean of all that a ray meets, weighted by what sho
 lies between the surface and what is behind: one that hides 95 % of a wall 0.8 further back is told 0.04 too far. So a view is
 rendered twice, the second time without the Gaussians that lie behind the depth of the first.
 
+That depth is one of centres, the nearer ones weighted more, so a slanted surface of overlapping Gaussians is told to be nearer
+than it is. Therefore the centres themselves are rendered, and a pixel's depth is where its ray meets the plane through its mean
+centre that the pixels around it span: on a flat surface that is exact.
+
 Depth is told for a pixel's centre and changes across it; where it jumps, at outlines and where one part covers another, it is
 no place at all. The cosine between ray and the depth map's own normal says both: it is small at a jump and on a surface seen
 at a grazing angle, and it is the weight of the pixel.
@@ -87,8 +91,8 @@ def _in_front(
     row = (camera[:, 1] / camera[:, 2] * lens.fy + lens.cy).long().clamp(0, lens.height - 1)
     depth = seen.depth[0, row, column]
     kept = (depth == 0.0) | (camera[:, 2] <= depth + gap)
-    values = {field.name: getattr(gaussians, field.name) for field in fields(gaussians)}
-    return GaussianTensors(**{name: value if value is None else value[kept] for name, value in values.items()})
+    tensors = {field.name: getattr(gaussians, field.name) for field in fields(gaussians)}
+    return replace(gaussians, **{name: values[kept] for name, values in tensors.items() if values is not None})
 
 
 def _mean_points(

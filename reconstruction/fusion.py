@@ -1,5 +1,6 @@
-"""Fusion of depth views into a signed distance on a grid of voxels (Curless and Levoy 1996, "A volumetric method for building
-complex models from range images", sections 3 and 5).
+"""Fusion of depth views into a signed distance on a grid of voxels.
+
+(Curless and Levoy 1996, "A volumetric method for building complex models from range images", sections 3 and 5.)
 
 Each view tells of each voxel how far it is before the surface that the view sees there, perpendicular to that surface, in
 truncation distances and at most 1; of what lies more than one behind it tells nothing. The voxel's distance by depth is the
