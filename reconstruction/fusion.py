@@ -103,7 +103,9 @@ def fuse(views: Iterable[DepthView], grid: VoxelGrid, truncation: float) -> Fuse
             if number == len(slabs):
                 slabs.append(_Slab(*points.new_zeros(3, len(points))))
             slabs[number].add(view, points, truncation)
-    total, weight, outline = (torch.cat([getattr(slab, name) for slab in slabs]) for name in ("total", "weight", "outline"))
+    total, weight, outline = (
+        torch.cat([getattr(slab, name) for slab in slabs]) for name in ("total", "weight", "outline")
+    )
     by_depth = torch.where(weight > 0.0, total / weight, torch.nan)
     return FusedDistances(*(values.reshape(grid.shape).cpu().numpy() for values in (by_depth, outline)))
 
