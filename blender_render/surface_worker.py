@@ -44,7 +44,9 @@ def scene_triangles() -> Triangles:
         parts.append(vertices)
         faces.append(triangles + first)
         first += len(vertices)
-    return np.concatenate(parts).astype(np.float32), np.concatenate(faces).astype(np.int32)
+    # A stray vertex may be anywhere, or nowhere.
+    used, indices = np.unique(np.concatenate(faces), return_inverse=True)
+    return np.concatenate(parts)[used].astype(np.float32), indices.reshape(-1, 3).astype(np.int32)
 
 
 def _instances() -> Iterator[Triangles]:

@@ -13,7 +13,8 @@ from blender_render.farm import RENDER_CODE, Farm, object_fingerprint, recipe
 from blender_render.parameters import RenderParameters
 from blender_render.surface_files import read_triangles
 from catalog.table import Asset
-from geometry.surfaces import Surface
+from geometry.surfaces import measurable
+from geometry.triangle_mesh import TriangleMesh
 from stage.executor import ExecutorParameters
 from stage.failures import Outcome
 from stage.workspace import Workspace
@@ -53,10 +54,11 @@ def _payload(farm: Farm, asset: Asset, fingerprint: str) -> dict[str, object]:
     return replace(farm.job(asset), fingerprint=fingerprint).payload()
 
 
-def read_surface(folder: Path) -> Surface:
-    """The surface in an object's folder.
+def read_surface(folder: Path) -> TriangleMesh:
+    """The surface in an object's folder, without triangles that have no area.
 
     Raises:
-        InputError: when it is missing or damaged, or its triangles have no area.
+        InputError: when it is missing or damaged, or no triangle has an area.
     """
-    return Surface(*read_triangles(folder))
+    vertices, faces = read_triangles(folder)
+    return measurable(TriangleMesh(vertices, faces))

@@ -12,7 +12,8 @@ from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 
 from geometry.perceptual import Unavailable
-from geometry.surfaces import Surface, SurfaceSamples
+from geometry.surfaces import SurfaceSamples, boxed, encloses, sample_surface
+from geometry.triangle_mesh import TriangleMesh
 
 # ViewFusion's evaluator (Wi-sc/ViewFusion, syncdreamer_3drec/test_3d_shape.py).
 VIEWFUSION_SIDE = 1.6
@@ -64,29 +65,28 @@ def normal_consistency(pairs: Nearest) -> float:
     return float(sum(np.abs(side).mean() for side in pairs.cosines)) / 2
 
 
-def volume_iou(prediction: Surface, truth: Surface, points: Float[np.ndarray, "n 3"]) -> float | Unavailable:
+def volume_iou(prediction: TriangleMesh, truth: TriangleMesh, points: Float[np.ndarray, "n 3"]) -> float | Unavailable:
     """Of the points within either mesh the share within both; not available where the truth encloses none of them."""
-    inside: list[Bool[np.ndarray, " n"]] = [surface.encloses(points) for surface in (prediction, truth)]
+    inside: list[Bool[np.ndarray, " n"]] = [encloses(mesh, points) for mesh in (prediction, truth)]
     if not inside[1].any():
         return Unavailable("the asset encloses no volume")
     return float((inside[0] & inside[1]).sum() / (inside[0] | inside[1]).sum())
 
 
-def grid_points(surfaces: Sequence[Surface], resolution: int) -> Float[np.ndarray, "n 3"]:
-    """The centres of resolution³ cells of the cube about the origin that just holds all surfaces."""
-    half = max(float(np.abs(surface.bounds).max()) for surface in surfaces)
-    axis = (np.arange(resolution) + 0.5) / resolution * 2 * half - half
+def grid_points(resolution: int, half: float = 1.0) -> Float[np.ndarray, "n 3"]:
+    """The centres of resolution³ cells of the cube from −half to half; SyncDreamer's `eval_mesh.py` has 64³ from −1 to 1."""
+    axis = ((np.arange(resolution) + 0.5) / resolution * 2.0 - 1.0) * half
     return np.stack(np.meshgrid(axis, axis, axis, indexing="ij"), axis=-1).reshape(-1, 3)
 
 
-def box_points(surfaces: Sequence[Surface], count: int, seed: int) -> Float[np.ndarray, "n 3"]:
-    """Points drawn evenly from the box around all surfaces."""
-    bounds = np.stack([surface.bounds for surface in surfaces])
+def box_points(meshes: Sequence[TriangleMesh], count: int, seed: int) -> Float[np.ndarray, "n 3"]:
+    """Points drawn evenly from the box around all meshes."""
+    bounds = np.stack([mesh.bounds for mesh in meshes]).astype(np.float64)
     low, high = bounds[:, 0].min(axis=0), bounds[:, 1].max(axis=0)
     return np.random.default_rng(seed).uniform(low, high, (count, 3))
 
 
-def viewfusion_scores(prediction: Surface, truth: Surface, seed: int) -> dict[str, float]:
+def viewfusion_scores(prediction: TriangleMesh, truth: TriangleMesh, seed: int) -> dict[str, float]:
     """ViewFusion's Chamfer distance and F-score.
 
     Both meshes are brought to a longest side of 1.6 about the origin by their own boxes, 10 000 points are drawn on each,
@@ -97,6 +97,6 @@ def viewfusion_scores(prediction: Surface, truth: Surface, seed: int) -> dict[st
         truth: the true mesh.
         seed: of the draws.
     """
-    boxed = [surface.boxed(VIEWFUSION_SIDE) for surface in (prediction, truth)]
-    pairs = nearest(*(surface.sample(VIEWFUSION_SAMPLES, seed + n) for n, surface in enumerate(boxed)))
+    meshes = [boxed(mesh, VIEWFUSION_SIDE) for mesh in (prediction, truth)]
+    pairs = nearest(*(sample_surface(mesh, VIEWFUSION_SAMPLES, seed + n) for n, mesh in enumerate(meshes)))
     return {"viewfusion_chamfer": chamfer_l2(pairs), "viewfusion_f_score": f_score(pairs, VIEWFUSION_THRESHOLD)}

@@ -6,13 +6,13 @@ falls smoothly through holes; libigl approximates it for soups of triangles (Bar
 """
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import igl
 import numpy as np
 import trimesh
 from jaxtyping import Bool, Float, Int
 
+from geometry.triangle_mesh import TriangleMesh
 from stage.errors import InputError
 
 # Of the longest side: how far on both sides of a sample is looked whether it lies within the solid.
@@ -21,7 +21,7 @@ _STEP = 1e-3
 _ROUNDS = 20
 _INSIDE = 0.5
 # A triangle's area relative to the square of the longest side, below which it has no normal.
-_LEAST_AREA = 1e-14
+_LEAST_AREA = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,91 +38,78 @@ class SurfaceSamples:
         return SurfaceSamples(self.points[rows], self.normals[rows])
 
 
-@dataclass(frozen=True, eq=False)
-class Surface:
-    """A triangle mesh; triangles without an area are left out.
+def measurable(mesh: TriangleMesh) -> TriangleMesh:
+    """The mesh without the triangles that have no area.
 
     Raises:
-        InputError: when shapes or indices do not fit, a vertex in use is not finite, or no triangle has an area.
+        InputError: when no triangle has one.
     """
-
-    vertices: Float[np.ndarray, "v 3"]
-    faces: Int[np.ndarray, "f 3"]
-    """Indices of vertices, counter-clockwise seen from outside."""
-
-    def __post_init__(self) -> None:
-        vertices, faces = np.asarray(self.vertices, dtype=np.float64), np.asarray(self.faces)
-        _check(vertices, faces)
-        corners = vertices[faces]
-        crossed = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        least = _LEAST_AREA * float(np.ptp(corners.reshape(-1, 3), axis=0).max()) ** 2
-        kept = 0.5 * np.linalg.norm(crossed, axis=1) > least
-        if not kept.any():
-            raise InputError(f"the mesh has {len(faces)} triangles and no area")
-        object.__setattr__(self, "vertices", vertices)
-        object.__setattr__(self, "faces", np.ascontiguousarray(faces[kept], dtype=np.int64))
-
-    @cached_property
-    def bounds(self) -> Float[np.ndarray, "2 3"]:
-        """Lowest and highest corner of the box around all triangles."""
-        used = self.vertices[np.unique(self.faces)]
-        return np.stack([used.min(axis=0), used.max(axis=0)])
-
-    @property
-    def longest_side(self) -> float:
-        """Of that box."""
-        return float(np.ptp(self.bounds, axis=0).max())
-
-    def boxed(self, side: float) -> "Surface":
-        """The surface moved and scaled so that its box is about the origin and its longest side is `side`."""
-        return Surface((self.vertices - self.bounds.mean(axis=0)) * (side / self.longest_side), self.faces)
-
-    def encloses(self, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
-        """Whether each point is inside: |winding number| > 1/2, so that a mesh turned inside out counts as its like."""
-        wound = igl.fast_winding_number(self.vertices, self.faces, np.ascontiguousarray(points, dtype=np.float64))
-        return np.abs(wound) > _INSIDE
-
-    def sample(self, count: int, seed: int) -> SurfaceSamples:
-        """Points spread evenly over the part of the surface that bounds the solid; the same seed gives the same points.
-
-        What lies within the solid, where parts overlap or touch, is not of its surface: points a little before and behind
-        of it are both inside.
-
-        Args:
-            count: number of points; fewer are given where less than a twentieth of the triangles' area bounds the solid.
-            seed: of the draws.
-
-        Raises:
-            InputError: when none of the triangles' area bounds the solid.
-        """
-        random, found = np.random.default_rng(seed), []
-        for _ in range(_ROUNDS):
-            found.append(self._exposed(self._drawn(count, int(random.integers(2**32)))))
-            if sum(map(len, found)) >= count:
-                break
-        points = np.concatenate([part.points for part in found])[:count]
-        if not len(points):
-            raise InputError(f"none of the mesh's {len(self.faces)} triangles shows: all lie within one another")
-        return SurfaceSamples(points, np.concatenate([part.normals for part in found])[:count])
-
-    def _drawn(self, count: int, seed: int) -> SurfaceSamples:
-        mesh = trimesh.Trimesh(self.vertices, self.faces, process=False)
-        points, faces = trimesh.sample.sample_surface(mesh, count, seed=seed)[:2]
-        corners = self.vertices[self.faces[faces]]
-        crossed = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
-        return SurfaceSamples(np.asarray(points), crossed / np.linalg.norm(crossed, axis=1, keepdims=True))
-
-    def _exposed(self, samples: SurfaceSamples) -> SurfaceSamples:
-        step = _STEP * self.longest_side * samples.normals
-        return samples[~(self.encloses(samples.points + step) & self.encloses(samples.points - step))]
-
-
-def _check(vertices: np.ndarray, faces: np.ndarray) -> None:
-    if vertices.ndim != 2 or vertices.shape[1] != 3 or faces.ndim != 2 or faces.shape[1] != 3:
-        raise InputError(f"a mesh of vertices {vertices.shape} and faces {faces.shape}", "give (v, 3) and (f, 3)")
-    if not len(faces):
+    if not len(mesh.faces):
         raise InputError("the mesh has no triangle")
-    if faces.min() < 0 or faces.max() >= len(vertices):
-        raise InputError(f"a triangle of the mesh names vertex {faces.max()} of {len(vertices)}")
-    if not np.isfinite(vertices[np.unique(faces)]).all():
-        raise InputError("a vertex of the mesh is not finite")
+    areas = mesh.areas()
+    kept = areas > _LEAST_AREA * longest_side(mesh) ** 2
+    if not kept.any():
+        raise InputError(f"the mesh has {len(areas)} triangles and no area")
+    return mesh.select_faces(kept)
+
+
+def longest_side(mesh: TriangleMesh) -> float:
+    """Of the box around a mesh."""
+    return float(np.ptp(mesh.bounds, axis=0).max())
+
+
+def boxed(mesh: TriangleMesh, side: float) -> TriangleMesh:
+    """The mesh moved and scaled so that its box is about the origin and its longest side is `side`."""
+    return TriangleMesh((mesh.vertices - mesh.bounds.mean(axis=0)) * (side / longest_side(mesh)), mesh.faces)
+
+
+def encloses(mesh: TriangleMesh, points: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
+    """Whether each point is inside: |winding number| > 1/2, so that a mesh turned inside out counts as its like."""
+    vertices, points = (np.ascontiguousarray(array, dtype=np.float64) for array in (mesh.vertices, points))
+    return np.abs(igl.fast_winding_number(vertices, mesh.faces, points)) > _INSIDE
+
+
+def sample_surface(mesh: TriangleMesh, count: int, seed: int) -> SurfaceSamples:
+    """Points spread evenly over the part of a surface that bounds the solid; the same seed gives the same points.
+
+    What lies within the solid, where parts overlap or touch, is not of its surface: points a little before and behind of it
+    are both inside.
+
+    Args:
+        mesh: what `measurable` gives.
+        count: number of points; fewer are given where less than a twentieth of the area bounds the solid.
+        seed: of the draws.
+
+    Raises:
+        InputError: when nothing bounds the solid.
+    """
+    random, found = np.random.default_rng(seed), SurfaceSamples(np.empty((0, 3)), np.empty((0, 3)))
+    for _ in range(_ROUNDS):
+        more = _exposed(mesh, _drawn(mesh, count, int(random.integers(2**32))))
+        found = SurfaceSamples(*map(np.concatenate, zip(_pair(found), _pair(more), strict=True)))
+        if len(found) >= count:
+            return found[:count]
+    if not len(found):
+        raise InputError(f"none of the mesh's {len(mesh.faces)} triangles shows: all lie within one another")
+    return found
+
+
+def _pair(samples: SurfaceSamples) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 3"]]:
+    return samples.points, samples.normals
+
+
+def _drawn(mesh: TriangleMesh, count: int, seed: int) -> SurfaceSamples:
+    drawn = trimesh.Trimesh(mesh.vertices, mesh.faces, process=False)
+    points, faces = trimesh.sample.sample_surface(drawn, count, seed=seed)[:2]
+    return SurfaceSamples(np.asarray(points), _normals(mesh, faces))
+
+
+def _normals(mesh: TriangleMesh, faces: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n 3"]:
+    a, b, c = np.moveaxis(mesh.vertices.astype(np.float64)[mesh.faces[faces]], 1, 0)
+    crossed = np.cross(b - a, c - a)
+    return np.asarray(crossed / np.linalg.norm(crossed, axis=1, keepdims=True))
+
+
+def _exposed(mesh: TriangleMesh, samples: SurfaceSamples) -> SurfaceSamples:
+    step = _STEP * longest_side(mesh) * samples.normals
+    return samples[~(encloses(mesh, samples.points + step) & encloses(mesh, samples.points - step))]

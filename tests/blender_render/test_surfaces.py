@@ -13,7 +13,6 @@ from blender_render.surfaces import export_surfaces, read_surface
 from catalog.folder import folder_assets
 from catalog.parameters import CatalogParameters
 from catalog.table import Asset
-from geometry.surfaces import Surface
 from stage.errors import InputError
 from stage.executor import ExecutorParameters
 from stage.failures import FailureClass
@@ -57,12 +56,6 @@ def _mirrored() -> str:
     return json.dumps(document)
 
 
-def volume(surface: Surface) -> float:
-    """Signed, by the divergence theorem: positive where triangles face outward."""
-    corners = surface.vertices[surface.faces]
-    return float(np.einsum("fi,fi->f", corners[:, 0], np.cross(corners[:, 1], corners[:, 2])).sum() / 6)
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory):
     """The three files' surfaces: workspace, assets by title, failures."""
@@ -81,14 +74,14 @@ def test_a_tetrahedron_is_its_four_triangles_centred_with_a_longest_side_of_one(
     surface = read_surface(folder(exported, "a tetrahedron.obj"))
     assert len(surface.faces) == 4
     np.testing.assert_allclose(surface.bounds, [[-0.5] * 3, [0.5] * 3], atol=1e-6)
-    assert volume(surface) == pytest.approx(1 / 6, abs=1e-6)
+    assert surface.volume == pytest.approx(1 / 6, abs=1e-6)
 
 
 def test_mirrored_instances_still_face_outward(exported) -> None:
     surface = read_surface(folder(exported, "b mirrored.gltf"))
     assert len(surface.faces) == 8
     # From −2 to −1 and from 0 to 1, three units brought to one.
-    assert volume(surface) == pytest.approx(2 / 6 / 27, abs=1e-6)
+    assert surface.volume == pytest.approx(2 / 6 / 27, abs=1e-6)
     np.testing.assert_allclose(surface.bounds[1], [1 / 2, 1 / 6, 1 / 6], atol=1e-6)
 
 
