@@ -109,14 +109,14 @@ _FURTHER = {
 }
 _VIEWFUSION = {
     "viewfusion_chamfer": Definition(
-        "Chamfer distance, ViewFusion's",
+        "Chamfer distance after ViewFusion",
         "lower",
         f"sum of the two mean squared distances of {VIEWFUSION_SAMPLES:,} points, each mesh brought by its own box to a longest "
         f"side of {VIEWFUSION_SIDE:g} about the origin",
         "ViewFusion, test_3d_shape.py",
     ),
     "viewfusion_f_score": Definition(
-        "F-score, ViewFusion's",
+        "F-score after ViewFusion",
         "higher",
         f"of the same points, at a distance of {VIEWFUSION_THRESHOLD:g}",
         "ViewFusion, test_3d_shape.py",
@@ -152,6 +152,7 @@ def mesh_figures(
     except InputError as error:
         return unavailable(parameters, str(error))
     found |= _overlaps(prediction, truth, parameters, seed)
+    found = {name: found[name] for name in definitions(parameters)}
     missing = {name: value.reason for name, value in found.items() if isinstance(value, Unavailable)}
     values = {name: round(value, DIGITS) for name, value in found.items() if not isinstance(value, Unavailable)}
     return MeshFigures(values, missing)
