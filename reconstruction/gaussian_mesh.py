@@ -49,7 +49,9 @@ def mesh_from_gaussians(
     grid = VoxelGrid.around(extent, parameters.resolution)
     truncation = parameters.truncation * grid.edge
     views = list(_views(visible, extent, parameters, truncation, device))
-    mesh = largest_components(surface_of(fuse(views, grid, truncation), grid), parameters.least_component)
+    fused = fuse(views, grid, truncation)
+    inset = fused.inset() if parameters.surface == "outline" else 0.0
+    mesh = largest_components(surface_of(fused.signed(inset), grid), parameters.least_component)
     if not len(mesh.faces):
         raise InputError(
             f"the {len(gaussians)} Gaussians cover no pixel by {parameters.least_alpha:g}, so they have no surface",
