@@ -1,22 +1,26 @@
 """The `evaluate` stage: render the protocol's views, sample the model, score it beside the baselines, show it.
 
 Reads `data/catalog/`, `data/shards/`, `data/model/`; renders in `scratch/evaluation/`; writes `data/evaluation/`:
-`metrics.json`, `per_object.parquet`, `details.json`, the pictures, and `report.html`. The same inputs give the same bytes.
+`metrics.json`, `per_object.parquet`, `details.json`, the pictures, and `report.html`. The same inputs give the same bytes. With
+`evaluate.geometry` the meshes of a model that makes Gaussians are compared with the assets as well (`evaluation.meshes`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from evaluation.baselines import mean_image
 from evaluation.gallery import GalleryItem, contact_sheet, gallery, gallery_item
+from evaluation.mesh_figures import definitions
+from evaluation.meshes import MeshJudge, check_geometry
 from evaluation.metrics import find_lpips
 from evaluation.parameters import EvaluateParameters
-from evaluation.problems import subset_problems
+from evaluation.problems import mesh_problems, subset_problems
 from evaluation.protocol import Subset, render_subset, select_training, select_unseen
 from evaluation.report import write_report
 from evaluation.sampling import deterministic_torch, load_for_sampling, predict
 from evaluation.scales import check_scale
-from evaluation.scores import ObjectScores, Scorer, per_object_table, summary
+from evaluation.scores import ObjectScores, Scorer, mesh_summary, per_object_table, summary
 from evaluation.shards import TrainingShards
 from stage.files import replacing, write_json
 from stage.progress import Progress
@@ -50,6 +54,7 @@ class Evaluation:
 
     def metrics(self) -> dict[str, Any]:
         """Figures by subset and method; nothing in them depends on time or machine."""
+        geometry = self.parameters.geometry
         return {
             "protocol": self.parameters.protocol,
             "source": self.parameters.source,
@@ -61,18 +66,27 @@ class Evaluation:
             "unseen_objects": len(self.unseen.scores),
             "training_objects": len(self.training.scores),
             "lpips": self.lpips,
+            **({"geometry": self._geometry(tuple(definitions(geometry)))} if geometry else {}),
         }
+
+    def _geometry(self, names: Sequence[str]) -> dict[str, Any]:
+        """Figures about meshes by subset."""
+        return {result.subset.name: mesh_summary(result.scores, names) for result in (self.unseen, self.training)}
 
     def details(self) -> dict[str, Any]:
         """What the report says beside the figures: settings, and problems with objects."""
         sampler = self.parameters.model_dump(include=_SAMPLER)
         if self.parameters.scale is not None:
             sampler["scale"] = self.parameters.scale
-        problems = [*subset_problems(self.unseen.subset), *subset_problems(self.training.subset)]
+        subsets = (self.unseen, self.training)
+        problems = [problem for result in subsets for problem in subset_problems(result.subset)]
+        problems += [problem for result in subsets for problem in mesh_problems(result.scores)]
+        geometry = self.parameters.geometry
         return {
             "settings": {**sampler, "scheduler": self.scheduler, "resolution": self.resolution},
             "problems": [problem.row() for problem in problems],
             "gallery_objects": {"unseen": len(self.unseen.shown), "training": len(self.training.shown)},
+            **({"geometry": geometry.model_dump(mode="json")} if geometry else {}),
         }
 
 
@@ -91,11 +105,15 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     ]
     pipeline = load_for_sampling(workspace.model, parameters.scheduler)
     check_scale(pipeline, parameters.scale)
+    check_geometry(pipeline, parameters.geometry)
     resolution = shards.resolution()
     subsets = [render_subset(s, parameters, resolution, seed, workspace) for s in selections]
+    judge = None
+    if parameters.geometry:
+        judge = MeshJudge.of(parameters.geometry, subsets, parameters.executor, seed, workspace)
     scorer = Scorer(mean_image(shards.all_views()), find_lpips())
     with Progress("evaluate", sum(len(s.assets) for s in subsets), "objects") as progress, deterministic_torch():
-        unseen, training = (_run(s, pipeline, scorer, parameters, seed, progress) for s in subsets)
+        unseen, training = (_run(s, pipeline, scorer, judge, parameters, seed, progress) for s in subsets)
     steps = type(pipeline.scheduler).__name__
     evaluation = Evaluation(parameters, resolution, steps, unseen, training, str(scorer.lpips))
     _publish(evaluation, shards, workspace)
@@ -106,6 +124,7 @@ def _run(
     subset: Subset,
     pipeline: ObjectPipeline,
     scorer: Scorer,
+    judge: MeshJudge | None,
     parameters: EvaluateParameters,
     seed: int,
     progress: Progress,
@@ -113,11 +132,13 @@ def _run(
     result = SubsetResult(subset, [], [])
     for asset in subset.assets:
         views = subset.read(asset)
-        predictions = predict(pipeline, views, parameters, seed)
-        scores = scorer.score(views, predictions, subset.name)
+        prediction = predict(pipeline, views, parameters, seed)
+        scores = scorer.score(views, prediction.pictures, subset.name)
+        if judge and prediction.gaussians is not None:
+            scores = replace(scores, mesh=judge.judge(asset, subset.name, prediction.gaussians))
         result.scores.append(scores)
         if len(result.shown) < parameters.gallery_objects:
-            result.shown.append(gallery_item(views, predictions, scores))
+            result.shown.append(gallery_item(views, prediction.pictures, scores))
         progress.advance(psnr=f"{scores.methods['model']['psnr']:.2f}")
     return result
 

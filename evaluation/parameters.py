@@ -2,12 +2,28 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from blender_render.parameters import QualityParameters
+from reconstruction.parameters import FusionParameters
 from stage.executor import ExecutorParameters
 from stage.parameters import Parameters
 from systems.zero123.parameters import NullCondition, SchedulerName
+
+
+class GeometryParameters(Parameters):
+    """Figures about meshes, for models that make Gaussians (docs/evaluation-geometry.md)."""
+
+    samples: int = Field(default=100_000, ge=100)
+    """Points on each surface. Two samples of one surface are √(area / samples) / 2 apart: with these about 0.003."""
+    thresholds: tuple[PositiveFloat, ...] = (0.01, 0.02, 0.05)
+    """Of the F-scores, in longest sides of the asset."""
+    grid: int = Field(default=64, ge=8, le=256)
+    """Cells along a side of the grid for the IoU. Published: 64."""
+    points: int = Field(default=100_000, ge=100)
+    """Points for the IoU that does not depend on a grid."""
+    fusion: FusionParameters = FusionParameters()
+    """How Gaussians become a mesh."""
 
 
 class EvaluateParameters(Parameters):
@@ -44,6 +60,8 @@ class EvaluateParameters(Parameters):
     """Pictures sampled at once. A batch holds views of one object only, so that no object's result depends on others."""
     quality: QualityParameters = QualityParameters()
     """Samples, denoising, device and light of the rendered views."""
+    geometry: GeometryParameters | None = None
+    """Figures about the meshes of a model that makes Gaussians, beside those about pictures; none when null."""
     gallery_objects: int = Field(default=6, ge=1)
     """Objects shown in each gallery of the report, the first in order of uid."""
     max_failure_rate: float = Field(default=0.5, ge=0, le=1)

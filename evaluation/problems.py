@@ -1,5 +1,6 @@
 """What went wrong with objects, in whatever stage: the rows of the report's table of failures and warnings."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 import pandas as pd
@@ -7,6 +8,7 @@ import pandas as pd
 from catalog.stats import left_out
 from catalog.table import read_table
 from evaluation.protocol import Subset
+from evaluation.scores import ObjectScores
 from stage.workspace import Workspace
 
 # A selection may leave out most of a catalogue of a million: objects beyond this number share a row for their reason.
@@ -39,6 +41,15 @@ def subset_problems(subset: Subset) -> list[Problem]:
     left_out = [Problem(stage, a.uid, a.title, "left out", seen) for a in subset.selection.left_out]
     warned = [Problem(stage, a.uid, a.title, "used", text) for a in subset.assets for text in subset.warnings(a)]
     return failed + left_out + warned
+
+
+def mesh_problems(scores: Sequence[ObjectScores]) -> list[Problem]:
+    """Figures about meshes that objects lack; in the means they are left out."""
+    return [
+        Problem(f"evaluate, {score.subset}", score.uid, score.title, "used", f"mesh figures {score.mesh.note}")
+        for score in scores
+        if score.mesh and score.mesh.missing
+    ]
 
 
 def earlier_problems(workspace: Workspace) -> list[Problem]:

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup
 
+from evaluation.geometry_section import geometry_section
 from evaluation.headline import BASELINES, sentences, verdict
 from evaluation.loss_curve import loss_svg, read_loss
 from evaluation.problems import earlier_problems
@@ -61,6 +62,7 @@ def build_report(workspace: Workspace, decision: dict[str, Any] | None) -> str:
         subsets=_SUBSETS,
         objects=objects[:MAX_ROWS],
         objects_total=len(objects),
+        geometry=geometry_section(metrics, details, table, MAX_ROWS),
         curve=loss_svg(curve) if curve else None,
         pictures={Path(name).stem: _data_uri(workspace.evaluation / name) for name in _PICTURES},
         problems=[*(problem.row() for problem in earlier_problems(workspace)), *details["problems"]],

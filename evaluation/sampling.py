@@ -7,18 +7,23 @@ and with it the last bits of every picture in the batch.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers.utils import logging as diffusers_logging
 from jaxtyping import Float
+from torch import Tensor
 from transformers.utils import logging as transformers_logging
 
 from evaluation.parameters import EvaluateParameters
 from evaluation.protocol import INPUT_VIEW, ObjectViews
 from evaluation.scales import object_scale
+from geometry.gaussians import Gaussians
 from stage.seeds import derive_seed
+from systems.gaussian_pipeline import GaussianPipeline, pictures_of, seen_gaussians
 from systems.object_pipeline import ObjectPipeline
 from systems.pipelines import load_pipeline
 from systems.zero123.parameters import SchedulerName
@@ -57,10 +62,20 @@ def deterministic_torch() -> Iterator[None]:
         torch.use_deterministic_algorithms(before)
 
 
-def predict(
-    pipeline: ObjectPipeline, views: ObjectViews, parameters: EvaluateParameters, seed: int
-) -> Float[np.ndarray, "t h w 3"]:
-    """The model's pictures of an object's target views, from its input view, RGB in [0, 1].
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What the model answers for one object."""
+
+    pictures: Float[np.ndarray, "t h w 3"]
+    """Of the target views, RGB in [0, 1]."""
+    gaussians: Gaussians | None = None
+    """What the pictures show, in the scene's frame; None of a model that makes pictures alone."""
+
+
+def predict(pipeline: ObjectPipeline, views: ObjectViews, parameters: EvaluateParameters, seed: int) -> Prediction:
+    """The model's answer for an object's target views, from its input view.
+
+    An object is made once by a model that makes Gaussians: all its pictures show the same ones.
 
     Args:
         pipeline: the trained model.
@@ -72,23 +87,29 @@ def predict(
         InputError: when the system needs a scale that cannot be measured.
     """
     generator = torch.Generator().manual_seed(derive_seed(seed, views.asset.uid, "evaluation noise"))
-    condition = torch.from_numpy(views.condition).permute(2, 0, 1) * 2.0 - 1.0
-    scale = object_scale(pipeline, views, parameters.scale)
-    targets = views.cameras[INPUT_VIEW + 1 :]
+    condition = (torch.from_numpy(views.condition).permute(2, 0, 1) * 2.0 - 1.0)[None]
+    camera, targets = views.cameras[INPUT_VIEW], views.cameras[INPUT_VIEW + 1 :]
     batches = [targets[n : n + parameters.batch_size] for n in range(0, len(targets), parameters.batch_size)]
-    pictures = [
-        pipeline.sample_views(
-            condition[None],
-            views.cameras[INPUT_VIEW],
-            batch,
-            scale,
-            guidance_scale=parameters.guidance_scale,
-            num_inference_steps=parameters.inference_steps,
-            eta=parameters.eta,
-            drop_first_step=parameters.drop_first_step,
-            null_condition=parameters.null_condition,
-            generator=generator,
-        ).images
-        for batch in batches
-    ]
+    options = _options(parameters, generator)
+    scale = object_scale(pipeline, views, parameters.scale)
+    if isinstance(pipeline, GaussianPipeline):
+        splatters = pipeline.sample_scene(condition, camera, **options)
+        pictures = [pictures_of(splatters, batch) for batch in batches]
+        return Prediction(_channels_last(pictures), seen_gaussians(splatters))
+    pictures = [pipeline.sample_views(condition, camera, batch, scale, **options).images for batch in batches]
+    return Prediction(_channels_last(pictures))
+
+
+def _options(parameters: EvaluateParameters, generator: torch.Generator) -> dict[str, Any]:
+    return {
+        "guidance_scale": parameters.guidance_scale,
+        "num_inference_steps": parameters.inference_steps,
+        "eta": parameters.eta,
+        "drop_first_step": parameters.drop_first_step,
+        "null_condition": parameters.null_condition,
+        "generator": generator,
+    }
+
+
+def _channels_last(pictures: list[Float[Tensor, "_ 3 h w"]]) -> Float[np.ndarray, "t h w 3"]:
     return torch.cat(pictures).permute(0, 2, 3, 1).numpy()

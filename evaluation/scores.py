@@ -9,6 +9,8 @@ import pandas as pd
 from jaxtyping import Float
 
 from evaluation.baselines import copy_input
+from evaluation.mesh_figures import DIGITS as MESH_DIGITS
+from evaluation.mesh_figures import MeshFigures
 from evaluation.metrics import Lpips, score_views
 from evaluation.protocol import ObjectViews, SubsetName
 from geometry.perceptual import NOT_AVAILABLE, Unavailable
@@ -27,11 +29,16 @@ class ObjectScores:
     title: str
     subset: SubsetName
     methods: dict[str, dict[str, float]]
+    mesh: MeshFigures | None = None
+    """Of the model's mesh, where it was asked for."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each method."""
+        """A row for each method; the model's has the figures about its mesh, and why some are not available."""
         about = {"uid": self.uid, "title": self.title, "subset": self.subset}
-        return [{**about, "method": name, **scores} for name, scores in self.methods.items()]
+        rows = [{**about, "method": name, **scores} for name, scores in self.methods.items()]
+        if self.mesh:
+            rows[METHODS.index("model")] |= {**self.mesh.values, "mesh": self.mesh.note}
+        return rows
 
 
 @dataclass(frozen=True)
@@ -71,6 +78,21 @@ def _mean(scores: Sequence[ObjectScores], method: str, metric: str) -> float | s
     return round(float(np.mean(values)), _DIGITS) if values else NOT_AVAILABLE
 
 
+def mesh_summary(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[str, Any]:
+    """Mean of each figure about meshes over the objects that have it, and under `measured` how many these are.
+
+    Args:
+        scores: of a subset's objects.
+        names: of the figures.
+    """
+    meshes = [score.mesh for score in scores if score.mesh]
+    values = {name: [mesh.values[name] for mesh in meshes if name in mesh.values] for name in names}
+    means = {
+        name: round(float(np.mean(found)), MESH_DIGITS) if found else NOT_AVAILABLE for name, found in values.items()
+    }
+    return {"objects": len(scores), **means, "measured": {name: len(found) for name, found in values.items()}}
+
+
 def per_object_table(scores: Sequence[ObjectScores]) -> pd.DataFrame:
-    """A row for each object and method: uid, title, subset, method, psnr, ssim, and lpips where it is available."""
+    """A row for each object and method: uid, title, subset, method, psnr, ssim, and what else is available."""
     return pd.DataFrame([row for item in scores for row in item.rows()])

@@ -101,13 +101,31 @@ class GaussianPipeline(ObjectPipeline):
         Raises:
             InputError: when shapes, values or options do not fit, or there is not one input view.
         """
+        return SampledViews(images=pictures_of(self.sample_scene(images, condition, **options), targets))
+
+    @torch.no_grad()
+    def sample_scene(
+        self,
+        images: Pictures,
+        condition: Camera,
+        **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
+    ) -> Float[Tensor, "v 14 h w"]:
+        """The splatter images of one object in the frame that its input view's camera stands in.
+
+        Args:
+            images: the input view.
+            condition: its camera.
+            **options: `SamplerOptions`.
+
+        Raises:
+            InputError: when shapes, values or options do not fit, or there is not one input view.
+        """
         if not isinstance(images, Image.Image) and len(images) != 1:
             raise InputError(f"{len(images)} input views of one object", "give one")
         polar, azimuth, _ = spherical_from_position(condition.c2w[:3, 3])
         own = {name: value for name, value in options.items() if name not in _OF_VIEWS}
         (splatters,) = self.sample_splatters(images, torch.tensor([np.pi / 2 - polar]), **own)
-        in_scene = turned(splatters, torch.full((len(splatters),), azimuth))
-        return SampledViews(images=pictures_of(in_scene, targets))
+        return turned(splatters, torch.full((len(splatters),), azimuth))
 
 
 def seen_gaussians(splatters: Float[Tensor, "v 14 h w"]) -> Gaussians:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from blender_render import splatter, splatter_refinement
+from blender_render import splatter, splatter_refinement, surfaces
 from blender_render.farm import RENDER_CODE
 
 # Parameters are in the fingerprint by value; files, failures and errors decide nothing that is seen.
@@ -44,6 +44,7 @@ def _is_module(name: str) -> bool:
         ("blender_render.worker", RENDER_CODE),
         ("blender_render.splatter_worker", splatter._CODE),
         ("blender_render.splatter_refinement_worker", splatter_refinement._CODE),
+        ("blender_render.surface_worker", surfaces._CODE),
     ],
 )
 def test_every_module_that_a_worker_runs_is_in_its_fingerprint(worker: str, counted: tuple[str, ...]) -> None:

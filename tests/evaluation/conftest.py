@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from evaluation_support import asset, object_scores
 from PIL import Image
 
 from blender_render.camera_sets import View
 from blender_render.rendered_object import write_cameras
-from catalog.table import Asset, write_table
-from evaluation.scores import ObjectScores, per_object_table, summary
+from catalog.table import write_table
+from evaluation.scores import per_object_table, summary
 from geometry.cameras import Intrinsics, look_at_origin
 from stage.files import write_json
 from stage.packs import object_folder, write_packs
@@ -18,26 +19,6 @@ from stage.workspace import Workspace
 from training.data.writer import ShardParameters, write_shards
 
 SIZE, VIEWS = 16, 3
-
-
-def asset(uid: str, split: str, sha256: str = "") -> Asset:
-    return Asset(
-        uid=uid,
-        source="folder",
-        path=f"objects/{uid}.glb",
-        sha256=sha256 or f"sha of {uid}",
-        companions_sha256="",
-        bytes=1,
-        file_type="glb",
-        up_axis="Y",
-        licence="CC0-1.0",
-        author="a",
-        title=f"object {uid}",
-        tags=(),
-        split=split,
-        selected=True,
-        reason="",
-    )
 
 
 def render(workspace: Workspace, uid: str) -> np.ndarray:
@@ -76,11 +57,6 @@ def workspace(tmp_path: Path) -> Workspace:
     pd.DataFrame(rows).to_parquet(workspace.renders / "objects.parquet")
     write_shards(ShardParameters(), workspace)
     return workspace
-
-
-def object_scores(uid: str, subset: str, model: float, copied: float, mean: float) -> ObjectScores:
-    figures = {"model": model, "copy_input": copied, "mean_image": mean}
-    return ObjectScores(uid, f"title <{uid}>", subset, {m: {"psnr": v, "ssim": v / 40} for m, v in figures.items()})
 
 
 @pytest.fixture
