@@ -62,9 +62,7 @@ def splatters(samples: int, turn_deg: float = 0.0, side: int = SIDE) -> Splatter
     assert channels[:, :, :1].shape == shape
     c2w = torch.stack([camera(e, a + turn_deg) for a, e in zip(AZIMUTHS, ELEVATIONS, strict=True)])
     lens = torch.tensor([side, side, side / 2, side / 2])
-    return SplatterImages(
-        channels.half(), c2w.expand(samples, -1, -1, -1), lens.expand(samples, len(AZIMUTHS), -1)
-    )
+    return SplatterImages(channels.half(), c2w.expand(samples, -1, -1, -1), lens.expand(samples, len(AZIMUTHS), -1))
 
 
 def views(samples: int = 2, azimuth_deg: float = 0.0, elevation_deg: float = 20.0) -> Views:

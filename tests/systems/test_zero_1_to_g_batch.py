@@ -44,9 +44,7 @@ def test_where_north_is_does_not_matter(turn: float) -> None:
     angle = torch.full(straight.splatters.channels.shape[:2], float(np.deg2rad(turn)))
     moved = turned(straight.splatters.channels.float(), angle)
     batch = batch_from_views(straight, ZERO_1_TO_G)
-    same = batch_from_views(
-        replace(other, splatters=replace(splatters(2, turn), channels=moved)), ZERO_1_TO_G
-    )
+    same = batch_from_views(replace(other, splatters=replace(splatters(2, turn), channels=moved)), ZERO_1_TO_G)
     # Rotations by nearly half a turn may jump to their opposite, which the shape does not tell apart.
     torch.testing.assert_close(same.attributes[:, :, :3], batch.attributes[:, :, :3], atol=2e-3, rtol=0)
     torch.testing.assert_close(
@@ -84,7 +82,7 @@ def test_the_condition_is_the_last_view_on_white() -> None:
 
 
 def test_what_cannot_be_learnt_from_is_refused() -> None:
-    with pytest.raises(InputError, match="no splatter images.*include"):
+    with pytest.raises(InputError, match=r"no splatter images.*include"):
         batch_from_views(replace(views(), splatters=None), ZERO_1_TO_G)
-    with pytest.raises(InputError, match="pictures of 8 pixels beside splatter images of 16.*train.data.size to 16"):
+    with pytest.raises(InputError, match=r"pictures of 8 pixels beside splatter images of 16.*train.data.size to 16"):
         batch_from_views(replace(views(), splatters=splatters(2, side=16)), ZERO_1_TO_G)
