@@ -2,6 +2,8 @@
 
 from stage.errors import ParameterError
 from systems.trainable import TrainableSystem
+from systems.zero_1_to_g.autoencoder_training import Zero1ToGAutoencoder
+from systems.zero_1_to_g.decoder_training import Zero1ToGDecoder
 from systems.zero_1_to_g.parameters import Zero1ToGParameters
 
 
@@ -13,5 +15,8 @@ def zero_1_to_g_training(parameters: Zero1ToGParameters, seed: int, image_size: 
         seed: of new weights.
         image_size: width and height of the training pictures, pixels.
     """
-    del seed, image_size
+    if parameters.stage == "autoencoder":
+        return Zero1ToGAutoencoder(parameters, seed, image_size)
+    if parameters.stage == "decoder":
+        return Zero1ToGDecoder(parameters, seed)
     raise ParameterError(f"the stage {parameters.stage} is not there", "train another system")
