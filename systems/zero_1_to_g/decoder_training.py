@@ -148,12 +148,15 @@ class Zero1ToGDecoder(TrainableSystem):
         guidance_scale: float,  # noqa: ARG002 - likewise
     ) -> Float[Tensor, "b 3 h w"]:
         """The decoded Gaussians of a batch from each sample's first supervising camera: pictures in [0, 1] on white, on the CPU."""
-        images = self.decoded(batch.attributes)
-        made = []
-        for sample, seen in enumerate(batch.supervision):
-            gaussians = self._gaussians(images[sample], batch.azimuth[sample])
-            made.append(rasterize(gaussians, seen.c2w[:1], seen.intrinsics[:1]).rgb)
+        pairs = zip(self.reconstructed(batch), batch.supervision, strict=True)
+        made = [rasterize(gaussians, seen.c2w[:1], seen.intrinsics[:1]).rgb for gaussians, seen in pairs]
         return torch.cat(made).permute(0, 3, 1, 2).clamp(0.0, 1.0).cpu()
+
+    @torch.no_grad()
+    def reconstructed(self, batch: DecoderBatch) -> list[GaussianTensors]:
+        """The Gaussians of each object of a batch after encoder and decoder, in the scene's frame."""
+        images = self.decoded(batch.attributes)
+        return [self._gaussians(*pair) for pair in zip(images, batch.azimuth, strict=True)]
 
     def decoded(self, attributes: Float[Tensor, "b v 5 3 y x"]) -> Float[Tensor, "b v 5 3 y x"]:
         """Attribute images through encoder and decoder; values may leave [−1, 1]."""
