@@ -1,13 +1,13 @@
 """What fine-tuning the decoder on splatter images gains: `python -m benchmarks.splatter_autoencoder`.
 
-The project's own stages at a tiny size, on composed objects: `catalog`, `render`, `splatter` (closed form, six views) and `shard`;
-then `train` with Zero-1-to-G's stage `autoencoder`, in which a new VAE learns the training objects' pictures and no attribute images,
-and with its stage `decoder`. Ground-truth splatter images go through the VAE before and after the second, and their Gaussians are
-rasterised on white: PSNR, SSIM and alpha-IoU against Blender's pictures, of the training objects and of objects that neither stage
-has seen. Beside it stand the ceiling, the true Gaussians, and white pictures, what a model scores that makes nothing.
+The project's own stages at a tiny size, on composed objects: `catalog`, `render`, `splatter` (closed form, six views) and
+`shard`; then `train` with Zero-1-to-G's stage `autoencoder`, in which a new VAE learns the training objects' pictures and no
+attribute images, and with its stage `decoder`. Ground-truth splatter images go through the VAE before and after the second, and
+their Gaussians are rasterised on white: PSNR, SSIM and alpha-IoU against Blender's pictures, of the training objects and of
+objects that neither stage has seen. Beside it stand the ceiling, the true Gaussians, and white pictures, which make nothing.
 
-Goal: 2 dB on objects of both kinds. `--workspace FOLDER` keeps what was made and goes on where an earlier run ended; `--sheet FILE`
-says where the pictures go, truth, true Gaussians, before and after; `--quick` takes fewer objects and steps.
+Goal: 2 dB on objects of both kinds. `--workspace FOLDER` keeps what was made and goes on where an earlier run ended; `--sheet
+FILE` says where the pictures go, truth, true Gaussians, before and after; `--quick` takes fewer objects and steps.
 """
 
 import argparse

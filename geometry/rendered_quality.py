@@ -1,4 +1,4 @@
-"""How near pictures of Gaussians are to the true ones: PSNR, SSIM and alpha-IoU by `geometry.picture_metrics`, a score a camera."""
+"""How near pictures of Gaussians are to the true ones: PSNR, SSIM and alpha-IoU, a score a camera; formulas in `picture_metrics`."""
 
 from collections.abc import Sequence
 

@@ -1,8 +1,8 @@
 """The stage `autoencoder`: a new AutoencoderKL learns pictures, where no published one is at hand.
 
-It stands for Stable Diffusion's, which knows pictures and no attribute images, so that the stage `decoder` can be tried at any size.
-Loss: mean squared error plus a little of the posterior's divergence from a normal one (Rombach et al. 2022, "High-Resolution Image
-Synthesis with Latent Diffusion Models", appendix G; without their perceptual and adversarial terms).
+It stands for Stable Diffusion's, which knows pictures and no attribute images, so that the stage `decoder` can be tried at any
+size. Loss: mean squared error plus a little of the posterior's divergence from a normal one (Rombach et al. 2022,
+"High-Resolution Image Synthesis with Latent Diffusion Models", appendix G; without their perceptual and adversarial terms).
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ from systems.zero_1_to_g.pipeline import pipeline_of
 
 @dataclass(frozen=True)
 class PosteriorNoise:
-    """The random numbers of a batch: what picks the latents of a sample's views from their posteriors, the same for all of them."""
+    """The random numbers of a batch: what picks the latents from their posteriors, the same of all views of a sample."""
 
     values: Float[Tensor, "b c y x"]
 
@@ -67,7 +67,9 @@ class Zero1ToGAutoencoder(TrainableSystem):
         divergence = posterior.kl().float() / squares[0].numel()
         weight = self.chosen.autoencoder.kl_weight
         errors = (squares.flatten(1).mean(dim=1) + weight * divergence).unflatten(0, batch.shape[:2]).mean(dim=1)
-        return StepLoss(errors.mean(), errors.detach(), torch.zeros(len(errors), dtype=torch.long, device=errors.device))
+        return StepLoss(
+            errors.mean(), errors.detach(), torch.zeros(len(errors), dtype=torch.long, device=errors.device)
+        )
 
     @property
     def timesteps_total(self) -> int:

@@ -1,8 +1,9 @@
 """The stage `decoder`: the autoencoder's decoder learns splatter images, through the rasteriser.
 
-Ground-truth splatter images, as attribute images in the input's frame, go through the frozen encoder (the posterior's mode, each image
-by itself: `independent_encode_mv`) and the decoder; what comes out is held against them, and the pictures of its Gaussians against
-true pictures. Source: mengxuyiGit/LGM, `main_zero123plus_v5_batch_marigold_finetune_decoder_accumulate.py`, `--finetune_decoder`.
+Ground-truth splatter images, as attribute images in the input's frame, go through the frozen encoder (the posterior's mode, each
+image by itself: `independent_encode_mv`) and the decoder; what comes out is held against them, and the pictures of its Gaussians
+against true pictures. Source: mengxuyiGit/LGM, `main_zero123plus_v5_batch_marigold_finetune_decoder_accumulate.py`,
+`--finetune_decoder`.
 """
 
 import sys
@@ -101,7 +102,9 @@ class Zero1ToGDecoder(TrainableSystem):
         # The rasteriser computes in float32.
         with torch.autocast(images.device.type, enabled=False):
             errors = torch.stack([self._error(images, batch, draws, sample) for sample in range(len(images))])
-        return StepLoss(errors.mean(), errors.detach(), torch.zeros(len(errors), dtype=torch.long, device=errors.device))
+        return StepLoss(
+            errors.mean(), errors.detach(), torch.zeros(len(errors), dtype=torch.long, device=errors.device)
+        )
 
     @property
     def timesteps_total(self) -> int:
@@ -147,7 +150,7 @@ class Zero1ToGDecoder(TrainableSystem):
         steps: int,  # noqa: ARG002 - likewise
         guidance_scale: float,  # noqa: ARG002 - likewise
     ) -> Float[Tensor, "b 3 h w"]:
-        """The decoded Gaussians of a batch from each sample's first supervising camera: pictures in [0, 1] on white, on the CPU."""
+        """Each object's decoded Gaussians from its first supervising camera: pictures in [0, 1] on white, on the CPU."""
         pairs = zip(self.reconstructed(batch), batch.supervision, strict=True)
         made = [rasterize(gaussians, seen.c2w[:1], seen.intrinsics[:1]).rgb for gaussians, seen in pairs]
         return torch.cat(made).permute(0, 3, 1, 2).clamp(0.0, 1.0).cpu()

@@ -1,11 +1,10 @@
 """What decoded splatter images cost: the errors of their attributes, and of the pictures of their Gaussians.
 
-Source: mengxuyiGit/LGM, `core/models_zero123plus_marigold_unet_rendering_loss_cross_domain.py`, `forward`. Its normal term compares
-rasterised normals with those of the rasterised depth (2D Gaussian splatting); ours compares normals and depth with those of the
-true Gaussians, which are at hand.
+Source: mengxuyiGit/LGM, `core/models_zero123plus_marigold_unet_rendering_loss_cross_domain.py`, `forward`. Its normal term
+compares rasterised normals with those of the rasterised depth (2D Gaussian splatting); ours compares normals and depth with those
+of the true Gaussians, which are at hand.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +16,9 @@ from torch import Tensor
 
 from geometry.attribute_images import ATTRIBUTES
 from geometry.cameras import Intrinsics
+from geometry.gaussian_tensors import GaussianTensors
 from geometry.picture_losses import on_background
 from geometry.rasterizer import Rendering, rasterize
-from geometry.gaussian_tensors import GaussianTensors
 from systems.zero_1_to_g.parameters import DecoderLossParameters
 
 _BLACK = (0.0, 0.0, 0.0)
@@ -63,7 +62,7 @@ def rendering_error(
     weights: DecoderLossParameters,
     lpips: Any | None = None,  # noqa: ANN401 - the network of a package that may be absent
 ) -> Float[Tensor, ""]:
-    """Weighted errors of the pictures of Gaussians: colour, coverage, LPIPS, and normals and depth where there are true Gaussians.
+    """Weighted errors of the pictures of Gaussians: colour, coverage, LPIPS, and normals and depth beside true Gaussians.
 
     Args:
         made: the Gaussians, in the frame of the cameras.
@@ -112,11 +111,7 @@ def lenses(intrinsics: Float[Tensor, "v 4"], width: int, height: int) -> tuple[I
     return tuple(Intrinsics(*row, width=width, height=height) for row in intrinsics.tolist())
 
 
-def supervision_of(
-    rgba: Tensor, c2w: Float[Tensor, "v 4 4"], intrinsics: Float[Tensor, "v 4"]
-) -> Supervision:
+def supervision_of(rgba: Tensor, c2w: Float[Tensor, "v 4 4"], intrinsics: Float[Tensor, "v 4"]) -> Supervision:
     """Of bytes and of cameras as batches have them."""
     height, width = rgba.shape[1:3]
     return Supervision(rgba.float() / 255.0, c2w.cpu().double().numpy(), lenses(intrinsics, width, height))
-
-

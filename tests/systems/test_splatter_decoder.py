@@ -42,7 +42,10 @@ def test_gradients_reach_the_decoder_through_the_rasteriser_and_nothing_else(fol
 def test_the_loss_is_that_of_its_terms(folder: Path) -> None:
     batch = views()
     total = decoder(folder, splatter=2.0, rgb=3.0, alpha=4.0)
-    parts = [decoder(folder, **{"splatter": 0.0, "rgb": 0.0, "alpha": 0.0, name: 1.0}) for name in ("splatter", "rgb", "alpha")]
+    parts = [
+        decoder(folder, **{"splatter": 0.0, "rgb": 0.0, "alpha": 0.0, name: 1.0})
+        for name in ("splatter", "rgb", "alpha")
+    ]
     with torch.no_grad():
         splatter, rgb, alpha = (float(part(part.batch(batch), WHITE).loss) for part in parts)
         step = total(total.batch(batch), WHITE)
@@ -164,7 +167,7 @@ class Distance(torch.nn.Module):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.tensor([0.25]))
 
-    def forward(self, made: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
+    def forward(self, made: torch.Tensor, _: torch.Tensor) -> torch.Tensor:  # noqa: D102
         return self.weight.expand(len(made))
 
 
