@@ -1,4 +1,4 @@
-"""How near pictures of Gaussians are to the true ones: PSNR, SSIM and alpha-IoU, a score a camera; formulas in `picture_metrics`."""
+"""How near pictures of Gaussians are to the true ones: PSNR, SSIM and alpha-IoU, a score a camera."""
 
 from collections.abc import Sequence
 

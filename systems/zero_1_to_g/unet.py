@@ -7,7 +7,7 @@ attribute is denoised by itself. It is saved and loaded as every diffusers model
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ModelMixin, UNet2DConditionModel  # noqa: F401 - diffusers looks for ModelMixin beside a class to load it
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionOutput
 from jaxtyping import Float, Num
