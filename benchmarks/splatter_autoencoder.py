@@ -39,6 +39,7 @@ from stage.workspace import Workspace
 from systems.trainable import SplatterImages, Views
 from systems.zero_1_to_g.decoder_training import Zero1ToGDecoder
 from systems.zero_1_to_g.parameters import Zero1ToGParameters
+from systems.zero_1_to_g.splatter_loss import lenses
 from training.data.batch_places import stacked_splatters
 from training.data.reader import ShardReader
 from training.data.shard_parameters import ShardParameters
@@ -64,7 +65,7 @@ MODULES: dict[str, Any] = {
 }
 """The smallest network that shows it, with the published weights of the losses."""
 _STAGES: dict[str, dict[str, Any]] = {
-    "autoencoder": {"batch_size": 8, "data": {"size": _SIDE}},
+    "autoencoder": {"batch_size": 4, "data": {"size": _SIDE}},
     "decoder": {"batch_size": 1},
 }
 
@@ -78,8 +79,8 @@ class Scale:
     steps: dict[str, int]
 
 
-FULL = Scale(40, 12, {"autoencoder": 2000, "decoder": 1500})
-QUICK = Scale(12, 8, {"autoencoder": 400, "decoder": 150})
+FULL = Scale(24, 12, {"autoencoder": 2000, "decoder": 1000})
+QUICK = Scale(12, 8, {"autoencoder": 300, "decoder": 120})
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +110,7 @@ class Subject:
     def lenses(self) -> list[Intrinsics]:
         """Theirs."""
         height, width = self.views.rgba.shape[2:4]
-        return [Intrinsics(*row, width=width, height=height) for row in self.views.intrinsics[0].tolist()]
+        return list(lenses(self.views.intrinsics[0], width, height))
 
     def gaussians(self, model: Zero1ToGDecoder | None) -> GaussianTensors:
         """The true ones, or what an autoencoder makes of them."""

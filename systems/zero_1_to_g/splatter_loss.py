@@ -108,7 +108,7 @@ def _lpips_input(pictures: Float[Tensor, "v h w 3"]) -> Float[Tensor, "v 3 s s"]
 
 def lenses(intrinsics: Float[Tensor, "v 4"], width: int, height: int) -> tuple[Intrinsics, ...]:
     """Of pictures of this size, from fx, fy, cx, cy in their pixels."""
-    return tuple(Intrinsics(*row, width=width, height=height) for row in intrinsics.tolist())
+    return tuple(Intrinsics(fx, fy, cx, cy, width, height) for fx, fy, cx, cy in intrinsics.tolist())
 
 
 def supervision_of(rgba: Tensor, c2w: Float[Tensor, "v 4 4"], intrinsics: Float[Tensor, "v 4"]) -> Supervision:
