@@ -161,7 +161,7 @@ def _finish(subject: _Subject, payload: dict[str, Any]) -> dict[str, Any]:
     fused = _union(refined) if refined else subject.fused
     record = _record(subject, fused, payload)
     with replacing_folder(subject.output) as folder:
-        write_splatter_files(folder, refined or subject.images, fused)
+        write_splatter_files(folder, refined or subject.images, fused, read_views(subject.closed_form))
         write_json(folder / "record.json", record)
         write_bytes(folder / TRANSFORMS, (subject.closed_form / TRANSFORMS).read_bytes())
     subject.state.unlink(missing_ok=True)

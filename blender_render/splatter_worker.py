@@ -104,7 +104,7 @@ def _write(
     output: Path, views: Sequence[View], record: dict[str, Any], form: ClosedForm, seen: Sequence[Shot]
 ) -> None:
     with replacing_folder(output) as folder:
-        write_splatter_files(folder, form.images, form.fused)
+        write_splatter_files(folder, form.images, form.fused, views)
         if seen:
             _write_shots(folder / "views", seen)
         write_json(folder / "record.json", record)

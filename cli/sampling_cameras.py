@@ -12,8 +12,8 @@ import numpy as np
 from torch import Tensor
 
 from stage.errors import InputError
+from systems.object_pipeline import ObjectPipeline
 from systems.zero123.conditioning import poses_from_degrees
-from systems.zero123.view_pipeline import ViewPipeline
 from systems.zeronvs.pipeline import ZeroNvsPipeline
 from systems.zeronvs.wanted_cameras import WantedCameras, cameras_around, read_cameras
 
@@ -36,7 +36,7 @@ class Asked:
     scale: float | None = None
 
 
-def sample_asked(pipeline: ViewPipeline, picture: Tensor, asked: Asked, **options: Any) -> Tensor:  # noqa: ANN401
+def sample_asked(pipeline: ObjectPipeline, picture: Tensor, asked: Asked, **options: Any) -> Tensor:  # noqa: ANN401
     """The views that are asked for, in [0, 1].
 
     Args:

@@ -21,7 +21,7 @@ from evaluation.shards import TrainingShards
 from stage.files import replacing, write_json
 from stage.progress import Progress
 from stage.workspace import Workspace
-from systems.zero123.view_pipeline import ViewPipeline
+from systems.object_pipeline import ObjectPipeline
 
 _SAMPLER = {"inference_steps", "guidance_scale", "eta", "drop_first_step", "null_condition"}
 
@@ -104,7 +104,7 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
 
 def _run(
     subset: Subset,
-    pipeline: ViewPipeline,
+    pipeline: ObjectPipeline,
     scorer: Scorer,
     parameters: EvaluateParameters,
     seed: int,

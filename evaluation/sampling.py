@@ -19,13 +19,13 @@ from evaluation.parameters import EvaluateParameters
 from evaluation.protocol import INPUT_VIEW, ObjectViews
 from evaluation.scales import object_scale
 from stage.seeds import derive_seed
+from systems.object_pipeline import ObjectPipeline
 from systems.pipelines import load_pipeline
 from systems.zero123.parameters import SchedulerName
 from systems.zero123.schedulers import scheduler_named
-from systems.zero123.view_pipeline import ViewPipeline
 
 
-def load_for_sampling(folder: Path, scheduler: SchedulerName | None = None) -> ViewPipeline:
+def load_for_sampling(folder: Path, scheduler: SchedulerName | None = None) -> ObjectPipeline:
     """The trained pipeline without progress bars, on the GPU when there is one.
 
     Args:
@@ -58,7 +58,7 @@ def deterministic_torch() -> Iterator[None]:
 
 
 def predict(
-    pipeline: ViewPipeline, views: ObjectViews, parameters: EvaluateParameters, seed: int
+    pipeline: ObjectPipeline, views: ObjectViews, parameters: EvaluateParameters, seed: int
 ) -> Float[np.ndarray, "t h w 3"]:
     """The model's pictures of an object's target views, from its input view, RGB in [0, 1].
 

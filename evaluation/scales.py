@@ -9,10 +9,10 @@ import math
 from evaluation.protocol import INPUT_VIEW, ObjectViews
 from geometry.scene_scales import depth_quantile, nearplane_quantile, scene_radius
 from stage.errors import InputError
-from systems.zero123.view_pipeline import ViewPipeline
+from systems.object_pipeline import ObjectPipeline
 
 
-def check_scale(pipeline: ViewPipeline, given: float | None) -> None:
+def check_scale(pipeline: ObjectPipeline, given: float | None) -> None:
     """Refuse a scale for a system without one, and a system whose scale nobody measures without one.
 
     Args:
@@ -31,7 +31,7 @@ def check_scale(pipeline: ViewPipeline, given: float | None) -> None:
         )
 
 
-def object_scale(pipeline: ViewPipeline, views: ObjectViews, given: float | None) -> float | None:
+def object_scale(pipeline: ObjectPipeline, views: ObjectViews, given: float | None) -> float | None:
     """The scale of an object's views, scene units; None where the system knows of none.
 
     Args:

@@ -21,13 +21,13 @@ from stage.errors import InputError
 
 ATTRIBUTES = ("position", "opacity", "scale", "rotation", "colour")
 _Range = tuple[float, float]
-# A component's row: q · conj(1, i, j or k), the rotation with a half turn before it that brings the component to w.
-_HALF_TURNS = (
+HALF_TURNS = (
     ((0, 1, 2, 3), (1, 1, 1, 1)),
     ((1, 0, 3, 2), (1, -1, -1, 1)),
     ((2, 3, 0, 1), (1, 1, -1, -1)),
     ((3, 2, 1, 0), (1, -1, 1, -1)),
 )
+"""A component's row: q · conj(1, i, j or k), the rotation with a half turn before it that brings the component to w."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +141,7 @@ def least_rotations(quaternions: Float[np.ndarray, "n 4"]) -> Float[np.ndarray, 
     """
     largest = np.abs(quaternions).argmax(axis=1)
     turned = np.empty(quaternions.shape)
-    for component, (order, signs) in enumerate(_HALF_TURNS):
+    for component, (order, signs) in enumerate(HALF_TURNS):
         chosen = largest == component
         turned[chosen] = quaternions[chosen][:, order] * signs
     return turned

@@ -2,17 +2,19 @@
 
 Channels: position 3, opacity 1, linear scale 3, rotation wxyz 4, RGB 3; row-major, one Gaussian a pixel. It is what
 Zero-1-to-G's loader makes of `splatter_{0..5}.ply` (mengxuyiGit/LGM, `core/dataset_v4_code.py`), and tiled three rows by
-two columns what its `splatters_mv.pt` holds. Harmonics have no channel.
+two columns what its `splatters_mv.pt` holds. Harmonics have no channel. Beside it lie the views' cameras: `c2w`, float64
+(views, 4, 4), OpenGL axes, and `intrinsics`, float64 (views, 4): fx, fy, cx, cy in pixels of the views.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import isqrt
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Float16, Float32
+from jaxtyping import Float, Float16, Float32, Float64
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load, save_file
 
 from geometry.gaussians import LEAST_LENGTH, Gaussians
 from geometry.ply import read_ply
@@ -24,13 +26,34 @@ CHANNELS = (
     *("rotation w", "rotation x", "rotation y", "rotation z", "red", "green", "blue"),
 )
 _OPACITY, _SCALE, _ROTATION = slice(3, 4), slice(4, 7), slice(7, 11)
-_NAME = "splatter"
+_NAME, _C2W, _INTRINSICS = "splatter", "c2w", "intrinsics"
 # The least positive float16. Below 2⁻¹⁴ they are this far apart, above it 2⁻¹¹ of the value at most.
 _LEAST_SCALE = 2.0**-24
 _REMEDY = "make the splatter images again"
 
 
-def write_splatter(path: Path, views: Sequence[Gaussians], height: int, width: int) -> None:
+@dataclass(frozen=True, eq=False)
+class SplatterCameras:
+    """Where the views of splatter images stand."""
+
+    c2w: Float64[np.ndarray, "v 4 4"]
+    """Camera-to-world, OpenGL axes."""
+    intrinsics: Float64[np.ndarray, "v 4"]
+    """fx, fy, cx, cy in pixels of the views."""
+
+
+@dataclass(frozen=True, eq=False)
+class StoredSplatter:
+    """The splatter images of an object."""
+
+    channels: Float16[np.ndarray, "v 14 h w"]
+    cameras: SplatterCameras | None
+    """None in files that were written without."""
+
+
+def write_splatter(
+    path: Path, views: Sequence[Gaussians], height: int, width: int, cameras: SplatterCameras | None = None
+) -> None:
     """Write the Gaussians of some views atomically; the same Gaussians give the same bytes.
 
     Values are rounded to the nearest float16: to 2⁻¹¹ of themselves, those below 2⁻¹⁴ to 2⁻²⁵. A scale below 2⁻²⁴ becomes
@@ -41,6 +64,7 @@ def write_splatter(path: Path, views: Sequence[Gaussians], height: int, width: i
         views: H·W Gaussians each, row-major.
         height: H, pixels.
         width: W, pixels.
+        cameras: of the views.
 
     Raises:
         InputError: when a view has another number of Gaussians, or a value that float16 cannot hold.
@@ -49,30 +73,49 @@ def write_splatter(path: Path, views: Sequence[Gaussians], height: int, width: i
     channels[:, _SCALE] = np.maximum(channels[:, _SCALE], _LEAST_SCALE)
     with np.errstate(over="ignore"):
         stored = channels.astype(np.float16)
-    _require(path, np.isfinite(stored), "is beyond float16")
+    _require(str(path), np.isfinite(stored), "is beyond float16")
+    tensors = {_NAME: stored}
+    if cameras is not None:
+        tensors |= {_C2W: cameras.c2w.astype(np.float64), _INTRINSICS: cameras.intrinsics.astype(np.float64)}
     with replacing(path) as temporary:
         # The file holds the memory as it lies, so it must lie in the order of the axes.
-        save_file({_NAME: np.ascontiguousarray(stored)}, temporary)
+        save_file({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, temporary)
 
 
-def read_splatter(path: Path) -> Float16[np.ndarray, "v 14 h w"]:
-    """The channels of every view; `gaussians_from_channels` makes Gaussians of one.
+def read_splatter(path: Path) -> StoredSplatter:
+    """The splatter images of a file.
 
     Raises:
-        InputError: when the file is absent, damaged or holds something else, or a value is not finite or out of its
-            range; the message names view, channel and pixel.
+        InputError: when the file is absent, or as `parse_splatter`.
     """
-    channels = _load(path)
+    if not path.is_file():
+        raise InputError(f"{path}: no such file")
+    return parse_splatter(path.read_bytes(), str(path))
+
+
+def parse_splatter(data: bytes, place: str) -> StoredSplatter:
+    """The splatter images of a file's bytes; `gaussians_from_channels` makes Gaussians of one view's channels.
+
+    Args:
+        data: of `splatter.safetensors`.
+        place: where they come from, for messages.
+
+    Raises:
+        InputError: when they are damaged or something else, or a value is not finite or out of its range; the message names
+            view, channel and pixel.
+    """
+    tensors = _load(data, place)
+    channels = tensors[_NAME]
     if channels.ndim != 4 or channels.shape[1] != len(CHANNELS) or channels.dtype != np.float16:
         found = f"{channels.dtype} {channels.shape}"
-        raise InputError(f"{path}: tensor {_NAME} is {found} where float16 (views, 14, H, W) is expected", _REMEDY)
-    _require(path, np.isfinite(channels), "is not finite")
+        raise InputError(f"{place}: tensor {_NAME} is {found} where float16 (views, 14, H, W) is expected", _REMEDY)
+    _require(place, np.isfinite(channels), "is not finite")
     opacity, scale = channels[:, _OPACITY], channels[:, _SCALE]
-    _require(path, (opacity >= 0.0) & (opacity <= 1.0), "lies outside [0, 1]", _OPACITY.start)
-    _require(path, scale > 0.0, "is not positive", _SCALE.start)
+    _require(place, (opacity >= 0.0) & (opacity <= 1.0), "lies outside [0, 1]", _OPACITY.start)
+    _require(place, scale > 0.0, "is not positive", _SCALE.start)
     length = np.linalg.norm(channels[:, _ROTATION].astype(np.float64), axis=1, keepdims=True)
-    _require(path, length > LEAST_LENGTH, "begins a rotation of zeros", _ROTATION.start)
-    return channels
+    _require(place, length > LEAST_LENGTH, "begins a rotation of zeros", _ROTATION.start)
+    return StoredSplatter(channels, _cameras(tensors, len(channels), place))
 
 
 def read_view_ply(path: Path, side: int | None = None) -> Gaussians:
@@ -169,25 +212,32 @@ def views_from_grid(
     return tiles.transpose(1, 3, 0, 2, 4).reshape(rows * columns, channels, height // rows, width // columns)
 
 
-def _load(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise InputError(f"{path}: no such file")
+def _load(data: bytes, place: str) -> dict[str, np.ndarray]:
     try:
-        tensors = load_file(path)
+        tensors: dict[str, np.ndarray] = load(data)
     # NumPy has no bfloat16, which the reader meets with a KeyError.
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        raise InputError(f"{path}: unreadable as safetensors ({error})", _REMEDY) from error
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise InputError(f"{place}: unreadable as safetensors ({error})", _REMEDY) from error
     if _NAME not in tensors:
-        raise InputError(f"{path}: tensor {_NAME} is missing; there are {sorted(tensors)}", _REMEDY)
-    loaded: np.ndarray = tensors[_NAME]
-    return loaded
+        raise InputError(f"{place}: tensor {_NAME} is missing; there are {sorted(tensors)}", _REMEDY)
+    return tensors
 
 
-def _require(path: Path, good: np.ndarray, complaint: str, first_channel: int = 0) -> None:
+def _cameras(tensors: dict[str, np.ndarray], views: int, place: str) -> SplatterCameras | None:
+    if _C2W not in tensors and _INTRINSICS not in tensors:
+        return None
+    for name, shape in ((_C2W, (views, 4, 4)), (_INTRINSICS, (views, 4))):
+        found = tensors.get(name)
+        if found is None or found.shape != shape or found.dtype != np.float64 or not np.isfinite(found).all():
+            raise InputError(f"{place}: tensor {name} is no finite float64 {shape}", _REMEDY)
+    return SplatterCameras(tensors[_C2W], tensors[_INTRINSICS])
+
+
+def _require(place: str, good: np.ndarray, complaint: str, first_channel: int = 0) -> None:
     """Raise an InputError that names view, channel and pixel of the first value that is wrong."""
     bad = np.argwhere(~good)
     if len(bad):
         view, channel, row, column = bad[0]
-        place = f"first in view {view}, row {row}, column {column}"
+        first = f"first in view {view}, row {row}, column {column}"
         name = CHANNELS[first_channel + channel]
-        raise InputError(f"{path}: channel {name} {complaint} in {len(bad)} values of all channels, {place}", _REMEDY)
+        raise InputError(f"{place}: channel {name} {complaint} in {len(bad)} values of all channels, {first}", _REMEDY)

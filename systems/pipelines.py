@@ -7,18 +7,18 @@ pictures = pipeline.sample_views(image, camera, wanted, scale).images
 from pathlib import Path
 
 from systems.cascade_zero123.pipeline import CascadePipeline
+from systems.object_pipeline import ObjectPipeline
 from systems.zero123.foreign_weights import pipeline_class
 from systems.zero123.pipeline import Zero123Pipeline
 from systems.zero123.pipeline_folder import read_pipeline
-from systems.zero123.view_pipeline import ViewPipeline
 from systems.zeronvs.pipeline import ZeroNvsPipeline
 
-_SYSTEMS: dict[str | None, type[ViewPipeline]] = {
+_SYSTEMS: dict[str | None, type[ObjectPipeline]] = {
     kind.__name__: kind for kind in (Zero123Pipeline, ZeroNvsPipeline, CascadePipeline)
 }
 
 
-def load_pipeline(folder: Path) -> ViewPipeline:
+def load_pipeline(folder: Path) -> ObjectPipeline:
     """The pipeline that was saved in a folder, of the class that its `model_index.json` names, without asking any hub.
 
     Raises:

@@ -11,8 +11,20 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Float16, Int, UInt8
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class SplatterImages:
+    """The splatter images of several samples, as many of each."""
+
+    channels: Float16[Tensor, "b s 14 y x"]
+    """Those of `geometry.splatter_tensor.CHANNELS`, in the scene's frame."""
+    c2w: Float[Tensor, "b s 4 4"]
+    """Cameras that their pixels are those of, OpenGL axes."""
+    intrinsics: Float[Tensor, "b s 4"]
+    """fx, fy, cx, cy in their pixels."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,8 @@ class Views:
     """fx, fy, cx, cy in pixels of these pictures."""
     scales: Float[Tensor, "b v 3"]
     """`scene_radius`, `nearplane_quantile` and `depth_quantile` of each view in scene units; NaN where nobody knows."""
+    splatters: SplatterImages | None = None
+    """For systems that learn from them; their channels on the device of the pictures."""
 
 
 @dataclass(frozen=True)

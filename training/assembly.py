@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Mapping
+from typing import Any, Protocol
 
 from accelerate import Accelerator
 
@@ -9,6 +10,8 @@ from stage.seeds import derive_seed
 from systems.cascade_zero123.training import CascadeTraining
 from systems.trainable import TrainableSystem
 from systems.zero123.training import Zero123Training
+from systems.zero_1_to_g.parameters import Zero1ToGParameters
+from systems.zero_1_to_g.training import zero_1_to_g_training
 from systems.zeronvs.training import ZeroNvsTraining
 from training.compiled import check_compiled
 from training.data.batches import ViewChoice
@@ -21,22 +24,43 @@ from training.optimizer import is_fused
 from training.parameters import SystemName, TrainParameters
 from training.shares import pairs_at_once
 
-# A pair: the target, the condition last.
-_VIEWS = ViewChoice(drawn=2)
+
+class SystemMaker(Protocol):
+    """Makes what is trained of a system's section, a seed of weights and the pictures' size."""
+
+    def __call__(self, parameters: Any, seed: int, image_size: int, /) -> TrainableSystem:  # noqa: ANN401 - its own section
+        """The trainable system."""
 
 
-SYSTEMS: Mapping[SystemName, type[Zero123Training]] = {
+OF_PAIRS: Mapping[SystemName, type[Zero123Training]] = {
     "zero123": Zero123Training,
     "zeronvs": ZeroNvsTraining,
     "cascade_zero123": CascadeTraining,
 }
-"""What is trained under each name; all of them have Zero-1-to-3's network."""
+"""The systems that learn from pairs of views; all of them have Zero-1-to-3's network."""
+SYSTEMS: Mapping[SystemName, SystemMaker] = {**OF_PAIRS, "zero_1_to_g": zero_1_to_g_training}
+"""What is trained under each name."""
 
 
 def system_of(parameters: TrainParameters, seed: int, image_size: int) -> TrainableSystem:
     """What is trained, for pictures of so many pixels a side."""
     weights = derive_seed(seed, "training", "weights") % 2**32
     return SYSTEMS[parameters.system](parameters.chosen, weights, image_size)
+
+
+def view_choice(parameters: TrainParameters, targets: int | None = None) -> ViewChoice:
+    """The views of a sample, the condition last.
+
+    Args:
+        parameters: of the training.
+        targets: how many there are beside the condition; as many as the system learns from when None.
+    """
+    chosen = parameters.chosen
+    if not isinstance(chosen, Zero1ToGParameters):
+        return ViewChoice(drawn=2)
+    if targets is None:
+        targets = chosen.supervision_views if chosen.stage == "decoder" else 1
+    return ViewChoice(drawn=targets, last=(0,)) if chosen.condition == "first" else ViewChoice(drawn=targets + 1)
 
 
 def put_on_hardware(
@@ -54,7 +78,8 @@ def put_on_hardware(
     facts = use_hardware(settings, system.denoiser, accelerator.device)
     if settings.compile:
         tolerance = settings.compile_tolerance
-        difference = check_compiled(system, accelerator, image_size, pairs_at_once(parameters), len(_VIEWS), tolerance)
+        views = len(view_choice(parameters))
+        difference = check_compiled(system, accelerator, image_size, pairs_at_once(parameters), views, tolerance)
         facts |= {"compile_difference": difference.gradients}
     return {
         **facts,
@@ -67,12 +92,12 @@ def put_on_hardware(
 def loader_of(
     parameters: TrainParameters, plan: Plan, readers: dict[str, ViewSet], accelerator: Accelerator
 ) -> PlannedLoader:
-    """This process' part of the plan: two views of an object, the condition last."""
+    """This process' part of the plan."""
     data = parameters.data
     return PlannedLoader(
         plan,
         sources_of(data, readers),
-        _VIEWS,
+        view_choice(parameters),
         rank=accelerator.process_index,
         ranks=accelerator.num_processes,
         workers=data.workers,

@@ -8,6 +8,7 @@ from typing import Any
 from stage.files import write_json
 from stage.workspace import Workspace
 from systems.trainable import TrainableSystem
+from training.assembly import view_choice
 from training.data.datasets import picture_size, validation_datasets
 from training.data.view_sources import ViewSet
 from training.parameters import TrainParameters
@@ -45,7 +46,7 @@ class Introduction:
         for key, value in origin_tags(self.workspace, self.origin).items():
             tracker.tag(key, value)
         data, root = self.parameters.data, self.workspace.root
-        unseen = validation_datasets(data, root, self.parameters.scale)
+        unseen = validation_datasets(data, root, self.parameters.scale, splatters=self.parameters.splatters)
         tracker.inputs(dataset_inputs(data, root, self.origin["shards_sha256"], self.readers, unseen))
         path = self.folder / "provenance.json"
         write_json(path, self.origin)
@@ -69,5 +70,7 @@ class Introduction:
             count,
             size,
             parameters.scale,
+            view_choice(parameters, targets=1),
+            splatters=parameters.splatters,
         )
         return SampleGrid(parameters, self.seed, system, pairs, self.folder / "samples") if pairs else None

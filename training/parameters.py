@@ -10,13 +10,14 @@ from stage.parameters import Parameters, load_section
 from stage.workspace import Workspace
 from systems.cascade_zero123.parameters import CascadeParameters
 from systems.zero123.parameters import Zero123Parameters
+from systems.zero_1_to_g.parameters import Zero1ToGParameters
 from systems.zeronvs.modes import scale_name
 from systems.zeronvs.parameters import ZeroNvsParameters
 from training.data.dataset_parameters import DataParameters
 from training.data.published_mixture import with_published
 from training.tracking.parameters import SampleParameters, TrackingParameters
 
-SystemName: TypeAlias = Literal["zero123", "zeronvs", "cascade_zero123"]
+SystemName: TypeAlias = Literal["zero123", "zeronvs", "cascade_zero123", "zero_1_to_g"]
 """The systems that are trained, by the names of their rooms."""
 
 
@@ -130,6 +131,8 @@ class TrainParameters(Parameters):
     """ZeroNVS' modules, diffusion and conditioning."""
     cascade_zero123: CascadeParameters = CascadeParameters()
     """Cascade-Zero123's modules, diffusion and prompts."""
+    zero_1_to_g: Zero1ToGParameters = Zero1ToGParameters()
+    """Zero-1-to-G's stage, modules, diffusion and losses."""
     data: DataParameters = DataParameters()
     """The shard sets that are trained on, and how they are read."""
     steps: int = Field(default=400, ge=1)
@@ -168,10 +171,15 @@ class TrainParameters(Parameters):
         return self
 
     @property
-    def chosen(self) -> Zero123Parameters:
+    def chosen(self) -> Zero123Parameters | Zero1ToGParameters:
         """The section of the system that is trained."""
-        section: Zero123Parameters = getattr(self, self.system)
+        section: Zero123Parameters | Zero1ToGParameters = getattr(self, self.system)
         return section
+
+    @property
+    def splatters(self) -> bool:
+        """Whether the system learns from splatter images."""
+        return self.system == "zero_1_to_g"
 
     @property
     def scale(self) -> ScaleName | None:

@@ -10,8 +10,24 @@ from training.data.plan import Plan
 from training.parameters import SystemName, TrainParameters
 
 _SYSTEMS = Path(systems.__file__ or "").parent
-# The room whose network all of them have.
+# The room whose modules all of them have.
 _SHARED = "zero123"
+# Of the others, where it is not the room of the system's name alone.
+_ROOMS = {"zero_1_to_g_grid": ("zero_1_to_g", "zero_1_to_g.grid")}
+# What turns splatter images into what is learnt from.
+_SPLATTER_CODE = (
+    "geometry.attribute_images",
+    "geometry.attribute_tensors",
+    "geometry.compositing",
+    "geometry.gaussian_tensors",
+    "geometry.projection",
+    "geometry.rasterizer",
+    "geometry.rasterizer_cpu",
+    "geometry.rasterizer_gsplat",
+    "geometry.splatter_tensor",
+    "geometry.tiles",
+    "geometry.view_features",
+)
 _TRAINING_CODE = (
     "training.data.batches",
     "training.data.datasets",
@@ -63,5 +79,10 @@ def _other_systems(parameters: TrainParameters) -> dict[str, Any]:
 
 
 def _system_code(parameters: TrainParameters) -> list[str]:
-    rooms = {_SHARED, parameters.system}
-    return [f"systems.{room}.{path.stem}" for room in rooms for path in (_SYSTEMS / room).glob("[a-z]*.py")]
+    rooms = {_SHARED, *_ROOMS.get(parameters.system, (parameters.system,))}
+    code = [
+        f"systems.{room}.{path.stem}"
+        for room in rooms
+        for path in (_SYSTEMS / room.replace(".", "/")).glob("[a-z]*.py")
+    ]
+    return [*code, *(_SPLATTER_CODE if parameters.splatters else ())]

@@ -42,7 +42,7 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, not
         ViewforgeError: when inputs are missing, the loss diverges, or a process was asked to stop.
     """
     set_seed(derive_seed(seed, "training", "frameworks") % 2**32)
-    readers = open_datasets(parameters.data, workspace.root, parameters.scale)
+    readers = open_datasets(parameters.data, workspace.root, parameters.scale, splatters=parameters.splatters)
     plan = plan_of(parameters.data, readers, parameters.batch_size, seed)
     origin = provenance(parameters, seed, plan, index_hashes(readers))
     accelerator = accelerator_of(parameters.launch)

@@ -14,9 +14,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from systems.object_pipeline import Camera, Pictures, SampledViews
 from systems.zero123.conditioning import relative_pose
 from systems.zero123.pipeline_folder import read_pipeline
-from systems.zero123.view_pipeline import Camera, Pictures, SampledViews, ViewPipeline
+from systems.zero123.view_pipeline import ViewPipeline
 
 
 def load_pipeline(folder: Path) -> "Zero123Pipeline":

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from stage.seeds import derive_seed
+from systems.object_pipeline import SampledViews
 from systems.trainable import StepLoss, TrainableSystem, Views
 from systems.zero123.conditioning import relative_poses
 from systems.zero123.loss import Draws, TrainingBatch, batch_from_pairs, draw, training_loss
@@ -17,7 +18,7 @@ from systems.zero123.modules import Zero123Modules, build_modules
 from systems.zero123.parameters import Zero123Parameters
 from systems.zero123.pipeline import Zero123Pipeline, load_pipeline
 from systems.zero123.schedulers import scheduler_named
-from systems.zero123.view_pipeline import SampledViews, ViewPipeline
+from systems.zero123.view_pipeline import ViewPipeline
 
 
 class Zero123Training(TrainableSystem):

@@ -3,23 +3,21 @@
 A system's own pipeline makes pose vectors of the cameras that it is given, and calls `ViewPipeline.sample_poses`.
 """
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline, UNet2DConditionModel
+from diffusers import UNet2DConditionModel
 from diffusers.schedulers import KarrasDiffusionSchedulers
-from diffusers.utils import BaseOutput
 from jaxtyping import Float, Num
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
-from geometry.cameras import Intrinsics
 from stage.errors import InputError
+from systems.object_pipeline import ObjectPipeline, Pictures, SampledViews
 from systems.zero123.compositing import picture_tensor
 from systems.zero123.conditioning import CCProjection
 from systems.zero123.encoding import condition_latent, embed_images
@@ -29,32 +27,8 @@ from systems.zero123.parameters import Background, NullCondition
 from systems.zero123.sampler_options import CALLBACK_INPUTS, OutputType, SamplerOptions
 from systems.zero123.schedulers import Generators, advance, noise, start
 
-Pictures: TypeAlias = Float[Tensor, "m 3 h w"] | Image.Image | Sequence[Image.Image]
 
-
-class Camera(Protocol):
-    """A camera with its lens."""
-
-    @property
-    def c2w(self) -> Float[np.ndarray, "4 4"]:
-        """Camera-to-world, OpenGL axes."""
-
-    @property
-    def intrinsics(self) -> Intrinsics:
-        """Of its picture."""
-
-
-@dataclass
-class SampledViews(BaseOutput):
-    """Sampled images.
-
-    A tensor (n, 3, h, w) or array (n, h, w, 3) in [0, 1], a list of PIL images, or latents (n, c, y, x) as the UNet sees them.
-    """
-
-    images: Any
-
-
-class ViewPipeline(DiffusionPipeline, ABC):
+class ViewPipeline(ObjectPipeline):
     """A diffusers pipeline that sees an input view from other sides.
 
     Args:
@@ -97,54 +71,6 @@ class ViewPipeline(DiffusionPipeline, ABC):
         """Pixels per latent, along a side."""
         blocks = getattr(self.vae.config, "block_out_channels", None)
         return int(2 ** (len(blocks) - 1) if blocks else self.vae.config.factor)
-
-    def framed(self, picture: Image.Image) -> Image.Image:
-        """What of a PIL image the system is shown."""
-        return picture
-
-    @abstractmethod
-    def sample_views(
-        self,
-        images: Pictures,
-        condition: Camera,
-        targets: Sequence[Camera],
-        scale: float | None = None,
-        **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
-    ) -> SampledViews:
-        """Sample a scene from wanted cameras: what all systems are asked alike, whatever they are told of cameras.
-
-        Args:
-            images: the input view, once or for each target.
-            condition: the input view's camera, in the scene's frame.
-            targets: the wanted cameras.
-            scale: of the scene, scene units; what `scale_from` gives.
-            **options: `SamplerOptions`.
-
-        Raises:
-            InputError: when shapes, values or options do not fit.
-        """
-
-    @property
-    def needs_scale(self) -> bool:
-        """Whether the system is told of a scale of the scene."""
-        return False
-
-    @property
-    def scale_name(self) -> str | None:
-        """Which of `geometry.scene_scales.SCALES` has to be measured of a scene for `sample_views`; None when none has."""
-        return None
-
-    def scale_from(self, measured: Callable[[str], float]) -> float | None:
-        """The scale for `sample_views`; None where the system knows of none.
-
-        Args:
-            measured: a scale of the scene by its name, scene units.
-
-        Raises:
-            InputError: when the system wants one that nobody measures.
-        """
-        del measured
-        return None
 
     @torch.no_grad()
     def sample_poses(

@@ -24,9 +24,10 @@ from transformers import CLIPVisionModelWithProjection
 
 from geometry.scene_scales import ScaleName
 from stage.errors import InputError
+from systems.object_pipeline import Camera, Pictures, SampledViews
 from systems.zero123.conditioning import CCProjection
 from systems.zero123.modules import Autoencoder
-from systems.zero123.view_pipeline import Camera, Pictures, SampledViews, ViewPipeline
+from systems.zero123.view_pipeline import ViewPipeline
 from systems.zeronvs.conditioning import fov_of, pose_dimensions, pose_vector, scale_of
 from systems.zeronvs.modes import RELEASED_MODE, ConditioningMode, known_mode, scale_name
 

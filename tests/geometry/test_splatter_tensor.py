@@ -13,6 +13,7 @@ from geometry.gaussians import Gaussians
 from geometry.ply import write_ply
 from geometry.splatter_tensor import (
     CHANNELS,
+    SplatterCameras,
     channels_from_gaussians,
     gaussians_from_channels,
     grid_from_views,
@@ -45,7 +46,7 @@ def path(tmp_path) -> Path:
 
 
 def rewrite(path: Path, place: tuple[int, ...], value: float) -> None:
-    channels = read_splatter(path).copy()
+    channels = read_splatter(path).channels.copy()
     channels[place] = value
     save_file({"splatter": channels}, path)
 
@@ -74,7 +75,7 @@ def test_channels_undo_themselves(seed):
 def test_round_trip(tmp_path_factory, seed):
     path, written = tmp_path_factory.mktemp("splatter") / "splatter.safetensors", [view(seed), view(seed + 1)]
     write_splatter(path, written, HEIGHT, WIDTH)
-    channels = read_splatter(path)
+    channels = read_splatter(path).channels
     assert (channels.dtype, channels.shape) == (np.float16, (2, 14, HEIGHT, WIDTH))
     for gaussians, back in zip(written, map(gaussians_from_channels, channels), strict=True):
         for field in ("means", "opacities", "colours"):
@@ -92,7 +93,7 @@ def test_round_trip(tmp_path_factory, seed):
 def test_no_scale_becomes_zero(tmp_path, scale):
     path = tmp_path / "small.safetensors"
     write_splatter(path, [view(scales=np.full((HEIGHT * WIDTH, 3), scale))], HEIGHT, WIDTH)
-    stored = gaussians_from_channels(read_splatter(path)[0]).scales
+    stored = gaussians_from_channels(read_splatter(path).channels[0]).scales
     assert (stored > 0.0).all()
     np.testing.assert_allclose(stored, max(scale, 2.0**-24), rtol=2.0**-11, atol=2.0**-25)
 
@@ -200,3 +201,22 @@ def test_what_fills_no_grid_is_refused():
         grid_from_views(np.ones((5, 14, 2, 2)))
     with pytest.raises(InputError, match="256×256 cannot be cut into 3×2"):
         views_from_grid(np.ones((14, 256, 256)))
+
+
+def test_cameras_come_back(tmp_path: Path) -> None:
+    path = tmp_path / "splatter.safetensors"
+    cameras = SplatterCameras(np.stack([np.eye(4), 2 * np.eye(4)]), np.arange(8.0).reshape(2, 4))
+    write_splatter(path, [view(0), view(1)], HEIGHT, WIDTH, cameras)
+    found = read_splatter(path).cameras
+    assert found is not None
+    assert (found.c2w == cameras.c2w).all()
+    assert (found.intrinsics == cameras.intrinsics).all()
+    write_splatter(path, [view(0), view(1)], HEIGHT, WIDTH)
+    assert read_splatter(path).cameras is None
+
+
+def test_cameras_of_fewer_views_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "splatter.safetensors"
+    write_splatter(path, [view(0), view(1)], HEIGHT, WIDTH, SplatterCameras(np.eye(4)[None], np.ones((1, 4))))
+    with pytest.raises(InputError, match="tensor c2w is no finite float64"):
+        read_splatter(path)

@@ -183,7 +183,14 @@ def test_fixed_views_come_first_and_others_by_chance(sources: Sources) -> None:
     assert set(drawn[:, 2].tolist()) == {1, 3}
 
 
-@pytest.mark.parametrize("wrong", [((), 0), ((1, 1), 1), ((-1,), 1), ((), -1)])
+def test_last_views_come_after_those_by_chance(sources: Sources) -> None:
+    drawn = np.concatenate([batch.views for batch in loader(sources, ViewChoice((2,), 1, last=(0,))).epoch()])
+    assert (drawn[:, [0, 2]] == [2, 0]).all()
+    assert set(drawn[:, 1].tolist()) == {1, 3}
+    assert ViewChoice(drawn=1, last=(5,)).needed == 6
+
+
+@pytest.mark.parametrize("wrong", [((), 0), ((1, 1), 1), ((-1,), 1), ((), -1), ((1,), 1, (1,))])
 def test_a_choice_of_no_view_or_one_twice_is_refused(wrong: tuple[tuple[int, ...], int]) -> None:
     with pytest.raises(ParameterError, match="choose at least one, and none twice"):
         ViewChoice(*wrong)

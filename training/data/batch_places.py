@@ -14,6 +14,9 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from blender_render.view_codecs import Room
+from geometry.splatter_tensor import StoredSplatter
+from stage.errors import InputError
+from systems.trainable import SplatterImages
 
 
 class BatchPlaces:
@@ -37,6 +40,7 @@ class BatchPlaces:
         self._scales[:] = np.nan
         self._sized = size is not None
         self._uids: dict[int, str] = {}
+        self._splatters: dict[int, StoredSplatter] = {}
         self._shapes: dict[int, tuple[int, ...]] = {}
 
     @property
@@ -90,10 +94,48 @@ class BatchPlaces:
         """Write the scales of one of a place's views, where they are known."""
         self._scales[place, number] = scales
 
+    def note_splatter(self, place: int, splatter: StoredSplatter) -> None:
+        """Keep the splatter images of a place's object."""
+        self._splatters[place] = splatter
+
+    def splatters(self) -> SplatterImages | None:
+        """Those of all places; None where none are noted.
+
+        Raises:
+            InputError: when they differ in number or size.
+        """
+        return stacked_splatters([self._splatters[place] for place in sorted(self._splatters)])
+
     def finish(self, place: int, uid: str, chosen: Sequence[int]) -> None:
         """Say whose views these are, and their numbers."""
         self.views[place] = chosen
         self._uids[place] = uid
+
+
+def stacked_splatters(stored: Sequence[StoredSplatter]) -> SplatterImages | None:
+    """The splatter images of several objects, which have cameras; None of none.
+
+    Raises:
+        InputError: when they differ in number or size.
+    """
+    if not stored:
+        return None
+    shapes = sorted({one.channels.shape for one in stored})
+    if len(shapes) > 1:
+        sizes = " and ".join(f"{views} of {height}×{width}" for views, _, height, width in shapes[:2])
+        raise InputError(f"splatter images of one batch are {sizes}", "make those of all objects alike")
+    cameras = [one.cameras for one in stored if one.cameras is not None]
+    return SplatterImages(
+        _stacked([one.channels for one in stored], torch.float16),
+        _stacked([each.c2w for each in cameras], torch.float64),
+        _stacked([each.intrinsics for each in cameras], torch.float64),
+    )
+
+
+def _stacked(arrays: Sequence[np.ndarray], dtype: torch.dtype) -> Tensor:
+    room = _room((len(arrays), *arrays[0].shape), dtype)
+    np.stack(arrays, out=room.numpy())
+    return room
 
 
 def _room(shape: Sequence[int], dtype: torch.dtype) -> Tensor:

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from stage.errors import InputError, ParameterError, ViewforgeError
 from stage.seeds import quick_generator
-from systems.trainable import Views
+from systems.trainable import SplatterImages, Views
 from training.data.batch_places import BatchPlaces
 from training.data.mixture import Mixed
 from training.data.plan import Draws
@@ -29,14 +29,15 @@ from training.data.views import ReadViews
 _ATTEMPTS = 16
 # Objects that are read before the first of them is decoded: bounds what a batch holds encoded.
 _READ_AHEAD = 16
+_SPLATTER_PARTS = ("channels", "c2w", "intrinsics")
 
 
 @dataclass(frozen=True)
 class ViewChoice:
-    """Which views a draw takes: some by their number, then others by chance, all distinct.
+    """Which views a draw takes: some by their number, then others by chance, then some by their number again, all distinct.
 
-    A pair of Zero-1-to-3 is `ViewChoice(drawn=2)`, the condition last. Zero-1-to-G's condition and six target views with N more
-    for supervision is `ViewChoice(fixed=(0, 1, 2, 3, 4, 5, 6), drawn=N)`.
+    A pair of Zero-1-to-3 is `ViewChoice(drawn=2)`, the condition last. Zero-1-to-G's six views, N more for supervision and its
+    condition is `ViewChoice(fixed=(1, 2, 3, 4, 5, 6), drawn=N, last=(0,))`.
 
     Raises:
         ParameterError: when no view is chosen, or one twice.
@@ -44,23 +45,34 @@ class ViewChoice:
 
     fixed: tuple[int, ...] = ()
     drawn: int = 2
+    last: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.drawn < 0 or len(self) < 1 or len(set(self.fixed)) < len(self.fixed) or min(self.fixed, default=0) < 0:
-            raise ParameterError(f"views {self.fixed} and {self.drawn} others", "choose at least one, and none twice")
+        named = self.named
+        if self.drawn < 0 or len(self) < 1 or len(set(named)) < len(named) or min(named, default=0) < 0:
+            raise ParameterError(f"views {named} and {self.drawn} others", "choose at least one, and none twice")
 
     def __len__(self) -> int:
-        return len(self.fixed) + self.drawn
+        return len(self.named) + self.drawn
+
+    @property
+    def named(self) -> tuple[int, ...]:
+        """Those that are chosen by their number."""
+        return (*self.fixed, *self.last)
+
+    def described(self) -> list[object]:
+        """As JSON values."""
+        return [list(self.fixed), self.drawn, *([list(self.last)] if self.last else [])]
 
     @property
     def needed(self) -> int:
         """How many views an object must have."""
-        return max(len(self), max(self.fixed, default=0) + 1)
+        return max(len(self), max(self.named, default=0) + 1)
 
     def choose(self, count: int, chance: Random) -> tuple[int, ...]:
         """The views of one draw from an object that has `count` of them."""
-        others = [view for view in range(count) if view not in self.fixed]
-        return (*self.fixed, *chance.sample(others, self.drawn))
+        others = [view for view in range(count) if view not in self.named]
+        return (*self.fixed, *chance.sample(others, self.drawn), *self.last)
 
 
 @dataclass(frozen=True)
@@ -81,16 +93,28 @@ class ViewBatch:
     """fx, fy, cx, cy in pixels of the pictures as they are here."""
     scales: Float[Tensor, "b v 3"]
     """As `systems.trainable.Views` has them."""
+    splatters: SplatterImages | None = None
+    """Of the objects, where the sources give them."""
 
     def part(self, rows: slice, device: torch.device) -> Views:
         """Some of the samples as systems see them, their pictures on a device."""
         rgba = self.rgba[rows].to(device)
-        return Views(self.uids[rows], self.views[rows], rgba, self.c2w[rows], self.intrinsics[rows], self.scales[rows])
+        cameras = self.c2w[rows], self.intrinsics[rows], self.scales[rows]
+        return Views(self.uids[rows], self.views[rows], rgba, *cameras, self._splatters(rows, device))
+
+    def _splatters(self, rows: slice, device: torch.device) -> SplatterImages | None:
+        if self.splatters is None:
+            return None
+        channels, c2w, intrinsics = (getattr(self.splatters, name)[rows] for name in _SPLATTER_PARTS)
+        return SplatterImages(channels.to(device), c2w, intrinsics)
 
     def pin_memory(self) -> "ViewBatch":
         """The same in memory that a GPU copies from while it computes; PyTorch's loader asks for it."""
         tensors = {name: getattr(self, name).pin_memory() for name in ("rgba", "c2w", "intrinsics", "scales")}
-        return replace(self, **tensors)
+        splatters = self.splatters
+        if splatters is not None:
+            splatters = SplatterImages(*(getattr(splatters, name).pin_memory() for name in _SPLATTER_PARTS))
+        return replace(self, **tensors, splatters=splatters)
 
 
 @dataclass(frozen=True)
@@ -282,6 +306,8 @@ class BatchMaker(Dataset[MadeBatch]):
                 if views.scales is not None:
                     places.note_scales(place, number, views.scales[view])
         for place, chosen in read.visit.chosen.items():
+            if views.splatter is not None:
+                places.note_splatter(place, views.splatter)
             places.finish(place, views.uid, chosen)
 
     def _finished(self, draws: Draws, places: BatchPlaces) -> ViewBatch:
@@ -299,4 +325,5 @@ class BatchMaker(Dataset[MadeBatch]):
             places.c2w,
             places.intrinsics,
             places.scales,
+            places.splatters(),
         )

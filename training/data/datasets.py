@@ -7,6 +7,7 @@ loader = PlannedLoader(plan, sources_of(parameters, readers), ViewChoice(drawn=2
 
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,16 @@ def place_of(dataset: DatasetParameters, root: Path) -> Path | str:
     return dataset.place if "://" in dataset.place else root / dataset.place
 
 
-def open_datasets(parameters: DataParameters, root: Path, scale: ScaleName | None = None) -> dict[str, ViewSet]:
+def open_datasets(
+    parameters: DataParameters, root: Path, scale: ScaleName | None = None, *, splatters: bool = False
+) -> dict[str, ViewSet]:
     """The training objects of each shard set by its name.
 
     Args:
         parameters: which sets.
         root: of the workspace.
         scale: which scale of scenes the system needs: objects without it count as damaged. ZeroNVS's shards are scanned for it.
+        splatters: whether the system learns from splatter images: objects without them count as damaged.
 
     Raises:
         InputError: when a set is missing, has no training object, or another number of scenes than is said.
@@ -49,10 +53,13 @@ def open_datasets(parameters: DataParameters, root: Path, scale: ScaleName | Non
     copies = parameters.cache
     remote = any(_is_remote(dataset, root) for dataset in parameters.datasets)
     cache = ShardCache(root / copies.folder, copies.max_bytes) if remote and copies.max_bytes else None
-    return {dataset.name: _opened(dataset, parameters, root, _SPLIT, scale, cache) for dataset in parameters.datasets}
+    opened = partial(_opened, parameters=parameters, root=root, split=_SPLIT, scale=scale, splatters=splatters)
+    return {dataset.name: opened(dataset, cache=cache) for dataset in parameters.datasets}
 
 
-def validation_datasets(parameters: DataParameters, root: Path, scale: ScaleName | None = None) -> dict[str, ViewSet]:
+def validation_datasets(
+    parameters: DataParameters, root: Path, scale: ScaleName | None = None, *, splatters: bool = False
+) -> dict[str, ViewSet]:
     """The objects of the split val of those sets that have one, by the set's name.
 
     Raises:
@@ -62,7 +69,7 @@ def validation_datasets(parameters: DataParameters, root: Path, scale: ScaleName
     for dataset in parameters.datasets:
         # One that has none raises InputError: that it is there the training has found out.
         with suppress(InputError):
-            found[dataset.name] = _opened(dataset, parameters, root, _UNSEEN, scale)
+            found[dataset.name] = _opened(dataset, parameters, root, _UNSEEN, scale, splatters)
     return found
 
 
@@ -72,12 +79,19 @@ def _opened(
     root: Path,
     split: str,
     scale: ScaleName | None,
+    splatters: bool,
     cache: ShardCache | None = None,
 ) -> ViewSet:
     if dataset.layout == "zeronvs":
+        if splatters:
+            raise InputError(
+                f"the shards {dataset.name} of ZeroNVS's layout have no splatter images",
+                "train on shards of objects with shard.include: [splatter]",
+            )
         return open_scenes(dataset, parameters, root, split, scale)
     kept = cache if _is_remote(dataset, root) else None
-    return ShardReader(place_of(dataset, root), split, cache=kept, streams=parameters.streams, scale=scale)
+    place, streams = place_of(dataset, root), parameters.streams
+    return ShardReader(place, split, cache=kept, streams=streams, scale=scale, splatters=splatters)
 
 
 def _is_remote(dataset: DatasetParameters, root: Path) -> bool:

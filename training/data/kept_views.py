@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from blender_render.view_codecs import Room, no_room
+from geometry.splatter_tensor import StoredSplatter
 from training.data.view_sources import ViewSource
 from training.data.views import ReadViews
 
@@ -20,12 +21,13 @@ class KeptViews:
 
     Args:
         source: reads and decodes.
-        max_bytes: bound on the pictures that are kept, in each process that reads.
+        max_bytes: bound on the pictures and splatter images that are kept, in each process that reads.
     """
 
     def __init__(self, source: ViewSource, max_bytes: int) -> None:
         self._source, self._left = source, max_bytes
         self._kept: dict[tuple[int, int], ReadViews] = {}
+        self._splatters: dict[int, StoredSplatter] = {}
 
     def __len__(self) -> int:
         return len(self._source)
@@ -45,6 +47,7 @@ class KeptViews:
             np.concatenate([view.intrinsics for view in views]),
             lambda place, room: views[place].picture(0, room),
             _together([view.scales for view in views]),
+            views[0].splatter,
         )
 
     def _read(self, number: int, chosen: list[int]) -> dict[int, ReadViews]:
@@ -59,6 +62,7 @@ class KeptViews:
                 read.intrinsics[one],
                 lambda _, room: self._decoded((number, chosen[place]), read, place, room),
                 None if read.scales is None else read.scales[one],
+                self._splatter(number, read),
             )
 
         return {view: alone(place) for place, view in enumerate(chosen)}
@@ -73,8 +77,18 @@ class KeptViews:
             one = slice(place, place + 1)
             cameras = read.c2w[one].copy(), read.intrinsics[one].copy()
             scales = None if read.scales is None else read.scales[one].copy()
-            self._kept[view] = ReadViews(read.uid, *cameras, partial(_same, picture), scales)
+            splatter = self._splatter(view[0], read)
+            self._kept[view] = ReadViews(read.uid, *cameras, partial(_same, picture), scales, splatter)
         return picture
+
+    def _splatter(self, number: int, read: ReadViews) -> StoredSplatter | None:
+        """An object's splatter images, one copy of them for all of its views that are kept."""
+        if read.splatter is None or number in self._splatters:
+            return self._splatters.get(number)
+        if read.splatter.channels.nbytes <= self._left:
+            self._left -= read.splatter.channels.nbytes
+            self._splatters[number] = read.splatter
+        return read.splatter
 
 
 def _together(scales: Sequence[Float[np.ndarray, "1 3"] | None]) -> Float[np.ndarray, "v 3"] | None:

@@ -114,7 +114,7 @@ class PlannedLoader:
         """The place after the batch that came last, as JSON values: batches that workers have ready do not count."""
         epoch, batch = self._place
         damaged = [[damage.dataset, damage.sample, damage.message] for damage in self.damaged]
-        described = {**self.plan.described(), "views": [list(self.choice.fixed), self.choice.drawn]}
+        described = {**self.plan.described(), "views": self.choice.described()}
         return {"epoch": epoch, "batch": batch, "damaged": damaged, "plan": described}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:

@@ -17,14 +17,16 @@ from jaxtyping import Int, UInt8
 
 from blender_render.view_codecs import Room, decode_view, view_members, view_numbers
 from geometry.scene_scales import ScaleName
+from geometry.splatter_tensor import StoredSplatter, parse_splatter
 from stage.errors import InputError
 from training.data.cache import ShardCache
 from training.data.cameras_file import read_cameras_file
 from training.data.index import INDEX
 from training.data.index_rows import IndexRow
 from training.data.members import tar_members
-from training.data.samples import CheckedSamples
+from training.data.samples import CheckedSamples, Sample
 from training.data.shard_store import StreamParameters
+from training.data.sources import SPLATTER
 from training.data.streams import open_store
 from training.data.views import ObjectViews, ReadViews
 
@@ -44,6 +46,7 @@ class ShardReader:
         streams: how patiently a server is asked.
         scale: which one the system needs: views of which it is unknown are refused. The scene radius is told of objects without
             depth when any is named.
+        splatters: whether the system learns from splatter images: objects without them are refused.
 
     Raises:
         InputError: when the set is missing or has no object of this split.
@@ -58,8 +61,9 @@ class ShardReader:
         streams: StreamParameters | None = None,
         *,
         scale: ScaleName | None = None,
+        splatters: bool = False,
     ) -> None:
-        self.folder, self.split, self._scale = folder, split, scale
+        self.folder, self.split, self._scale, self._splatters = folder, split, scale, splatters
         store = open_store(folder, streams)
         self.rows = store.index().of_split(split)
         if not len(self.rows):
@@ -170,16 +174,37 @@ class ShardReader:
             sample = self.samples.open(row)
             stored = _stored_views(tuple(sample.names))
             wanted = stored if chosen is None else [stored[view] for view in chosen]
-            members = sample.read([_CAMERAS, *(name for view in wanted for name in view.members)])
+            members = sample.read([*self._beside(row, sample), *(name for view in wanted for name in view.members)])
             views = range(len(stored)) if chosen is None else chosen
             cameras = read_cameras_file(members[_CAMERAS], views, scales=self._scale is not None)
+            splatter = self._splatter(row, members)
         except _WRITTEN_WRONG as error:
             raise self._undecodable(row, error) from None
         picture = partial(self._picture, row, members, wanted)
-        read = ReadViews(row.key, cameras.c2w, cameras.intrinsics, picture, cameras.scales)
+        read = ReadViews(row.key, cameras.c2w, cameras.intrinsics, picture, cameras.scales, splatter)
         if self._scale:
             read.require(self._scale)
         return read
+
+    def _beside(self, row: IndexRow, sample: Sample) -> tuple[str, ...]:
+        """The members that are read beside pictures."""
+        if not self._splatters:
+            return (_CAMERAS,)
+        if SPLATTER not in sample.names:
+            raise InputError(
+                f"{row.key} has no splatter images", "write the shards with shard.include: [splatter], or leave it out"
+            )
+        return _CAMERAS, SPLATTER
+
+    def _splatter(self, row: IndexRow, members: Mapping[str, memoryview]) -> StoredSplatter | None:
+        if not self._splatters:
+            return None
+        stored = parse_splatter(bytes(members[SPLATTER]), f"{row.key}.{SPLATTER}")
+        if stored.cameras is None:
+            raise InputError(
+                f"{row.key} has splatter images without cameras", "run viewforge splatter and shard again"
+            )
+        return stored
 
     def _picture(
         self,

@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 
 from blender_render.view_codecs import Room, no_room
 from geometry.scene_scales import SCALES, ScaleName
+from geometry.splatter_tensor import StoredSplatter
 from stage.errors import InputError
 
 
@@ -23,6 +24,8 @@ class ObjectViews:
     """fx, fy, cx, cy of each view in pixels of its picture."""
     scales: Float[np.ndarray, "v 3"] | None = None
     """As `systems.trainable.Views` has them; None where nobody knows any."""
+    splatter: StoredSplatter | None = None
+    """Where a reader is asked for it."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class ReadViews:
     raises InputError."""
     scales: Float[np.ndarray, "v 3"] | None = None
     """As `systems.trainable.Views` has them; None where nobody knows any."""
+    splatter: StoredSplatter | None = None
+    """Where a reader is asked for it."""
 
     def require(self, scale: ScaleName) -> None:
         """Refuse views of which a scale is not known.
@@ -73,4 +78,5 @@ class ReadViews:
 
     def decoded(self) -> ObjectViews:
         """The same with all pictures; raises as `pictures` does."""
-        return ObjectViews(self.uid, np.stack(list(self.pictures())), self.c2w, self.intrinsics, self.scales)
+        pictures = np.stack(list(self.pictures()))
+        return ObjectViews(self.uid, pictures, self.c2w, self.intrinsics, self.scales, self.splatter)

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from stage.errors import ParameterError
 from stage.workspace import Workspace
-from training.assembly import SYSTEMS
+from systems.zero123.parameters import Zero123Parameters
+from training.assembly import OF_PAIRS
 from training.data.datasets import picture_size, plan_of
 from training.data.view_sources import ViewSet
 from training.dry_run.cost import Cost, StepTime, cost_of
@@ -130,7 +132,11 @@ def _outline(parameters: TrainParameters, size: int | None, problems: list[Probl
     with noting(problems, MODEL):
         # Parameters do not depend on the pictures' size: where there are no pictures, any will do.
         name, chosen = parameters.system, parameters.chosen
-        outline = outlined(chosen, size or _any_size(parameters), SYSTEMS[name], name)
+        if name not in OF_PAIRS or not isinstance(chosen, Zero123Parameters):
+            raise ParameterError(
+                f"the plan does not count what train.system {name} takes", "train one step of it: train.steps 1"
+            )
+        outline = outlined(chosen, size or _any_size(parameters), OF_PAIRS[name], name)
         problems += [*outline.problems, *wrong_weights(outline, chosen.pretrained)]
         return outline
     return None

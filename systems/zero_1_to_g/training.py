@@ -1,0 +1,17 @@
+"""Zero-1-to-G as the training engine sees it: another system for each stage of its training."""
+
+from stage.errors import ParameterError
+from systems.trainable import TrainableSystem
+from systems.zero_1_to_g.parameters import Zero1ToGParameters
+
+
+def zero_1_to_g_training(parameters: Zero1ToGParameters, seed: int, image_size: int) -> TrainableSystem:
+    """What the stage of the parameters trains.
+
+    Args:
+        parameters: modules, diffusion and losses.
+        seed: of new weights.
+        image_size: width and height of the training pictures, pixels.
+    """
+    del seed, image_size
+    raise ParameterError(f"the stage {parameters.stage} is not there", "train another system")
