@@ -18,7 +18,7 @@ _IMAGE_SCALE = 0.5 / 0.8
 _LATENT_SHIFT, _LATENT_SCALE = 0.22, 0.75
 
 
-def grid_of(views: Float[Tensor, "*b 6 c h w"]) -> Float[Tensor, "*b c 3*h 2*w"]:
+def grid_of(views: Float[Tensor, "*b 6 c h w"]) -> Float[Tensor, "*b c gh gw"]:
     """Six views as one picture, row by row: the first two are its top.
 
     Raises:
@@ -31,7 +31,7 @@ def grid_of(views: Float[Tensor, "*b 6 c h w"]) -> Float[Tensor, "*b c 3*h 2*w"]
     return tiles.movedim(-3, -5).movedim(-2, -3).reshape(*batch, channels, ROWS * height, COLUMNS * width)
 
 
-def views_of(grid: Float[Tensor, "*b c gh gw"]) -> Float[Tensor, "*b 6 c gh/3 gw/2"]:
+def views_of(grid: Float[Tensor, "*b c gh gw"]) -> Float[Tensor, "*b 6 c h w"]:
     """The six views of a picture, row by row; undoes `grid_of`.
 
     Raises:

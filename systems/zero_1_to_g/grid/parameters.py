@@ -1,4 +1,4 @@
-"""Parameters of Zero-1-to-G's first generation; those of the published README keep its names (docs/systems/zero_1_to_g_grid.md)."""
+"""Parameters of Zero-1-to-G's first generation; flags of the README keep their names (docs/systems/zero_1_to_g_grid.md)."""
 
 from typing import Literal, TypeAlias
 
@@ -17,7 +17,7 @@ class SplatterDecoderParameters(Parameters):
     """The decoder from a grid's code to splatter images."""
 
     block_channels: tuple[int, ...] = (32, 64, 64)
-    """Channels of each resolution of a new decoder, widest picture first; published: those of the autoencoder, (128, 256, 512, 512)."""
+    """Channels of each resolution of a new decoder, the finest first; published: the autoencoder's, (128, 256, 512, 512)."""
     layers_per_block: int = Field(default=1, ge=1)
     """Residual blocks per resolution of a new decoder, less one; published: 2."""
     norm_groups: int = Field(default=8, ge=1)
@@ -63,9 +63,9 @@ class GridLossParameters(Parameters):
     lambda_alpha: float = Field(default=0.0, ge=0)
     """Squared error of alpha alone; counts, as published, where `lambda_rendering` is 0."""
     lambda_lpips: float = Field(default=0.0, ge=0)
-    """LPIPS of rendered pictures, at most 256 pixels wide; published: 1. An error where LPIPS is not installed."""
+    """LPIPS of rendered pictures, at most 256 pixels wide; published: 1. Left out, and said so, where it is not installed."""
     lambda_latent: float = Field(default=1.0, ge=0)
-    """Squared error of the codes that the denoiser predicts; stage `unet` alone, where the released script descends nothing else."""
+    """Squared error of the codes that the denoiser predicts, in stage `unet`; the released script descends nothing else there."""
     attributes: AttributeWeights = AttributeWeights()
     """Weights within `lambda_splatter`."""
     splatter_guidance_interval: int = Field(default=1, ge=1)
@@ -87,10 +87,12 @@ class Zero1ToGGridParameters(Parameters):
     """Width and height of each of the six pictures in the grid, pixels; published: 320."""
     condition_size: int = Field(default=32, ge=8)
     """Width and height at which the input picture is encoded, pixels; Zero123++: 512."""
+    condition_background: float = Field(default=1.0, ge=0, le=1)
+    """Grey that the input picture is put on; published: 0.5. Evaluation and `viewforge sample` show pictures on white."""
     num_input_views: Literal[6] = 6
     """Views in the grid, the numbers 1 to 6 of an object; view 0 is the input."""
-    num_views: int = Field(default=10, ge=6)
-    """Views that a step sees beside the input: those of the grid, the rest for supervision. Published: 26, and 20 in stage `unet`."""
+    num_views: int = Field(default=10, ge=7)
+    """Views of a step beside the input: those of the grid, the rest for supervision. Published: 26, and 20 in stage `unet`."""
     render_input_views: bool = False
     """Whether the six views of the grid supervise renderings too."""
     codes: Literal["encoder", "cache"] = "encoder"
@@ -98,7 +100,7 @@ class Zero1ToGGridParameters(Parameters):
     cache_bytes: int = Field(default=20 * 10**9, ge=0)
     """Bound of the kept codes on disk."""
     mix_diffusion_interval: int | None = Field(default=10, ge=1)
-    """Every so many epochs, the first included, stage `decoder` decodes what the denoiser predicts of a noised code; null: never."""
+    """Every so many epochs, the first included, stage `decoder` decodes what the denoiser makes of noised codes; null: never."""
     decoder: SplatterDecoderParameters = SplatterDecoderParameters()
     """The decoder."""
     loss: GridLossParameters = GridLossParameters()

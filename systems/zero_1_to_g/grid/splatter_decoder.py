@@ -1,6 +1,6 @@
 """The decoder from the code of six views to their splatter images: a VAE's, with eleven more channels beside its colours.
 
-Source: mengxuyiGit/LGM, branch `zero123plus_v2_autodecoder`, `core/models_zero123plus_code.py`, `UNetDecoder` and `decode_latents`.
+Source: mengxuyiGit/LGM, branch `zero123plus_v2_autodecoder`, `core/models_zero123plus_code.py`, `UNetDecoder`, `decode_latents`.
 """
 
 from typing import Any
@@ -57,7 +57,7 @@ class SplatterDecoder(ModelMixin, AttentionMixin, ConfigMixin):
         layers_per_block: int = 2,
         norm_num_groups: int = 32,
         use_post_quant_conv: bool = True,
-        scaling_factor: float = 0.18215,
+        scaling_factor: float = 0.18215,  # noqa: ARG002 - read from config
         splatter_size: int | None = 128,
         decoder_upblocks_interpolate_mode: InterpolateMode = "last_layer",
         scale_act: ScaleActivation = "biased_softplus",
@@ -103,7 +103,9 @@ class SplatterDecoder(ModelMixin, AttentionMixin, ConfigMixin):
             made.post_quant_conv.load_state_dict(vae.post_quant_conv.state_dict())
         # Upsamplers that the resize replaces are left out.
         taken = made.decoder.state_dict().keys()
-        made.decoder.load_state_dict({name: value for name, value in vae.decoder.state_dict().items() if name in taken})
+        made.decoder.load_state_dict(
+            {name: value for name, value in vae.decoder.state_dict().items() if name in taken}
+        )
         return made
 
     def forward(self, codes: Float[Tensor, "b c y x"]) -> Float[Tensor, "b 6 14 h w"]:
