@@ -141,7 +141,7 @@ def _turned_splatters(views: Views, azimuths: Sequence[float]) -> Float[Tensor, 
 
 def _lenses(intrinsics: Float[np.ndarray, "n 4"], size: Sequence[int]) -> list[Intrinsics]:
     height, width = size
-    return [Intrinsics(*each.tolist(), width=width, height=height) for each in intrinsics]
+    return [Intrinsics(fx, fy, cx, cy, width, height) for fx, fy, cx, cy in intrinsics.tolist()]
 
 
 def _numpy(values: Tensor) -> np.ndarray:

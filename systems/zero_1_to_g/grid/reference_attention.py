@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import ModelMixin, UNet2DConditionModel
 from diffusers.models.attention_processor import Attention
 from jaxtyping import Float, Num
 from torch import Tensor
@@ -60,8 +60,10 @@ class ReferenceProcessor:
         return self.inner(attn, hidden_states, encoder_hidden_states, attention_mask, temb)
 
 
-class ReferenceUNet(UNet2DConditionModel):
+class ReferenceUNet(UNet2DConditionModel, ModelMixin):
     """diffusers' UNet with reference attention; it reads and writes the files of its parent."""
+
+    # Pipelines load a class by the base that its module imports, hence `ModelMixin` here.
 
     def forward(
         self,
