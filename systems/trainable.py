@@ -45,6 +45,8 @@ class Views:
     """`scene_radius`, `nearplane_quantile` and `depth_quantile` of each view in scene units; NaN where nobody knows."""
     splatters: SplatterImages | None = None
     """For systems that learn from them; their channels on the device of the pictures."""
+    epoch: int = 0
+    """Passes through the data before the one that they belong to."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,9 @@ from stage.seeds import derive_seed
 from systems.cascade_zero123.training import CascadeTraining
 from systems.trainable import TrainableSystem
 from systems.zero123.training import Zero123Training
+from systems.zero_1_to_g.grid.layout import VIEWS
+from systems.zero_1_to_g.grid.parameters import Zero1ToGGridParameters
+from systems.zero_1_to_g.grid.training import Zero1ToGGridTraining
 from systems.zero_1_to_g.parameters import Zero1ToGParameters
 from systems.zero_1_to_g.training import zero_1_to_g_training
 from systems.zeronvs.training import ZeroNvsTraining
@@ -38,7 +41,11 @@ OF_PAIRS: Mapping[SystemName, type[Zero123Training]] = {
     "cascade_zero123": CascadeTraining,
 }
 """The systems that learn from pairs of views; all of them have Zero-1-to-3's network."""
-SYSTEMS: Mapping[SystemName, SystemMaker] = {**OF_PAIRS, "zero_1_to_g": zero_1_to_g_training}
+SYSTEMS: Mapping[SystemName, SystemMaker] = {
+    **OF_PAIRS,
+    "zero_1_to_g": zero_1_to_g_training,
+    "zero_1_to_g_grid": Zero1ToGGridTraining,
+}
 """What is trained under each name."""
 
 
@@ -56,6 +63,9 @@ def view_choice(parameters: TrainParameters, targets: int | None = None) -> View
         targets: how many there are beside the condition; as many as the system learns from when None.
     """
     chosen = parameters.chosen
+    if isinstance(chosen, Zero1ToGGridParameters):
+        drawn = chosen.supervision_views if targets is None else targets
+        return ViewChoice(fixed=tuple(range(1, VIEWS + 1)), drawn=drawn, last=(0,))
     if not isinstance(chosen, Zero1ToGParameters):
         return ViewChoice(drawn=2)
     if targets is None:

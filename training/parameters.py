@@ -10,6 +10,7 @@ from stage.parameters import Parameters, load_section
 from stage.workspace import Workspace
 from systems.cascade_zero123.parameters import CascadeParameters
 from systems.zero123.parameters import Zero123Parameters
+from systems.zero_1_to_g.grid.parameters import Zero1ToGGridParameters
 from systems.zero_1_to_g.parameters import Zero1ToGParameters
 from systems.zeronvs.modes import scale_name
 from systems.zeronvs.parameters import ZeroNvsParameters
@@ -17,7 +18,7 @@ from training.data.dataset_parameters import DataParameters
 from training.data.published_mixture import with_published
 from training.tracking.parameters import SampleParameters, TrackingParameters
 
-SystemName: TypeAlias = Literal["zero123", "zeronvs", "cascade_zero123", "zero_1_to_g"]
+SystemName: TypeAlias = Literal["zero123", "zeronvs", "cascade_zero123", "zero_1_to_g", "zero_1_to_g_grid"]
 """The systems that are trained, by the names of their rooms."""
 
 
@@ -133,6 +134,8 @@ class TrainParameters(Parameters):
     """Cascade-Zero123's modules, diffusion and prompts."""
     zero_1_to_g: Zero1ToGParameters = Zero1ToGParameters()
     """Zero-1-to-G's stage, modules, diffusion and losses."""
+    zero_1_to_g_grid: Zero1ToGGridParameters = Zero1ToGGridParameters()
+    """The same of its first generation, that of the published README."""
     data: DataParameters = DataParameters()
     """The shard sets that are trained on, and how they are read."""
     steps: int = Field(default=400, ge=1)
@@ -171,14 +174,16 @@ class TrainParameters(Parameters):
         return self
 
     @property
-    def chosen(self) -> Zero123Parameters | Zero1ToGParameters:
+    def chosen(self) -> Zero123Parameters | Zero1ToGParameters | Zero1ToGGridParameters:
         """The section of the system that is trained."""
-        section: Zero123Parameters | Zero1ToGParameters = getattr(self, self.system)
+        section: Zero123Parameters | Zero1ToGParameters | Zero1ToGGridParameters = getattr(self, self.system)
         return section
 
     @property
     def splatters(self) -> bool:
         """Whether the system learns from splatter images."""
+        if self.system == "zero_1_to_g_grid":
+            return self.zero_1_to_g_grid.loss.lambda_splatter > 0
         return self.system == "zero_1_to_g"
 
     @property

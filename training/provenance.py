@@ -36,6 +36,7 @@ _TRAINING_CODE = (
     "training.data.plan",
     "training.data.quotas",
     "training.data.squares",
+    "systems.array_cache",
     "systems.trainable",
     "training.assembly",
     "training.average",

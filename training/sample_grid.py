@@ -73,7 +73,7 @@ class SampleGrid:
             step: its number, for name and title.
             averaged: puts the moving average of the weights in place for as long as it is entered.
         """
-        target, condition = on_white(self._pairs.views.rgba).unbind(1)
+        *_, target, condition = on_white(self._pairs.views.rgba).unbind(1)
         predicted = self._predicted(averaged).permute(0, 2, 3, 1).numpy()
         path = self._folder / f"step-{step:08d}.png"
         grid = drawn(condition, target, predicted, f"step {step}, {self._pairs.split}")

@@ -16,8 +16,8 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from stage.seeds import derive_seed
+from systems.array_cache import KEY_BYTES, Array, ArrayCache
 from systems.cascade_zero123.base import Base
-from systems.cascade_zero123.prompt_cache import KEY_BYTES, Picture, PromptCache
 from systems.cascade_zero123.prompt_parameters import PromptParameters
 from systems.cascade_zero123.prompts import PromptPoses, Prompts, prompt_offsets, prompt_poses
 from systems.trainable import Views
@@ -53,7 +53,7 @@ class Prompter:
     def __init__(self, base: Base, parameters: PromptParameters, seed: int, background: Background) -> None:
         self._base, self._parameters, self._seed, self._background = base, parameters, seed, background
         self._offsets = prompt_offsets(parameters.near)
-        self._cache: PromptCache | None = None
+        self._cache: ArrayCache | None = None
         self.sampled = 0
         """Pictures that the Base has made."""
         self.batches = 0
@@ -62,7 +62,7 @@ class Prompter:
     def keep_in(self, folder: Path) -> None:
         """Keep prompts on disk from now on; several processes may name the same folder."""
         if self._parameters.cache_bytes:
-            self._cache = PromptCache(folder, self._parameters.cache_bytes)
+            self._cache = ArrayCache(folder, self._parameters.cache_bytes)
 
     @property
     def keeps(self) -> bool:
@@ -93,7 +93,7 @@ class Prompter:
         poses = np.stack([poses.near for poses in self._poses(views)])
         return Prompts(values[:, 0], values[:, 1:], torch.from_numpy(poses).float().to(values.device))
 
-    def _ready_cache(self) -> PromptCache | None:
+    def _ready_cache(self) -> ArrayCache | None:
         if self._cache:
             settings = self._parameters.model_dump(mode="json", exclude=_INDIFFERENT)
             described = json.dumps([self._base.sha256, settings, self._background], sort_keys=True)
@@ -116,25 +116,25 @@ class Prompter:
                 content = seen + pose.tobytes() + seed.to_bytes(8, "big")
                 yield _Request(hashlib.blake2b(content, digest_size=KEY_BYTES).digest(), conditions[row], pose, seed)
 
-    def _keep(self, cache: PromptCache, requests: Sequence[_Request]) -> None:
+    def _keep(self, cache: ArrayCache, requests: Sequence[_Request]) -> None:
         chunk = self._parameters.prompt_batch
         # Whole batches of the Base, none of which has to be filled up but the last.
         count = max(1, _WRITTEN_BYTES // (chunk * self._bytes_of(requests[0]))) * chunk
         for first in range(0, len(requests), count):
             cache.write(self._sample(requests[first : first + count]))
 
-    def _sample(self, requests: Sequence[_Request]) -> dict[bytes, Picture]:
+    def _sample(self, requests: Sequence[_Request]) -> dict[bytes, Array]:
         """Pictures by key; whatever comes twice is sampled once."""
         distinct = list({request.key: request for request in requests}.values())
         chunk = self._parameters.prompt_batch
-        made: dict[bytes, Picture] = {}
+        made: dict[bytes, Array] = {}
         for first in range(0, len(distinct), chunk):
             made |= self._sample_chunk(distinct[first : first + chunk])
             self.batches += 1
         self.sampled += len(made)
         return made
 
-    def _sample_chunk(self, requests: Sequence[_Request]) -> Mapping[bytes, Picture]:
+    def _sample_chunk(self, requests: Sequence[_Request]) -> Mapping[bytes, Array]:
         filled = [*requests, *[requests[-1]] * (self._parameters.prompt_batch - len(requests))]
         rgba = torch.stack([request.condition for request in filled]).float() / 255.0
         conditions = on_white(rgba[..., :3], rgba[..., 3:], self._background).permute(0, 3, 1, 2) * 2 - 1

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stage.errors import InputError
 
-OURS = ("Zero123Pipeline", "ZeroNvsPipeline", "CascadePipeline")
+OURS = ("Zero123Pipeline", "ZeroNvsPipeline", "CascadePipeline", "Zero1ToGGridPipeline")
 """The classes that our folders name in `model_index.json`."""
 
 

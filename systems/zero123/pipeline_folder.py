@@ -1,7 +1,8 @@
 """Pipeline folders of ours: read whole, without a hub, and never with weights that no file holds."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from diffusers import DiffusionPipeline
 from safetensors import SafetensorError, safe_open
@@ -28,7 +29,7 @@ def read_pipeline(kind: type[PipelineT], folder: Path) -> PipelineT:
         raise InputError(f"{folder} is no diffusers pipeline", "run viewforge train, or name a folder that is one")
     try:
         pipeline: PipelineT = kind.from_pretrained(folder, local_files_only=True)
-        absent = _absent_weights(pipeline, folder)
+        absent = absent_weights(pipeline.components, folder)
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         raise InputError(
             f"{folder} cannot be loaded: {str(error).splitlines()[0]}", "restore it with dvc pull"
@@ -38,10 +39,15 @@ def read_pipeline(kind: type[PipelineT], folder: Path) -> PipelineT:
     return pipeline
 
 
-def _absent_weights(pipeline: DiffusionPipeline, folder: Path) -> list[str]:
-    """Weights that no file of the folder holds: the libraries draw them at random and only log it."""
+def absent_weights(modules: Mapping[str, Any], folder: Path) -> list[str]:
+    """Weights that no file of a folder holds: the libraries draw them at random and only log it.
+
+    Args:
+        modules: by the names of their folders; what has no weights is passed over.
+        folder: the pipeline's.
+    """
     absent = []
-    for name, module in pipeline.components.items():
+    for name, module in modules.items():
         if isinstance(module, nn.Module):
             stored: set[str] = set()
             for path in (folder / name).glob("*.safetensors"):

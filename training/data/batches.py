@@ -100,7 +100,8 @@ class ViewBatch:
         """Some of the samples as systems see them, their pictures on a device."""
         rgba = self.rgba[rows].to(device)
         cameras = self.c2w[rows], self.intrinsics[rows], self.scales[rows]
-        return Views(self.uids[rows], self.views[rows], rgba, *cameras, self._splatters(rows, device))
+        splatters = self._splatters(rows, device)
+        return Views(self.uids[rows], self.views[rows], rgba, *cameras, splatters, self.epoch)
 
     def _splatters(self, rows: slice, device: torch.device) -> SplatterImages | None:
         if self.splatters is None:

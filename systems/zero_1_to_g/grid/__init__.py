@@ -1,1 +1,4 @@
-"""The earlier generation of Zero-1-to-G: six views as one grid of 3 × 2, whose autoencoder's decoder makes splatter images."""
+"""Zero-1-to-G's first generation, that of its published README: six views in one picture of 3×2 tiles by Zero123++.
+
+Source: mengxuyiGit/LGM, branch `zero123plus_v2_autodecoder`; docs/systems/zero_1_to_g_grid.md.
+"""

@@ -1,4 +1,4 @@
-"""Self-prompted views on disk: what is written is found, by other processes too; what is damaged, gone or too much is not."""
+"""Arrays on disk: what is written is found, by other processes too; what is damaged, gone or too much is not."""
 
 import errno
 import logging
@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from systems.cascade_zero123 import prompt_cache
-from systems.cascade_zero123.prompt_cache import KEY_BYTES, Picture, PromptCache
+from systems import array_cache
+from systems.array_cache import KEY_BYTES, Array, ArrayCache
 
 GENERATION, OTHER = "a" * 64, "b" * 64
 SIDE = 8
@@ -22,18 +22,18 @@ def key(number: int) -> bytes:
     return number.to_bytes(KEY_BYTES, "big")
 
 
-def pictures(*numbers: int, side: int = SIDE) -> dict[bytes, Picture]:
+def pictures(*numbers: int, side: int = SIDE) -> dict[bytes, Array]:
     """Pictures that follow from their numbers."""
     return {key(n): np.random.default_rng(n).integers(0, 256, (3, side, side), dtype=np.uint8) for n in numbers}
 
 
-def opened(folder: Path, max_bytes: int = BOUND, generation: str = GENERATION) -> PromptCache:
-    cache = PromptCache(folder, max_bytes)
+def opened(folder: Path, max_bytes: int = BOUND, generation: str = GENERATION) -> ArrayCache:
+    cache = ArrayCache(folder, max_bytes)
     cache.use(generation)
     return cache
 
 
-def same(found: dict[bytes, Picture], wanted: dict[bytes, Picture]) -> bool:
+def same(found: dict[bytes, Array], wanted: dict[bytes, Array]) -> bool:
     return found.keys() == wanted.keys() and all(np.array_equal(found[k], wanted[k]) for k in wanted)
 
 
@@ -55,7 +55,7 @@ def test_many_pictures_are_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyP
     cache = opened(tmp_path)
     cache.write(pictures(*range(200)))
     assert len(files(tmp_path)) == 1
-    monkeypatch.setattr(prompt_cache, "_FILE_BYTES", 100 * (3 * SIDE**2 + 512))
+    monkeypatch.setattr(array_cache, "_FILE_BYTES", 100 * (3 * SIDE**2 + 512))
     cache.write(pictures(*range(200, 400)))
     assert len(files(tmp_path)) == 3
     assert same(cache.read([key(n) for n in range(400)]), pictures(*range(400)))
@@ -110,13 +110,13 @@ def test_a_damaged_file_is_told_and_sampled_anew(
     writer.write(pictures(2))
     first = files(tmp_path)[0]
     data = first.read_bytes()
-    # The tensors lie behind the header, the largest elements' first: checksums, then bytes; the last bytes are a picture's.
+    # The tensors lie behind the header, the largest elements' first: checksums, then bytes; the last bytes are a value's.
     changed = {"cut": data[:-40], "empty": b"", "flipped": data[:-1] + bytes([data[-1] ^ 1]), "noise": b"\xff" * 300}
     first.write_bytes(changed[damage])
     cache = writer if known else opened(tmp_path)
     with caplog.at_level(logging.WARNING):
         assert same(cache.read([key(1), key(2)]), pictures(2))
-    assert f"{first} is damaged; its views are sampled again" in caplog.text
+    assert f"{first} is damaged; it is made again" in caplog.text
     assert not first.exists()
     cache.write(pictures(1))
     assert same(cache.read([key(1), key(2)]), pictures(1, 2))
@@ -131,13 +131,13 @@ def test_a_full_disk_is_told_once_and_ends_the_writing(
     def fails(path: Path, data: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(prompt_cache, "write_bytes", fails)
+    monkeypatch.setattr(array_cache, "write_bytes", fails)
     with caplog.at_level(logging.WARNING):
         cache.write(pictures(2))
         cache.write(pictures(3))
     assert cache.full
     assert len(caplog.records) == 1
-    assert "No space left on device; prompts are sampled in every step, which is slow: free some space" in caplog.text
+    assert "No space left on device; nothing is kept any more, which is slow: free some space" in caplog.text
     assert same(cache.read([key(1), key(2)]), pictures(1))
 
 

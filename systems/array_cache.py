@@ -1,13 +1,13 @@
-"""Self-prompted views on disk: pictures by their keys, many to a file, shared by the processes of a training.
+"""Arrays on disk that take long to make again: by their keys, many to a file, shared by the processes of a training.
 
-    cache = PromptCache(scratch / "prompts", max_bytes=20 * 10**9)
-    cache.use(generation)  # the Base's weights and its sampler; what others sampled is swept
-    cache.write({key: picture})
+    cache = ArrayCache(scratch / "prompts", max_bytes=20 * 10**9)
+    cache.use(generation)  # a hash of the weights that make them; what others made is swept
+    cache.write({key: array})
     found = cache.read([key])
 
-The folder is the state, and there is no ledger: `<generation>/<name>.safetensors` holds `pictures`, their `keys` and a CRC-32 of
+The folder is the state, and there is no ledger: `<generation>/<name>.safetensors` holds `values`, their `keys` and a CRC-32 of
 each. A file appears whole, and is never changed; the oldest ones are deleted where the bound is passed. Whatever is missing or
-damaged is simply not found, and is sampled again.
+damaged is simply not found, and is made again. Cascade-Zero123 keeps its prompts here, Zero-1-to-G its codes.
 """
 
 import errno
@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Shaped
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
@@ -31,11 +31,11 @@ from stage.files import write_bytes
 
 _log = logging.getLogger(__name__)
 
-Picture: TypeAlias = UInt8[np.ndarray, "3 h w"]
+Array: TypeAlias = Shaped[np.ndarray, "*shape"]
 
 KEY_BYTES = 16
 _FILE_BYTES = 64 * 2**20
-# Bytes of a file for each picture beside its own: key, checksum, a share of the header.
+# Bytes of a file for each array beside its own: key, checksum, a share of the header.
 _BESIDE = 512
 _FULL_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # Only folders of such names are ever removed, should somebody name a folder that holds other things.
@@ -46,17 +46,17 @@ _LEFTOVER_SECONDS = 3600.0
 
 @dataclass(frozen=True)
 class _Place:
-    """Where a picture lies."""
+    """Where an array lies."""
 
     file: str
     row: int
 
 
-class PromptCache:
-    """The pictures of one generation at a time.
+class ArrayCache:
+    """The arrays of one generation at a time.
 
     Args:
-        folder: where the generations lie; made when the first picture is written.
+        folder: where the generations lie; made when the first array is written.
         max_bytes: bound on the files of a generation.
     """
 
@@ -73,7 +73,7 @@ class PromptCache:
         return self._root / self._generation
 
     def use(self, generation: str) -> None:
-        """Turn to the pictures of a generation, a hash of 64 letters, and sweep all others."""
+        """Turn to the arrays of a generation, a hash of 64 letters, and sweep all others."""
         if generation == self._generation:
             return
         self._generation = generation
@@ -86,30 +86,30 @@ class PromptCache:
                 leftover.unlink(missing_ok=True)
 
     def missing(self, keys: Iterable[bytes]) -> list[bytes]:
-        """Those keys, each once, of which no process has written a picture."""
+        """Those keys, each once, of which no process has written an array."""
         wanted = dict.fromkeys(keys)
         if any(key not in self._places for key in wanted):
             self._look()
         return [key for key in wanted if key not in self._places]
 
-    def read(self, keys: Collection[bytes]) -> dict[bytes, Picture]:
-        """The pictures that are there and whole."""
+    def read(self, keys: Collection[bytes]) -> dict[bytes, Array]:
+        """The arrays that are there and whole."""
         absent = set(self.missing(keys))
         files: dict[str, dict[bytes, int]] = {}
         for key in set(keys) - absent:
             place = self._places[key]
             files.setdefault(place.file, {})[key] = place.row
-        found: dict[bytes, Picture] = {}
+        found: dict[bytes, Array] = {}
         for name, rows in files.items():
             found |= self._from_file(name, rows)
         return found
 
-    def write(self, pictures: Mapping[bytes, Picture]) -> None:
-        """Keep pictures of one size, in as few files as may be. A full disk is told once, and then nothing is kept."""
-        for keys in _portions(pictures, min(_FILE_BYTES, self.max_bytes)):
+    def write(self, arrays: Mapping[bytes, Array]) -> None:
+        """Keep arrays of one size, in as few files as may be. A full disk is told once, and then nothing is kept."""
+        for keys in _portions(arrays, min(_FILE_BYTES, self.max_bytes)):
             if self.full:
                 return
-            data = _encoded({key: pictures[key] for key in keys})
+            data = _encoded({key: arrays[key] for key in keys})
             name = f"{hashlib.sha256(b''.join(keys)).hexdigest()[:32]}.safetensors"
             self._make_room(len(data))
             try:
@@ -119,12 +119,12 @@ class PromptCache:
                 return
             self._note(name, keys)
 
-    def _from_file(self, name: str, rows: Mapping[bytes, int]) -> dict[bytes, Picture]:
+    def _from_file(self, name: str, rows: Mapping[bytes, int]) -> dict[bytes, Array]:
         path = self.folder / name
         try:
             with safe_open(path, framework="np") as file:
-                pictures, sums = file.get_slice("pictures"), file.get_tensor("checksums")
-                found = {key: pictures[row] for key, row in rows.items()}
+                arrays, sums = file.get_slice("values"), file.get_tensor("checksums")
+                found = {key: arrays[row] for key, row in rows.items()}
             damaged = any(_checksum(found[key]) != sums[row] for key, row in rows.items())
         except FileNotFoundError:
             # Another process needed the room.
@@ -134,7 +134,7 @@ class PromptCache:
             damaged = True
         if not damaged:
             return found
-        _log.warning("%s is damaged; its views are sampled again", path)
+        _log.warning("%s is damaged; it is made again", path)
         self._forget(name)
         path.unlink(missing_ok=True)
         return {}
@@ -149,7 +149,7 @@ class PromptCache:
                 except FileNotFoundError:
                     continue
                 except (SafetensorError, OSError):
-                    _log.warning("%s is damaged; its views are sampled again", path)
+                    _log.warning("%s is damaged; it is made again", path)
                     path.unlink(missing_ok=True)
                     continue
                 self._note(path.name, keys)
@@ -175,9 +175,7 @@ class PromptCache:
         if error.errno not in _FULL_DISK:
             raise error
         self.full = True
-        _log.warning(
-            "%s: %s; prompts are sampled in every step, which is slow: free some space", self.folder, error.strerror
-        )
+        _log.warning("%s: %s; nothing is kept any more, which is slow: free some space", self.folder, error.strerror)
 
     def _note(self, name: str, keys: Iterable[bytes]) -> None:
         self._files[name] = list(keys)
@@ -193,26 +191,26 @@ class PromptCache:
         self._files: dict[str, list[bytes]] = {}
 
 
-def _portions(pictures: Mapping[bytes, Picture], max_bytes: int) -> Iterator[list[bytes]]:
-    """The keys of each file, in order; none where not even one picture fits."""
-    keys = sorted(pictures)
-    if keys and (count := max_bytes // (pictures[keys[0]].nbytes + _BESIDE)):
+def _portions(arrays: Mapping[bytes, Array], max_bytes: int) -> Iterator[list[bytes]]:
+    """The keys of each file, in order; none where not even one array fits."""
+    keys = sorted(arrays)
+    if keys and (count := max_bytes // (arrays[keys[0]].nbytes + _BESIDE)):
         yield from (keys[first : first + count] for first in range(0, len(keys), count))
 
 
-def _encoded(pictures: Mapping[bytes, Picture]) -> bytes:
-    stacked = np.stack(list(pictures.values()))
+def _encoded(arrays: Mapping[bytes, Array]) -> bytes:
+    stacked = np.stack(list(arrays.values()))
     return save(
         {
-            "pictures": stacked,
-            "keys": np.frombuffer(b"".join(pictures), dtype=np.uint8).reshape(-1, KEY_BYTES),
-            "checksums": np.array([_checksum(picture) for picture in stacked], dtype=np.int64),
+            "values": stacked,
+            "keys": np.frombuffer(b"".join(arrays), dtype=np.uint8).reshape(-1, KEY_BYTES),
+            "checksums": np.array([_checksum(array) for array in stacked], dtype=np.int64),
         }
     )
 
 
-def _checksum(picture: Picture) -> int:
-    return zlib.crc32(np.ascontiguousarray(picture).data)
+def _checksum(array: Array) -> int:
+    return zlib.crc32(np.ascontiguousarray(array).data)
 
 
 def _modified(path: Path) -> float:

@@ -1,0 +1,203 @@
+"""Sampling with Zero-1-to-G's first generation: one picture to the Gaussians of six views.
+
+pipeline = Zero1ToGGridPipeline.from_pretrained(folder)
+made = pipeline(Image.open("chair.png"), num_inference_steps=75, guidance_scale=4.0)
+write_ply(Path("chair.ply"), made.gaussians[0])
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers.schedulers import KarrasDiffusionSchedulers
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+from transformers import CLIPVisionModelWithProjection
+
+from stage.errors import InputError
+from systems.gaussian_pipeline import GaussianPipeline, Splatters
+from systems.object_pipeline import Pictures
+from systems.zero123.modules import Autoencoder
+from systems.zero123.sampler_options import CALLBACK_INPUTS, SamplerOptions
+from systems.zero123.schedulers import advance, noise, start
+from systems.zero_1_to_g.grid.conditioning import ImagePrompt, null_latents, picture_embeddings, reference_latents
+from systems.zero_1_to_g.grid.layout import COLUMNS, ROWS
+from systems.zero_1_to_g.grid.modules import noised
+from systems.zero_1_to_g.grid.reference_attention import ReferenceUNet
+from systems.zero_1_to_g.grid.splatter_decoder import SplatterDecoder
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """What the denoiser is told of some inputs; of twice as many rows, those of no picture first, under guidance."""
+
+    tokens: Float[Tensor, "m t d"]
+    latents: Float[Tensor, "m c v u"]
+    """Clean."""
+
+
+class Zero1ToGGridPipeline(GaussianPipeline):
+    """A diffusers pipeline from one picture to splatter images.
+
+    Args:
+        unet: makes codes.
+        vae: encodes the input picture.
+        splatter_decoder: codes to splatter images.
+        image_encoder: CLIP.
+        prompt: cross-attention tokens.
+        scheduler: the noise schedule, of any class of `systems.zero123.schedulers`.
+        image_size: width and height of the pictures of the training, pixels.
+        input_size: of each view of the grid that codes are of, pixels.
+        condition_size: of the input picture as it is encoded, pixels.
+        condition_background: grey that PIL images with transparency are put on; tensors have their background.
+    """
+
+    model_cpu_offload_seq = "image_encoder->prompt->vae->unet->splatter_decoder"
+    _callback_tensor_inputs = CALLBACK_INPUTS
+
+    def __init__(
+        self,
+        unet: ReferenceUNet,
+        vae: Autoencoder,
+        splatter_decoder: SplatterDecoder,
+        image_encoder: CLIPVisionModelWithProjection,
+        prompt: ImagePrompt,
+        scheduler: KarrasDiffusionSchedulers,
+        image_size: int = 320,
+        input_size: int = 320,
+        condition_size: int = 512,
+        condition_background: float = 1.0,
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            unet=unet,
+            vae=vae,
+            splatter_decoder=splatter_decoder,
+            image_encoder=image_encoder,
+            prompt=prompt,
+            scheduler=scheduler,
+        )
+        self.register_to_config(
+            image_size=image_size,
+            input_size=input_size,
+            condition_size=condition_size,
+            condition_background=condition_background,
+        )
+        self._interrupt = False
+
+    @property
+    def image_size(self) -> int:
+        """Width and height of the pictures that the pipeline was trained on, pixels."""
+        return int(self.config.image_size)
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether a callback has asked to leave out the remaining steps, by setting `_interrupt`."""
+        return self._interrupt
+
+    @torch.no_grad()
+    def sample_splatters(
+        self,
+        images: Pictures,
+        elevations: Float[Tensor, " n"],  # noqa: ARG002 - Zero123++ is not told of it
+        **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
+    ) -> Splatters:
+        """Sample the splatter images of each input view, in the input's frame and on the pipeline's device.
+
+        Args:
+            images: input views in [−1, 1], on the background of the training, or PIL images, which are put on it.
+            elevations: of the input cameras; the network is not told of them.
+            **options: `SamplerOptions`. Of them `guidance_scale`, `num_inference_steps`, `eta`, `batch_size`, `generator`,
+                `latents`, `drop_first_step` and the callback are heeded; the `output_type` `latent` gives codes.
+
+        Raises:
+            InputError: when shapes, values or options do not fit.
+        """
+        chosen = SamplerOptions(**options)
+        given = self._tensor(images)
+        if given.ndim != 4 or given.shape[1] != 3:
+            raise InputError(f"images have shape {tuple(given.shape)}", "give (n, 3, height, width)")
+        codes = self._denoised(given.to(self._execution_device, self.unet.dtype), chosen)
+        if chosen.output_type == "latent":
+            return codes
+        size = chosen.batch_size or len(codes)
+        made: Splatters = torch.cat([self.splatter_decoder(part) for part in codes.split(size)])
+        self.maybe_free_model_hooks()
+        return made
+
+    def _denoised(self, images: Float[Tensor, "n 3 h w"], options: SamplerOptions) -> Float[Tensor, "n c y x"]:
+        """The codes at the end of all steps."""
+        self._interrupt = False
+        size = options.batch_size or len(images)
+        conditions = [self._condition(part, options.guidance_scale != 1.0) for part in images.split(size)]
+        timesteps = start(self.scheduler, options.num_inference_steps, self._execution_device, options.drop_first_step)
+        codes = self._first_codes(len(images), options)
+        for step, timestep in enumerate(self.progress_bar(timesteps)):
+            if self._interrupt:
+                continue
+            # Fresh in each step, as published, and of the generator that the noise is of.
+            fresh = noise((len(images), *conditions[0].latents.shape[1:]), options.generator).to(codes)
+            scaled = self.scheduler.scale_model_input(codes, timestep)
+            parts = zip(scaled.split(size), fresh.split(size), conditions, strict=True)
+            velocity = torch.cat([self._velocity(*part, timestep, options.guidance_scale) for part in parts])
+            codes = advance(self.scheduler, velocity, timestep, codes, options.eta, options.generator)
+            if options.callback_on_step_end is not None:
+                inputs = dict.fromkeys(options.callback_on_step_end_tensor_inputs, codes)
+                codes = (options.callback_on_step_end(self, step, timestep, inputs) or {}).get("latents", codes)
+        return codes
+
+    def _velocity(
+        self,
+        codes: Float[Tensor, "n c y x"],
+        fresh: Float[Tensor, "n c v u"],
+        condition: _Condition,
+        timestep: Tensor,
+        scale: float,
+    ) -> Float[Tensor, "n c y x"]:
+        """The prediction without a picture, moved by `scale` towards that with it; 1 asks for the latter alone."""
+        repeats = len(condition.latents) // len(codes)
+        reference = noised(self.scheduler, condition.latents, torch.cat([fresh] * repeats), timestep)
+        made = self.unet(torch.cat([codes] * repeats), timestep, condition.tokens, reference=reference).sample
+        if repeats == 1:
+            return made
+        without, with_picture = made.chunk(2)
+        return without + scale * (with_picture - without)
+
+    def _condition(self, images: Float[Tensor, "n 3 h w"], guided: bool) -> _Condition:
+        tokens = self.prompt(picture_embeddings(self.image_encoder, images))
+        latents = reference_latents(self.vae, images, self.config.condition_size)
+        if not guided:
+            return _Condition(tokens, latents)
+        nothing = null_latents(self.vae, len(images), self.config.condition_size)
+        return _Condition(torch.cat([self.prompt.null(len(images)), tokens]), torch.cat([nothing, latents]))
+
+    def _first_codes(self, count: int, options: SamplerOptions) -> Float[Tensor, "n c y x"]:
+        side = self.config.input_size // self._factor
+        shape = (count, self.unet.config.in_channels, ROWS * side, COLUMNS * side)
+        if options.latents is not None and tuple(options.latents.shape) != shape:
+            raise InputError(f"latents have shape {tuple(options.latents.shape)}", f"give {shape}")
+        drawn = noise(shape, options.generator) if options.latents is None else options.latents
+        return drawn.to(self._execution_device, self.unet.dtype) * self.scheduler.init_noise_sigma
+
+    @property
+    def _factor(self) -> int:
+        """Pixels per latent, along a side."""
+        blocks = getattr(self.vae.config, "block_out_channels", None)
+        return int(2 ** (len(blocks) - 1) if blocks else self.vae.config.factor)
+
+    def _tensor(self, images: Pictures) -> Float[Tensor, "n 3 h w"]:
+        if isinstance(images, Tensor):
+            return images
+        pictures = [images] if isinstance(images, Image.Image) else list(images)
+        if not pictures or not all(isinstance(picture, Image.Image) for picture in pictures):
+            raise InputError("the input is neither a tensor nor PIL images", "give a tensor (n, 3, height, width)")
+        return torch.stack([self._picture(self.framed(picture)) for picture in pictures])
+
+    def _picture(self, picture: Image.Image) -> Float[Tensor, "3 h w"]:
+        grey = round(255 * self.config.condition_background)
+        size = (self.image_size,) * 2
+        rgba = picture.convert("RGBA").resize(size, Image.Resampling.BICUBIC)
+        rgb = Image.alpha_composite(Image.new("RGBA", size, (grey, grey, grey, 255)), rgba).convert("RGB")
+        return torch.from_numpy(np.asarray(rgb, dtype=np.float32).transpose(2, 0, 1) / 127.5 - 1.0)
