@@ -116,8 +116,9 @@ class TransformerBlock(nn.Module):
     def add_cross_attribute(self) -> None:
         """Add the attention across attributes: a copy of self-attention that adds zero until it is trained.
 
-        The released code leaves the copied bias of the output and so changes the network (`BasicTransformerBlockCrossDomain`
-        of mengxuyiGit/LGM); here both weight and bias are zero.
+        The released code zeroes the output's weight alone and keeps its bias, which is self-attention's (mengxuyiGit/LGM,
+        `zero123plus/pipeline_v6_set.py`, `BasicTransformerBlockCrossDomain`) or drawn (the Wonder3D branch above), so that its
+        joint stage does not begin where the one before ended.
         """
         self.norm_joint_mid = _twin(self.norm1)
         self.attn_joint_mid = GroupAttention(_twin(self.attn1), "attributes")
