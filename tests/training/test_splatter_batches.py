@@ -112,7 +112,7 @@ def test_objects_without_them_are_left_out_and_counted(workspace: Workspace, tmp
     everything = ShardReader(workspace.shards, "train")
     assert (len(everything), everything.left_out) == (2, 0)
     readers = {"mine": reader, "all": everything}
-    assert left_out(readers) == ["1 of 2 objects of mine have no splatter images and are left out"]
+    assert left_out(readers) == ["1 of 2 objects of the set mine have no splatter images and are left out"]
 
 
 def test_a_set_without_any_is_refused(workspace: Workspace, tmp_path: Path) -> None:

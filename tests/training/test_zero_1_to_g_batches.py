@@ -19,6 +19,7 @@ from catalog.table import Asset, write_table
 from stage.errors import InputError
 from stage.files import write_json
 from stage.packs import object_folder, write_packs
+from stage.parameters import load_section
 from stage.seeds import generator
 from stage.workspace import Workspace
 from systems.trainable import Views
@@ -80,6 +81,14 @@ def imported(root: Path, renderings: Path, images: Path) -> Workspace:
     results = import_set(open_published("zero_1_to_g", renderings, VIEWS, images), place, workers=1)
     assert not any(each.failure for each in results)
     return place
+
+
+def test_an_imported_workspace_is_sharded_with_its_splatter_images(ours: Workspace, tmp_path: Path) -> None:
+    """Its params.yaml says so."""
+    export_zero_1_to_g(ours, tmp_path / "out")
+    again = imported(tmp_path / "again", tmp_path / "out/renderings", tmp_path / "out/splatters")
+    write_shards(load_section(again.parameters, "shard", ShardParameters), again)
+    assert len(ShardReader(again.shards, "train", splatters=True)) == 2
 
 
 def batch_of(place: Workspace) -> Views:

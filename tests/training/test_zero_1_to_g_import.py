@@ -1,7 +1,9 @@
 """Zero-1-to-G's published layout becomes a workspace: cameras, Gaussians, and what is left out for which reason."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -257,6 +259,23 @@ def test_incomplete_and_damaged_scenes_are_left_out_with_their_reasons(scenes: P
     table = pd.read_parquet(tmp_path / "w/data/splatters/splatters.parquet").set_index("uid")
     assert sorted(table.index[table["failure"] == ""]) == ["good"]
     assert not object_folder(tmp_path / "w/scratch/renders", "cut-ply").exists()
+
+
+def test_the_command_says_how_many_for_which_reason(
+    viewforge: Callable[..., Any], scenes: Path, tmp_path: Path
+) -> None:
+    for name in ("renderings", "splatters"):
+        shutil.copytree(scenes / name, tmp_path / name)
+    for uid in ("aa11", "cc33"):
+        (tmp_path / "splatters/00003/9000-9999" / uid / "eval_pred_gs_1800_es/fused.ply").unlink()
+    source = ("--format", "zero_1_to_g", "--splatters", "splatters", "--views", VIEWS, "renderings")
+    result = viewforge("shards", "import", *source, "w", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [
+        "import: 1 of 3 objects, in w",
+        "import: 2 left out, missing splatter: aa11: its splatter folder has 6 files, not 7",
+        "import: next, viewforge shard --workspace w",
+    ]
 
 
 def test_of_several_splatter_folders_the_first_whole_one_counts(scenes: Path, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def left_out(readers: Mapping[str, ViewSet]) -> list[str]:
         name: (reader.left_out, len(reader)) for name, reader in readers.items() if isinstance(reader, ShardReader)
     }
     return [
-        f"{lost} of {lost + left} objects of {name} have no splatter images and are left out"
+        f"{lost} of {lost + left} objects of the set {name} have no splatter images and are left out"
         for name, (lost, left) in counts.items()
         if lost
     ]

@@ -67,6 +67,8 @@ class PublishedSet:
     """How many there are; 0 where only reading tells."""
     split_key: Callable[[str], str] = str
     """From a uid what its split follows from; renderings of the same object share it."""
+    splatters: bool = False
+    """Whether its objects have splatter images."""
 
 
 def check_uid(uid: str) -> None:

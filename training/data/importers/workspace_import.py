@@ -46,6 +46,7 @@ from training.data.importers.splatter_import import publish_splatters, write_spl
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 _PARAMETERS = "# Written by viewforge shards import; the stages' own defaults apply where nothing is said.\nseed: 0\n"
+_WITH_SPLATTERS = "shard: {include: [splatter]}\n"
 _COLUMNS = pa.schema(
     [
         *((name, pa.string()) for name in ("uid", "title", "split", "licence")),
@@ -76,8 +77,6 @@ class Imported:
     message: str = ""
     part: str = ""
     """Of a set whose objects have several parts, the one that cannot be used."""
-    splatter: bool = False
-    """Whether it has splatter images."""
 
 
 def import_set(
@@ -99,7 +98,7 @@ def import_set(
     Raises:
         InputError: when the workspace holds objects of another source, or no object is complete.
     """
-    _check_workspace(workspace, published.source)
+    _check_workspace(workspace, published)
     root, splatters = workspace.scratch / "renders", workspace.scratch / "splatters"
     remove_leftovers(root)
     remove_leftovers(splatters)
@@ -119,20 +118,20 @@ def import_set(
     # The table says that the packs are whole, so an old one goes before the first of its packs does.
     (workspace.renders / "objects.parquet").unlink(missing_ok=True)
     write_packs(root, complete, workspace.renders, packs)
-    if any(imported.splatter for imported in results):
+    if published.splatters:
         failures = {each.uid: (each.failure, each.message) for each in results}
         publish_splatters(workspace, splatters, failures, packs)
     _write_tables(results, published, workspace, packs, shares or SplitParameters())
     return results
 
 
-def _check_workspace(workspace: Workspace, source: str) -> None:
+def _check_workspace(workspace: Workspace, published: PublishedSet) -> None:
     path = workspace.catalog / "catalog.parquet"
-    others = {asset.source for asset in read_table(path)} - {source} if path.is_file() else set()
+    others = {asset.source for asset in read_table(path)} - {published.source} if path.is_file() else set()
     if others:
         raise InputError(f"{workspace.root} holds objects of {min(others)}", "import into a new folder")
     if not workspace.parameters.is_file():
-        write_text(workspace.parameters, _PARAMETERS)
+        write_text(workspace.parameters, _PARAMETERS + (_WITH_SPLATTERS if published.splatters else ""))
 
 
 def _once(candidates: Iterable[Candidate]) -> Iterator[Candidate]:
@@ -180,7 +179,6 @@ def _import_candidate(root: Path, splatters: Path, source: str, candidate: Candi
         bytes=sum(map(len, loaded.pictures)),
         coverage=float(np.mean(loaded.coverage)),
         category=loaded.category,
-        splatter=loaded.splatter is not None,
     )
 
 

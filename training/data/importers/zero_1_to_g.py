@@ -81,9 +81,8 @@ def zero_1_to_g(renderings: Path, splatters: Path, views: int = VIEWS) -> Publis
             f"no scene in {renderings}", "name the folder that has a folder of 000.png and 000.npy a scene"
         )
     load = partial(_load, views=views)
-    return PublishedSet(
-        SOURCE, [Candidate(uid, partial(load, renderings / uid, folders[uid])) for uid in scenes], len(scenes)
-    )
+    candidates = [Candidate(uid, partial(load, renderings / uid, folders[uid])) for uid in scenes]
+    return PublishedSet(SOURCE, candidates, len(candidates), splatters=True)
 
 
 def _load(folder: Path, splatters: Sequence[Path], views: int) -> ImportedViews:
