@@ -11,6 +11,8 @@ from fault_server import FaultServer
 
 PROJECT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Tensors are small here, and tests run beside one another; set before torch is imported, and for every subprocess.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # The whole pipeline at its smallest: eight objects, 16-pixel pictures, a dozen steps. Seed 3 has a held-out object among them.
 TINY = {

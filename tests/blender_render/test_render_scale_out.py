@@ -137,6 +137,7 @@ def test_machines_without_a_common_disk_meet_in_the_output_root(
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 def test_a_killed_share_goes_on_and_the_bytes_are_the_same(undisturbed: Path, bucket: str, tmp_path: Path) -> None:
     workspace = set_up(tmp_path / "workspace", undisturbed, output_root=f"{bucket}/killed")
     share = subprocess.Popen([sys.executable, "-m", "cli.main", "render", "--shard", "1/1"], cwd=workspace)
@@ -175,6 +176,7 @@ def test_a_share_that_is_none_is_one_line(undisturbed: Path, viewforge: Command)
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("ray")
 @pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed")
 def test_a_ray_cluster_gives_the_packs_of_one_machine(
     undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,8 @@ import shutil
 import pandas as pd
 import pytest
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+# Together where several processes share the tests: one run serves all.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("real assets")]
 
 
 @pytest.fixture(scope="module")

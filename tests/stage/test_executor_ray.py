@@ -23,6 +23,8 @@ from stage.failures import FailureClass, Outcome
 
 pytestmark = [
     pytest.mark.slow,
+    # One cluster at a time: Ray looks for those that run already.
+    pytest.mark.xdist_group("ray"),
     pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="Ray is not installed"),
 ]
 HERE = Path(__file__).resolve().parent

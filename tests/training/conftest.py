@@ -1,5 +1,6 @@
 """Rendered objects without Blender: boxes with coloured faces, ray-cast in numpy, laid out as the render stage does."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import torch
 import yaml
 from mlflow.tracking import MlflowClient
 from PIL import Image
-from train_support import PATIENCE
+from train_support import PATIENCE, PROJECT, train_alone, train_command
 
 from blender_render.protocols import cameras
 from blender_render.rendered_object import write_cameras
@@ -26,7 +27,6 @@ from stage.workspace import Workspace
 from training.data.writer import ShardParameters, write_shards
 
 SIZE = 16
-PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -156,12 +156,12 @@ Trainable = Callable[..., Workspace]
 Train = Callable[..., "subprocess.Popen[str]"]
 
 
-@pytest.fixture
-def trainable(sharded: Workspace, _empty_database: Path, tmp_path: Path) -> Trainable:
-    """Make a workspace with shards and the parameters of a tiny training; keywords replace keys of `train`."""
+@pytest.fixture(scope="session")
+def trainable_in(sharded: Workspace, _empty_database: Path) -> Trainable:
+    """Make a workspace in a folder, with shards and the parameters of a tiny training; keywords replace keys of `train`."""
 
-    def made(name: str = "workspace", **changes: Any) -> Workspace:
-        workspace = Workspace(tmp_path / name)
+    def made(folder: Path, **changes: Any) -> Workspace:
+        workspace = Workspace(folder)
         shutil.copytree(sharded.shards, workspace.shards)
         workspace.mlflow.mkdir()
         shutil.copy(_empty_database, workspace.mlflow / "mlflow.db")
@@ -169,6 +169,34 @@ def trainable(sharded: Workspace, _empty_database: Path, tmp_path: Path) -> Trai
         return workspace
 
     return made
+
+
+@pytest.fixture
+def trainable(trainable_in: Trainable, tmp_path: Path) -> Trainable:
+    """Make a workspace for this test alone, as `trainable_in` does."""
+
+    def made(name: str = "workspace", **changes: Any) -> Workspace:
+        return trainable_in(tmp_path / name, **changes)
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def trained_once(
+    trainable_in: Trainable, program_environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory
+) -> Trainable:
+    """The workspace of an undisturbed training, done once for all tests that give the same keywords. Read only."""
+    done: dict[str, Workspace] = {}
+
+    def workspace(**changes: Any) -> Workspace:
+        key = json.dumps(changes, sort_keys=True)
+        if key not in done:
+            made = trainable_in(tmp_path_factory.mktemp("trained") / "workspace", **changes)
+            train_alone(made, program_environment)
+            done[key] = made
+        return done[key]
+
+    return workspace
 
 
 @pytest.fixture(scope="session")
@@ -184,7 +212,7 @@ def start(program_environment: dict[str, str]) -> Iterator[Train]:
 
     def train(workspace: Workspace, **environment: str) -> "subprocess.Popen[str]":
         process = subprocess.Popen(
-            [Path(sys.executable).parent / "viewforge", "train", "-w", workspace.root],
+            train_command(workspace),
             cwd=PROJECT,
             env={**program_environment, **environment},
             stdout=subprocess.PIPE,

@@ -196,7 +196,9 @@ def both(work: Work, folder: Path) -> list[Told]:
     behind, and wait for them.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["training.engine", "training.data.loader"])
+    # The systems, too: their imports take seconds, which each process would take anew.
+    systems = ["systems.zeronvs.training", "systems.cascade_zero123.training"]
+    context.set_forkserver_preload(["training.engine", "training.data.loader", *systems])
     answers: Queue[tuple[Any, ...]] = context.Queue()  # type: ignore[assignment]
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import threading
@@ -14,7 +15,7 @@ import pytest
 import torch
 from fault_server import Fault, FaultServer, answer, status
 from shard_support import SMALL
-from train_support import PATIENCE, checkpoints, curve, processes_of, trainers, wait_until
+from train_support import PATIENCE, checkpoints, curve, processes_of, train_alone, trainers, wait_until
 
 from stage.files import file_sha256, folder_sha256
 from stage.workspace import Workspace
@@ -67,6 +68,21 @@ def bucket(published: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[st
         client.put_object(Bucket="sets", Key=f"boxes/{path.name}", Body=path.read_bytes())
     yield address
     server.stop()
+
+
+@pytest.fixture(scope="module")
+def local(
+    published: Workspace,
+    trainable_in: Trainable,
+    program_environment: dict[str, str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Workspace:
+    """An undisturbed training on the same set in its own folder. Read only."""
+    workspace = trainable_in(tmp_path_factory.mktemp("local") / "workspace", checkpoint_every=3)
+    shutil.rmtree(workspace.shards)
+    shutil.copytree(published.shards, workspace.shards)
+    train_alone(workspace, program_environment)
+    return workspace
 
 
 def shard_paths(published: Workspace) -> list[Path]:
@@ -124,9 +140,11 @@ class Gate:
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("one local training")
 @pytest.mark.parametrize("workers", [(1, 0), (0, 2)])
 def test_a_kill_in_mid_epoch_goes_on_to_the_weights_of_an_undisturbed_local_run(
     published: Workspace,
+    local: Workspace,
     server: FaultServer,
     trainable: Trainable,
     start: Train,
@@ -138,13 +156,7 @@ def test_a_kill_in_mid_epoch_goes_on_to_the_weights_of_an_undisturbed_local_run(
         "cache": room_for_two(published),
         "workers": workers[0],
     }
-    local, killed = (
-        trainable(name, checkpoint_every=3, data=data) for name, data in (("local", {}), ("killed", remote))
-    )
-    for path in local.shards.iterdir():
-        path.unlink()
-    for path in published.shards.iterdir():
-        (local.shards / path.name).write_bytes(path.read_bytes())
+    killed = trainable("killed", checkpoint_every=3, data=remote)
     # The first step after a checkpoint that finds a shard evicted: it waits for the server, which is when the kill comes.
     gate = Gate(lambda: checkpoints(killed))
     for path in shard_paths(published):
@@ -161,7 +173,6 @@ def test_a_kill_in_mid_epoch_goes_on_to_the_weights_of_an_undisturbed_local_run(
         killed.parameters.read_text().replace(f"workers: {workers[0]}", f"workers: {workers[1]}")
     )
     finish(killed, **OPEN)
-    finish(local)
     for name in ("model", "training_report"):
         assert folder_sha256(getattr(killed, name)) == folder_sha256(getattr(local, name))
 

@@ -1,5 +1,7 @@
-"""What tests of the train stage share: its processes and what they have written so far."""
+"""What tests of the train stage share: how it is started, its processes and what they have written so far."""
 
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +12,8 @@ import psutil
 from stage.workspace import Workspace
 from training.curve import CurvePoint, read_curve
 
-PATIENCE = 120.0
+PATIENCE = 240.0
+PROJECT = Path(__file__).resolve().parents[2]
 
 
 def wait_until(condition: Callable[[], Any]) -> None:
@@ -18,6 +21,24 @@ def wait_until(condition: Callable[[], Any]) -> None:
     while not condition():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.005)
+
+
+def train_command(workspace: Workspace) -> list[str]:
+    return [str(Path(sys.executable).parent / "viewforge"), "train", "-w", str(workspace.root)]
+
+
+def train_alone(workspace: Workspace, environment: dict[str, str]) -> None:
+    """`viewforge train` to the end, with nothing in its way."""
+    process = subprocess.run(
+        train_command(workspace),
+        cwd=PROJECT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert process.returncode == 0, process.stderr
 
 
 def processes_of(workspace: Workspace) -> list[psutil.Process]:
