@@ -62,9 +62,8 @@ class TwoPasses(Zero123Pipeline):
         scale: float,
         _rows: object,
     ) -> torch.Tensor:
-        scaled = self.scheduler.scale_model_input(latents, timestep)
         null = Condition(condition.null_token, torch.zeros_like(condition.latent), condition.null_token)
-        without, with_condition = (guided(self.unet, scaled, timestep, given, 1.0) for given in (null, condition))
+        without, with_condition = (guided(self.unet, latents, timestep, given, 1.0) for given in (null, condition))
         return without + scale * (with_condition - without)
 
 

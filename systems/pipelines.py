@@ -11,10 +11,11 @@ from systems.object_pipeline import ObjectPipeline
 from systems.zero123.foreign_weights import pipeline_class
 from systems.zero123.pipeline import Zero123Pipeline
 from systems.zero123.pipeline_folder import read_pipeline
+from systems.zero_1_to_g.pipeline import Zero1ToGPipeline
 from systems.zeronvs.pipeline import ZeroNvsPipeline
 
 _SYSTEMS: dict[str | None, type[ObjectPipeline]] = {
-    kind.__name__: kind for kind in (Zero123Pipeline, ZeroNvsPipeline, CascadePipeline)
+    kind.__name__: kind for kind in (Zero123Pipeline, ZeroNvsPipeline, CascadePipeline, Zero1ToGPipeline)
 }
 
 

@@ -27,9 +27,11 @@ from systems.cascade_zero123.stages import Asked, Stage, asked
 from systems.object_pipeline import Camera, Pictures, SampledViews
 from systems.zero123.conditioning import CCProjection, relative_pose
 from systems.zero123.encoding import embed_images
+from systems.zero123.latent_pipeline import Rows
 from systems.zero123.modules import Autoencoder
 from systems.zero123.pipeline import Zero123Pipeline
-from systems.zero123.view_pipeline import Rows, SamplerOptions, ViewPipeline
+from systems.zero123.sampler_options import SamplerOptions
+from systems.zero123.view_pipeline import ViewPipeline
 
 _PUBLISHED = PromptParameters()
 _PUBLISHED_NEAR = [[view.polar_deg, view.azimuth_deg, view.radius] for view in _PUBLISHED.near]

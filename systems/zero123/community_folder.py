@@ -45,8 +45,8 @@ def modules_from_folder(
     Raises:
         InputError: when a part is missing or damaged, or weights do not fit.
     """
-    unet = _model(UNet2DConditionModel, folder / "unet", variant)
-    vae = _model(AutoencoderKL, folder / "vae", variant)
+    unet = load_model(UNet2DConditionModel, folder / "unet", variant)
+    vae = load_model(AutoencoderKL, folder / "vae", variant)
     if encoder is None:
         encoder = load_encoder(folder / "image_encoder", variant)
     latent, embedding = int(vae.config.latent_channels), int(unet.config.cross_attention_dim)
@@ -67,11 +67,20 @@ def load_encoder(folder: Path, variant: str | None = None) -> CLIPVisionModelWit
     Raises:
         InputError: when the folder holds none, or weights do not fit.
     """
-    return _model(CLIPVisionModelWithProjection, folder, variant)
+    return load_model(CLIPVisionModelWithProjection, folder, variant)
 
 
-def _model(kind: Any, folder: Path, variant: str | None) -> Any:  # noqa: ANN401 - diffusers' or transformers' class
-    """A model, all of whose weights come from its folder; both libraries would draw the missing ones at random."""
+def load_model(kind: Any, folder: Path, variant: str | None = None) -> Any:  # noqa: ANN401 - diffusers' or transformers' class
+    """A model in float32, all of whose weights come from its folder; both libraries would draw the missing ones at random.
+
+    Args:
+        kind: diffusers' or transformers' class.
+        folder: of its configuration and weights.
+        variant: of the weights' files.
+
+    Raises:
+        InputError: when the folder holds none, or weights do not fit.
+    """
     if not (folder / "config.json").is_file():
         raise InputError(f"{folder} has no config.json of a {kind.__name__}", _REMEDY)
     if variant and not list(folder.glob(f"*.{variant}.*")):

@@ -127,18 +127,18 @@ def denoising_loss(
     noisy = modules.scheduler.add_noise(latent, draws.noise, draws.timesteps)
     stacked = torch.cat([noisy, condition], dim=1)
     prediction = modules.unet(stacked, draws.timesteps, encoder_hidden_states=tokens).sample.float()
-    goal = _goal(modules.scheduler, latent, draws.noise, draws.timesteps).float()
+    goal = goal_of(modules.scheduler, latent, draws.noise, draws.timesteps).float()
     errors = F.mse_loss(prediction.detach(), goal, reduction="none").flatten(1).mean(1)
     return StepLoss(F.mse_loss(prediction, goal), errors, draws.timesteps)
 
 
-def _goal(
+def goal_of(
     scheduler: DDIMScheduler,
     latent: Float[Tensor, "b c y x"],
     noise: Float[Tensor, "b c y x"],
     timesteps: Int[Tensor, " b"],
 ) -> Float[Tensor, "b c y x"]:
-    """What the denoiser should predict under the schedule's prediction type."""
+    """What a denoiser should predict under the schedule's prediction type."""
     match scheduler.config.prediction_type:
         case "epsilon":
             return noise

@@ -1,7 +1,7 @@
 """Zero-1-to-3's modules, made new from parameters."""
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
@@ -26,6 +26,18 @@ class Zero123Modules:
     scheduler: DDIMScheduler
 
 
+class ScheduleParameters(Protocol):
+    """What decides a schedule."""
+
+    @property
+    def prediction_type(self) -> str:
+        """What the denoiser predicts."""
+
+    @property
+    def zero_terminal_snr(self) -> bool:
+        """Whether the schedule ends in pure noise."""
+
+
 def build_modules(parameters: Zero123Parameters, seed: int, pose_dimensions: int = POSE_DIMENSIONS) -> Zero123Modules:
     """The modules that the parameters describe, with weights drawn from the seed.
 
@@ -39,11 +51,11 @@ def build_modules(parameters: Zero123Parameters, seed: int, pose_dimensions: int
     """
     torch.manual_seed(seed)
     vae = _autoencoder(parameters)
-    channels = _latent_channels(vae)
+    channels = latent_channels(vae)
     return Zero123Modules(
         unet=build_unet(parameters.unet, channels, parameters.image_encoder.embedding_dim),
         cc_projection=CCProjection(parameters.image_encoder.embedding_dim, pose_dimensions),
-        image_encoder=_image_encoder(parameters.image_encoder),
+        image_encoder=build_image_encoder(parameters.image_encoder),
         vae=vae,
         scheduler=build_scheduler(parameters),
     )
@@ -59,29 +71,36 @@ def _autoencoder(parameters: Zero123Parameters) -> Autoencoder:
     )
 
 
-def _latent_channels(vae: Autoencoder) -> int:
+def latent_channels(vae: Autoencoder) -> int:
+    """Channels of an autoencoder's latents."""
     return int(vae.config.latent_channels) if isinstance(vae, AutoencoderKL) else vae.latent_channels
 
 
 def build_unet(parameters: UNetParameters, latent_channels: int, cross_attention_dim: int) -> UNet2DConditionModel:
     """The denoiser. Input channels: the noisy target latent, then the clean condition latent, in this order."""
+    return UNet2DConditionModel(**unet_options(parameters, latent_channels, cross_attention_dim))
+
+
+def unet_options(parameters: UNetParameters, latent_channels: int, cross_attention_dim: int) -> dict[str, Any]:
+    """The options of diffusers' conditional UNet for a denoiser that sees a condition latent behind the noisy one."""
     levels = len(parameters.block_channels)
     attending = [True] * (levels - 1) + [parameters.last_block_attention]
-    return UNet2DConditionModel(
-        in_channels=2 * latent_channels,
-        out_channels=latent_channels,
-        block_out_channels=parameters.block_channels,
-        layers_per_block=parameters.layers_per_block,
-        down_block_types=tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attending),
-        up_block_types=tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attending)),
+    return {
+        "in_channels": 2 * latent_channels,
+        "out_channels": latent_channels,
+        "block_out_channels": parameters.block_channels,
+        "layers_per_block": parameters.layers_per_block,
+        "down_block_types": tuple("CrossAttnDownBlock2D" if a else "DownBlock2D" for a in attending),
+        "up_block_types": tuple("CrossAttnUpBlock2D" if a else "UpBlock2D" for a in reversed(attending)),
         # diffusers' name is historical: for this class it is the number of heads.
-        attention_head_dim=parameters.attention_heads,
-        cross_attention_dim=cross_attention_dim,
-        norm_num_groups=parameters.norm_groups,
-    )
+        "attention_head_dim": parameters.attention_heads,
+        "cross_attention_dim": cross_attention_dim,
+        "norm_num_groups": parameters.norm_groups,
+    }
 
 
-def _image_encoder(parameters: ImageEncoderParameters) -> CLIPVisionModelWithProjection:
+def build_image_encoder(parameters: ImageEncoderParameters) -> CLIPVisionModelWithProjection:
+    """A new CLIP vision encoder."""
     config = CLIPVisionConfig(
         image_size=parameters.image_size,
         patch_size=parameters.patch_size,
@@ -94,7 +113,7 @@ def _image_encoder(parameters: ImageEncoderParameters) -> CLIPVisionModelWithPro
     return CLIPVisionModelWithProjection(config)
 
 
-def build_scheduler(parameters: Zero123Parameters) -> DDIMScheduler:
+def build_scheduler(parameters: ScheduleParameters) -> DDIMScheduler:
     """Stable Diffusion's schedule: 1000 steps, √β linear from √0.00085 to √0.012.
 
     It ends a little before the clean image, which a VAE forgives. Where latents are pixels, the noise left would keep a

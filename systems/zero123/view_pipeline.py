@@ -3,8 +3,6 @@
 A system's own pipeline makes pose vectors of the cameras that it is given, and calls `ViewPipeline.sample_poses`.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,18 +15,17 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from stage.errors import InputError
-from systems.object_pipeline import ObjectPipeline, Pictures, SampledViews
-from systems.zero123.compositing import picture_tensor
+from systems.object_pipeline import Pictures, SampledViews
 from systems.zero123.conditioning import CCProjection
 from systems.zero123.encoding import condition_latent, embed_images
 from systems.zero123.guidance import Condition, conditioned, guided
+from systems.zero123.latent_pipeline import LatentPipeline, Rows
 from systems.zero123.modules import Autoencoder
-from systems.zero123.parameters import Background, NullCondition
-from systems.zero123.sampler_options import CALLBACK_INPUTS, OutputType, SamplerOptions
-from systems.zero123.schedulers import Generators, advance, noise, start
+from systems.zero123.parameters import NullCondition
+from systems.zero123.sampler_options import OutputType, SamplerOptions
 
 
-class ViewPipeline(ObjectPipeline):
+class ViewPipeline(LatentPipeline):
     """A diffusers pipeline that sees an input view from other sides.
 
     Args:
@@ -40,7 +37,6 @@ class ViewPipeline(ObjectPipeline):
     """
 
     model_cpu_offload_seq = "image_encoder->cc_projection->unet->vae"
-    _callback_tensor_inputs = CALLBACK_INPUTS
 
     def __init__(
         self,
@@ -54,23 +50,6 @@ class ViewPipeline(ObjectPipeline):
         self.register_modules(
             unet=unet, cc_projection=cc_projection, image_encoder=image_encoder, vae=vae, scheduler=scheduler
         )
-        self._interrupt = False
-
-    @property
-    def image_size(self) -> int:
-        """Width and height of the images that the pipeline was trained on, pixels."""
-        return int(self.unet.config.sample_size * self._factor)
-
-    @property
-    def interrupt(self) -> bool:
-        """Whether a callback has asked to leave out the remaining steps, by setting `_interrupt`."""
-        return self._interrupt
-
-    @property
-    def _factor(self) -> int:
-        """Pixels per latent, along a side."""
-        blocks = getattr(self.vae.config, "block_out_channels", None)
-        return int(2 ** (len(blocks) - 1) if blocks else self.vae.config.factor)
 
     @torch.no_grad()
     def sample_poses(
@@ -100,39 +79,32 @@ class ViewPipeline(ObjectPipeline):
         return SampledViews(images=made) if chosen.return_dict else (made,)  # type: ignore[return-value]
 
     def _made(
-        self, condition: Condition, options: SamplerOptions, rows: "Rows"
+        self, condition: Condition, options: SamplerOptions, rows: Rows
     ) -> Float[Tensor, "k _ _ _"] | Float[np.ndarray, "k h w 3"] | list[Image.Image]:
         """The pictures of some conditions, in the form that the options ask for."""
-        latents = self._denoised(condition, options, rows)
+        latents = self._sampled(condition, options, rows)
         made = latents if options.output_type == "latent" else self._decode(latents, rows, options.output_type)
         self.maybe_free_model_hooks()
         return made
 
-    def _denoised(self, condition: Condition, options: SamplerOptions, rows: "Rows") -> Float[Tensor, "k c y x"]:
+    def _sampled(self, condition: Condition, options: SamplerOptions, rows: Rows) -> Float[Tensor, "k c y x"]:
         """The latents at the end of all steps."""
-        self._interrupt = False
-        steps, drop_first = options.num_inference_steps, options.drop_first_step
-        timesteps = start(self.scheduler, steps, self._execution_device, drop_first)
-        latents = self._first_latents(condition, options.latents, options.generator)
-        for step, timestep in enumerate(self.progress_bar(timesteps)):
-            if self._interrupt:
-                continue
-            prediction = self._denoise(latents, timestep, condition, options.guidance_scale, rows)
-            latents = advance(self.scheduler, prediction, timestep, latents, options.eta, options.generator)
-            if options.callback_on_step_end is not None:
-                inputs = dict.fromkeys(options.callback_on_step_end_tensor_inputs, latents)
-                latents = (options.callback_on_step_end(self, step, timestep, inputs) or {}).get("latents", latents)
-        return latents
 
-    def _tensor(self, images: Pictures, background: Background) -> Float[Tensor, "m 3 h w"]:
-        if isinstance(images, Tensor):
-            return images
-        pictures = [images] if isinstance(images, Image.Image) else list(images)
-        if not pictures or not all(isinstance(picture, Image.Image) for picture in pictures):
-            raise InputError("the input is neither a tensor nor PIL images", "give a tensor (n, 3, height, width)")
-        framed = [self.framed(picture) for picture in pictures]
-        size = (self.image_size,) * 2 if self.unet.config.sample_size else framed[0].size
-        return torch.stack([picture_tensor(picture, size, background) for picture in framed])
+        def predict(latents: Tensor, timestep: Num[Tensor, ""]) -> Float[Tensor, "k c y x"]:
+            return self._denoise(latents, timestep, condition, options.guidance_scale, rows)
+
+        return self._denoised(self._noise(condition.latent.shape, options, condition.latent), options, predict)
+
+    def _denoise(
+        self,
+        latents: Float[Tensor, "k c y x"],
+        timestep: Num[Tensor, ""],
+        condition: Condition,
+        scale: float,
+        rows: Rows,
+    ) -> Float[Tensor, "k c y x"]:
+        """The guided prediction of latents as the scheduler scales them, some pictures at a time."""
+        return torch.cat([guided(self.unet, latents[part], timestep, condition[part], scale) for part in rows])
 
     def _condition(
         self,
@@ -140,7 +112,7 @@ class ViewPipeline(ObjectPipeline):
         poses: Float[Tensor, "n e"],
         repeats: int,
         null: NullCondition,
-        rows: "Rows",
+        rows: Rows,
     ) -> Condition:
         """What each picture is made from; every image is encoded once."""
         images, poses = (given.to(self._execution_device, self.unet.dtype) for given in (images, poses))
@@ -152,30 +124,8 @@ class ViewPipeline(ObjectPipeline):
         poses, sources = (given.repeat_interleave(repeats, dim=0) for given in (poses, sources))
         return conditioned(self.cc_projection, embedding, latent, poses, sources, null)
 
-    def _first_latents(
-        self, condition: Condition, latents: Tensor | None, generator: Generators
-    ) -> Float[Tensor, "k c y x"]:
-        shape = condition.latent.shape
-        if latents is not None and latents.shape != shape:
-            raise InputError(f"latents have shape {tuple(latents.shape)}", f"give {tuple(shape)}")
-        drawn = noise(shape, generator) if latents is None else latents
-        return drawn.to(condition.latent) * self.scheduler.init_noise_sigma
-
-    def _denoise(
-        self,
-        latents: Float[Tensor, "k c y x"],
-        timestep: Num[Tensor, ""],
-        condition: Condition,
-        scale: float,
-        rows: "Rows",
-    ) -> Float[Tensor, "k c y x"]:
-        """The guided prediction, some pictures at a time."""
-        scaled = self.scheduler.scale_model_input(latents, timestep)
-        parts = [guided(self.unet, scaled[part], timestep, condition[part], scale) for part in rows]
-        return torch.cat(parts)
-
     def _decode(
-        self, latents: Float[Tensor, "k c y x"], rows: "Rows", output_type: OutputType
+        self, latents: Float[Tensor, "k c y x"], rows: Rows, output_type: OutputType
     ) -> Float[Tensor, "k 3 h w"] | Float[np.ndarray, "k h w 3"] | list[Image.Image]:
         scaled = latents / self.vae.config.scaling_factor
         decoded = torch.cat([self.vae.decode(scaled[part]).sample for part in rows])
@@ -199,19 +149,3 @@ class ViewPipeline(ObjectPipeline):
             raise InputError(f"poses have shape {tuple(poses.shape)}", f"give (n, {dimensions})")
         if len(images) not in (1, len(poses)):
             raise InputError(f"{len(images)} images for {len(poses)} poses", "give one image, or one for each pose")
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Pictures of a call, some at a time."""
-
-    count: int
-    size: int | None
-
-    def __iter__(self) -> Iterator[slice]:
-        size = self.size or self.count
-        return (slice(first, first + size) for first in range(0, self.count, size))
-
-    def split(self, tensor: Tensor) -> tuple[Tensor, ...]:
-        """As large parts of a tensor of any length."""
-        return tensor.split(self.size or len(tensor))

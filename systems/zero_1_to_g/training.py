@@ -2,6 +2,7 @@
 
 from stage.errors import ParameterError
 from systems.trainable import TrainableSystem
+from systems.zero_1_to_g.diffusion_training import Zero1ToGDiffusion
 from systems.zero_1_to_g.parameters import Zero1ToGParameters
 
 
@@ -13,5 +14,6 @@ def zero_1_to_g_training(parameters: Zero1ToGParameters, seed: int, image_size: 
         seed: of new weights.
         image_size: width and height of the training pictures, pixels.
     """
-    del seed, image_size
+    if parameters.stage in ("attributes", "joint"):
+        return Zero1ToGDiffusion(parameters, seed, image_size)
     raise ParameterError(f"the stage {parameters.stage} is not there", "train another system")
