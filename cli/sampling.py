@@ -1,4 +1,4 @@
-"""`viewforge sample`: see an object from another side, or a scene from another place, given one picture of it."""
+"""`viewforge sample`: an object from another side or as Gaussians, or a scene from another place, given one picture of it."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -32,7 +32,10 @@ def sample(
         float | None, typer.Option(help="ZeroNVS: how far before the camera the centre is, scene units.")
     ] = None,
     elevation_deg: Annotated[
-        float | None, typer.Option(help="ZeroNVS: how high above the centre's horizon the camera is; 0 by default.")
+        float | None,
+        typer.Option(
+            help="ZeroNVS, Zero-1-to-G: how high above the centre's horizon the picture's camera is; 0 by default."
+        ),
     ] = None,
     cameras: Annotated[
         Path | None, typer.Option(help="ZeroNVS: wanted cameras, a JSON list of 4×4 c2w or a transforms.json.")
@@ -50,6 +53,7 @@ def sample(
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG: the input, then the views.")] = Path(
         "views.png"
     ),
+    mesh: Annotated[Path | None, typer.Option(help="Zero-1-to-G: also write a textured mesh, a .glb file.")] = None,
     model: Annotated[Path | None, typer.Option(help="Pipeline folder; the workspace's own by default.")] = None,
     steps: Annotated[int, typer.Option(min=1, help="Sampling steps.")] = 20,
     guidance: Annotated[float, typer.Option(min=0, help="Classifier-free guidance; 1 does without.")] = 1.0,
@@ -68,12 +72,16 @@ def sample(
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Show an object from other sides, or a scene from other places, given one picture of it."""
+    """Show an object from other sides, or a scene from other places, given one picture of it.
+
+    A model that makes Gaussians writes them to a folder named like the output: gaussians.ply, orbit.mp4, sheet.png.
+    """
     import sys
 
     import torch
 
     from cli.sampling_cameras import Asked, sample_asked
+    from systems.gaussian_pipeline import GaussianPipeline
     from systems.pipelines import load_pipeline
     from systems.zero123.compositing import picture_tensor
     from systems.zero123.schedulers import scheduler_named
@@ -87,18 +95,23 @@ def sample(
     if scheduler:
         pipeline.scheduler = scheduler_named(scheduler, pipeline.scheduler)
     picture = picture_tensor(pipeline.framed(_read(image)), (pipeline.image_size,) * 2, background)[None]
-    views = sample_asked(
-        pipeline,
-        picture,
-        asked,
-        guidance_scale=guidance,
-        num_inference_steps=steps,
-        eta=eta,
-        drop_first_step=drop_first_step,
-        batch_size=batch_size,
-        generator=torch.Generator().manual_seed(seed),
-    )
-    _write(output, torch.cat([picture / 2 + 0.5, views]))
+    options = {
+        "guidance_scale": guidance,
+        "num_inference_steps": steps,
+        "eta": eta,
+        "drop_first_step": drop_first_step,
+        "batch_size": batch_size,
+        "generator": torch.Generator().manual_seed(seed),
+    }
+    if isinstance(pipeline, GaussianPipeline):
+        from cli.sampling_gaussians import sample_gaussians
+
+        print(f"sample: {sample_gaussians(pipeline, picture, asked, output, mesh, **options)}")
+        return
+    if mesh:
+        raise InputError(f"--mesh is of Gaussians, and the model is a {type(pipeline).__name__}", "leave it out")
+    views = sample_asked(pipeline, picture, asked, **options)
+    write_row(output, torch.cat([picture / 2 + 0.5, views]))
     print(f"sample: {len(views)} views in {output}")
 
 
@@ -114,7 +127,7 @@ def _read(path: Path) -> "Image":
         raise InputError(f"{path} is no readable picture ({error})", "give a PNG, JPEG or WebP file") from None
 
 
-def _write(path: Path, images: "Tensor") -> None:
+def write_row(path: Path, images: "Tensor") -> None:
     """Images (n, 3, h, w) in [0, 1] side by side as a PNG."""
     from PIL import Image
 

@@ -50,7 +50,7 @@ def sample_asked(pipeline: ObjectPipeline, picture: Tensor, asked: Asked, **opti
     """
     if isinstance(pipeline, ZeroNvsPipeline):
         return _of_scene(pipeline, picture, asked, options)
-    _refuse(asked, _SCENE_OPTIONS, f"belongs to ZeroNVS, and the model is a {type(pipeline).__name__}")
+    refuse(asked, _SCENE_OPTIONS, f"belongs to ZeroNVS, and the model is a {type(pipeline).__name__}")
     if not asked.azimuth_deg:
         raise InputError("no view is asked for", "give --azimuth-deg, 0 for none")
     poses = poses_from_degrees(asked.azimuth_deg, asked.polar_deg, asked.radius)
@@ -61,13 +61,13 @@ def sample_asked(pipeline: ObjectPipeline, picture: Tensor, asked: Asked, **opti
 def _of_scene(pipeline: ZeroNvsPipeline, picture: Tensor, asked: Asked, options: dict[str, Any]) -> Tensor:
     mode = f"the model's mode {pipeline.mode}"
     if not pipeline.needs_scale:
-        _refuse(asked, ("scale",), f"is nothing to {mode}")
+        refuse(asked, ("scale",), f"is nothing to {mode}")
     elif asked.scale is None:
         raise InputError(
             f"{mode} needs the scene's scale", "give --scale, 0.7 as the released script has it to begin with"
         )
     if not pipeline.needs_fov:
-        _refuse(asked, ("fov_deg",), f"is nothing to {mode}")
+        refuse(asked, ("fov_deg",), f"is nothing to {mode}")
         if asked.cameras is not None and asked.input_frame is None:
             raise InputError(f"{mode} tells positions about the origin, and not the input's", "give --input-frame")
     wanted = _wanted(asked)
@@ -80,9 +80,9 @@ def _of_scene(pipeline: ZeroNvsPipeline, picture: Tensor, asked: Asked, options:
 
 def _wanted(asked: Asked) -> WantedCameras:
     if asked.cameras is not None:
-        _refuse(asked, _TURN_OPTIONS, "has no meaning beside --cameras")
+        refuse(asked, _TURN_OPTIONS, "has no meaning beside --cameras")
         return read_cameras(asked.cameras, asked.input_frame)
-    _refuse(asked, ("input_frame",), "is a camera of the file that --cameras names")
+    refuse(asked, ("input_frame",), "is a camera of the file that --cameras names")
     if not asked.azimuth_deg:
         raise InputError("no view is asked for", "give --cameras, or --azimuth-deg and --distance")
     if asked.distance is None:
@@ -92,7 +92,7 @@ def _wanted(asked: Asked) -> WantedCameras:
     return cameras_around(asked.distance, elevation, azimuths, polar, asked.radius)
 
 
-def _refuse(asked: Asked, names: tuple[str, ...], why: str) -> None:
+def refuse(asked: Asked, names: tuple[str, ...], why: str) -> None:
     """Refuse the first option of these that is given."""
     untouched = Asked()
     for name in names:

@@ -1,9 +1,9 @@
-"""`viewforge splatter`: the stage that makes Gaussians; below it, looking at them and converting their files."""
+"""`viewforge splatter`: the stage that makes Gaussians; below it, looking at them, converting their files, meshes of them."""
 
 import math
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -18,6 +18,7 @@ def add_to(app: typer.Typer) -> None:
     group = typer.Typer(invoke_without_command=True, callback=splatter)
     group.command()(view)
     group.command()(convert)
+    group.command()(mesh)
     app.add_typer(group, name="splatter", rich_help_panel="Stages")
 
 
@@ -82,3 +83,32 @@ def convert(
 
     count = run(source, target, upright)
     print(f"convert: {count:,} Gaussians, {target} has {target.stat().st_size:,} bytes")
+
+
+def mesh(
+    target: Annotated[str, typer.Argument(help="An object's uid, or a file: .ply, .splat, .spz, .sog.")],
+    out: Annotated[Path, typer.Option(help="The .glb file to write.")] = Path("model.glb"),
+    faces: Annotated[int, typer.Option(min=4, help="Most triangles.")] = 20_000,
+    resolution: Annotated[int, typer.Option(min=16, max=512, help="Voxels along the longest side.")] = 128,
+    texture_size: Annotated[int, typer.Option(min=16, max=8192, help="Width and height of the texture.")] = 1024,
+    views: Annotated[int, typer.Option(min=6, max=1000, help="Cameras that look at the object.")] = 48,
+    view_size: Annotated[
+        int, typer.Option(min=16, max=2048, help="Of a camera's picture, as those that the Gaussians were made from.")
+    ] = 128,
+    surface: Annotated[
+        Literal["outline", "depth"],
+        typer.Option(help="As far out as outlines are, or where the Gaussians' centres lie."),
+    ] = "outline",
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Write a closed, textured mesh of Gaussians, which Blender and other programs import upright."""
+    from viewing.objects import find_gaussians
+
+    _, gaussians = find_gaussians(target, opened(workspace))
+    # PyTorch takes seconds to import, which a mistake need not wait for.
+    from reconstruction.parameters import FusionParameters, TextureParameters
+    from reconstruction.textured import write_mesh
+
+    fusion = FusionParameters(resolution=resolution, views=views, view_size=view_size, surface=surface)
+    made = write_mesh(out, gaussians, fusion, TextureParameters(faces=faces, size=texture_size))
+    print(f"mesh: {made.line()}, in {out}")

@@ -56,7 +56,9 @@ class TriangleMesh:
     def is_watertight(self) -> bool:
         """Whether it has faces, and every edge runs as often one way as the other: it bounds a volume."""
         a, b = self.faces, np.roll(self.faces, -1, axis=1)
-        keys, inverse = np.unique(np.sort(np.stack([a.ravel(), b.ravel()], axis=1), axis=1), axis=0, return_inverse=True)
+        keys, inverse = np.unique(
+            np.sort(np.stack([a.ravel(), b.ravel()], axis=1), axis=1), axis=0, return_inverse=True
+        )
         balance = np.bincount(inverse.ravel(), weights=np.where(a < b, 1, -1).ravel(), minlength=len(keys))
         return len(self.faces) > 0 and bool(np.all(balance == 0))
 
@@ -91,5 +93,7 @@ def _array(name: str, values: np.ndarray, dtype: type) -> np.ndarray:
     if array.ndim != 2 or array.shape[1] != 3:
         raise InputError(f"mesh: {name} has shape {array.shape} where (n, 3) is expected")
     if not np.isfinite(array).all():
-        raise InputError(f"mesh: {name} is not finite in {int((~np.isfinite(array)).any(axis=1).sum())} of {len(array)} rows")
+        raise InputError(
+            f"mesh: {name} is not finite in {int((~np.isfinite(array)).any(axis=1).sum())} of {len(array)} rows"
+        )
     return array

@@ -12,11 +12,11 @@ from reconstruction.fusion import sampled
 
 # The most frontal views decide: a view at 60° counts a sixteenth of one from ahead.
 _SHARPNESS = 4
+# Views that together weigh less do not see a point.
+_LEAST_WEIGHT = 1e-3
 
 
-def colours_at(
-    points: Float[np.ndarray, "n 3"], views: Sequence[DepthView], reach: float
-) -> Float[np.ndarray, "n 3"]:
+def colours_at(points: Float[np.ndarray, "n 3"], views: Sequence[DepthView], reach: float) -> Float[np.ndarray, "n 3"]:
     """Colours of points on a surface: means over the views that see them, weighted by how frontally; sRGB in [0, 1].
 
     A point that no view sees has the colour of the nearest that one does; grey when none is seen.
@@ -37,8 +37,8 @@ def colours_at(
         weight = torch.where((depth - z).abs() <= reach, cosine**_SHARPNESS, 0.0)
         total += weight[:, None] * torch.stack(rgb, dim=1)
         weights += weight
-    mean = (total / weights.clamp(min=1e-12)[:, None]).clamp(0.0, 1.0).cpu().numpy()
-    return _filled(points, mean, (weights > 0.0).cpu().numpy())
+    mean = (total / weights.clamp(min=_LEAST_WEIGHT)[:, None]).clamp(0.0, 1.0).cpu().numpy()
+    return _filled(points, mean, (weights >= _LEAST_WEIGHT).cpu().numpy())
 
 
 def _filled(

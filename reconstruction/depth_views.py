@@ -54,7 +54,10 @@ class DepthView:
     def project(self, points: Float[Tensor, "n 3"]) -> tuple[Float[Tensor, "n 2"], Float[Tensor, " n"]]:
         """Pixel coordinates and planar depth of world points before the camera."""
         camera = points @ self.world_to_camera[:3, :3].T + self.world_to_camera[:3, 3]
-        focal, middle = points.new_tensor([self.lens.fx, self.lens.fy]), points.new_tensor([self.lens.cx, self.lens.cy])
+        focal, middle = (
+            points.new_tensor([self.lens.fx, self.lens.fy]),
+            points.new_tensor([self.lens.cx, self.lens.cy]),
+        )
         return camera[:, :2] / camera[:, 2:] * focal + middle, camera[:, 2]
 
 

@@ -3,7 +3,7 @@
 (Curless and Levoy 1996, "A volumetric method for building complex models from range images", sections 3 and 5.)
 
 Each view tells of each voxel how far it is before the surface that the view sees there, perpendicular to that surface, in
-truncation distances and at most 1; of what lies more than one behind it tells nothing. The voxel's distance by depth is the
+truncation distances and at most 1; of what lies a voxel or more behind it tells nothing. The voxel's distance by depth is the
 mean of what it is told, weighted by how frontally the surface is seen.
 
 A view that sees background there tells the distance to the outline in its picture, and the largest that any view tells is the
@@ -24,6 +24,11 @@ from reconstruction.surrounding_cameras import Extent
 
 # Voxels around the extent, so that the surface never meets the grid's border.
 _BORDER = 2
+# Deeper than so many voxels behind a surface a view tells nothing, since beside an edge there is air. Less than 1 would leave
+# gaps between what is told.
+_BEHIND = 1.05
+# The most frontal views decide.
+_SHARPNESS = 3
 # The distances by which the inset is told are less: near 1 they are cut off.
 _WITHIN = 0.8
 _INSET_QUANTILE = 0.75
@@ -64,7 +69,7 @@ class FusedDistances:
     """What views tell of the voxels of a grid, in truncation distances, positive outside."""
 
     by_depth: Float[np.ndarray, "x y z"]
-    """In [−1, 1]; NaN where no view tells."""
+    """At most 1; NaN where no view tells."""
     by_outlines: Float[np.ndarray, "x y z"]
     """In [0, 1]; 0 where every view sees the object."""
 
@@ -102,8 +107,10 @@ def fuse(views: Iterable[DepthView], grid: VoxelGrid, truncation: float) -> Fuse
             points = grid.middles(first, min(first + planes, grid.shape[0]), view.depth)
             if number == len(slabs):
                 slabs.append(_Slab(*points.new_zeros(3, len(points))))
-            slabs[number].add(view, points, truncation)
-    total, weight, outline = (torch.cat([getattr(slab, name) for slab in slabs]) for name in ("total", "weight", "outline"))
+            slabs[number].add(view, points, truncation, _BEHIND * grid.edge)
+    total, weight, outline = (
+        torch.cat([getattr(slab, name) for slab in slabs]) for name in ("total", "weight", "outline")
+    )
     by_depth = torch.where(weight > 0.0, total / weight, torch.nan)
     return FusedDistances(*(values.reshape(grid.shape).cpu().numpy() for values in (by_depth, outline)))
 
@@ -116,17 +123,17 @@ class _Slab:
     weight: Float[Tensor, " n"]
     outline: Float[Tensor, " n"]
 
-    def add(self, view: DepthView, points: Float[Tensor, "n 3"], truncation: float) -> None:
-        """Note what a view tells of the voxels' middles."""
+    def add(self, view: DepthView, points: Float[Tensor, "n 3"], truncation: float, behind: float) -> None:
+        """Note what a view tells of the voxels' middles, at most so far behind the surface; world units."""
         pixels, z = view.project(points)
         maps = torch.stack([view.depth, view.weight, view.clearance])
         depth, weight, clearance = sampled(maps, pixels)
         x, y = ((pixels - pixels.new_tensor([view.lens.cx, view.lens.cy])) / view.lens.fx).unbind(1)
         # Of planar z, along the ray, and perpendicular to the surface.
         before = (depth - z) * torch.sqrt(x * x + y * y + 1.0) * weight / truncation
-        told = (weight > 0.0) & (before > -1.0)
-        self.total.add_(torch.where(told, weight * before.clamp(max=1.0), 0.0))
-        self.weight.add_(torch.where(told, weight, 0.0))
+        told = (weight > 0.0) & (before > -behind / truncation)
+        self.total.add_(torch.where(told, weight**_SHARPNESS * before.clamp(max=1.0), 0.0))
+        self.weight.add_(torch.where(told, weight**_SHARPNESS, 0.0))
         beside = (clearance * z / view.lens.fx / truncation).clamp(max=1.0)
         torch.maximum(self.outline, beside, out=self.outline)
 

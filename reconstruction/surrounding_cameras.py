@@ -64,5 +64,3 @@ def cameras_around(extent: Extent, count: int, fov: float) -> Float[np.ndarray, 
         for number, height in enumerate(heights)
     ]
     return np.stack([look_at(extent.centre + offset, extent.centre) for offset in offsets])
-
-

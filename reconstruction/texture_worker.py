@@ -109,7 +109,7 @@ def _unwrap(node: "bpy.types.Object", margin: float) -> None:
     bpy.ops.mesh.select_all(action="SELECT")
     bpy.ops.uv.smart_project(angle_limit=_SAME_ISLAND)
     bpy.ops.uv.select_all(action="SELECT")
-    bpy.ops.uv.pack_islands(margin=margin, margin_method="FRACTION", shape_method="CONCAVE")
+    bpy.ops.uv.pack_islands(margin=margin, margin_method="FRACTION", shape_method="AABB")
     bpy.ops.object.mode_set(mode="OBJECT")
 
 

@@ -34,8 +34,7 @@ def write_textured(path: Path, mesh: TriangleMesh, parameters: TextureParameters
         InputError: when the mesh has no faces or colours, or the file another ending.
         StageFailedError: when Blender fails; a file that was there before stays.
     """
-    if path.suffix.lower() != ".glb":
-        raise InputError(f"{path}: a textured mesh is a .glb file", "give a name that ends in .glb")
+    check_target(path)
     if mesh.colours is None or not len(mesh.faces):
         raise InputError(f"{path}: a mesh of {len(mesh.faces)} faces without colours has no texture")
     check_system_libraries()
@@ -55,9 +54,17 @@ def write_textured(path: Path, mesh: TriangleMesh, parameters: TextureParameters
         )
 
 
+def check_target(path: Path) -> None:
+    """Raise an InputError when a file's name does not say that it is a GLB."""
+    if path.suffix.lower() != ".glb":
+        raise InputError(f"{path}: a textured mesh is a .glb file", "give a name that ends in .glb")
+
+
 def _run(payload: dict[str, Any], timeout_seconds: float) -> dict[str, Any]:
     executor = executor_for(ExecutorParameters(workers=1, timeout_seconds=timeout_seconds))
     (outcome,) = executor.run(_HANDLER, [Job("mesh", payload)])
     if not outcome.ok:
-        raise StageFailedError(f"{payload['output']}: Blender failed to texture the mesh: {outcome.message}", "see --verbose")
+        raise StageFailedError(
+            f"{payload['output']}: Blender failed to texture the mesh: {outcome.message}", "see --verbose"
+        )
     return outcome.result
