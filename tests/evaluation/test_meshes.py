@@ -178,7 +178,7 @@ def test_the_report_shows_each_figure_with_its_definition_and_the_objects_withou
     section = build_report(evaluated, None).partition('id="meshes"')[2]
     meshes, _, problems = section.partition('id="problems"')
     for definition in definitions(PARAMETERS).values():
-        for words in (definition.title, definition.text, definition.source):
+        for words in (definition.title, definition.short, definition.text, definition.source):
             assert words in meshes
     assert f"{unseen[0].mesh.values['chamfer_l1']:.4f}" in meshes
     assert meshes.count("1 of 2") == meshes.count("0 of 1") == len(NAMES)
