@@ -45,7 +45,7 @@ PARAMETERS = EvaluateParameters(
     quality=QUALITY,
     executor=EXECUTOR,
     geometry=GeometryParameters(
-        samples=20_000, points=20_000, fusion=FusionParameters(resolution=64, views=24, view_size=128)
+        samples=20_000, points=20_000, fusion=FusionParameters(resolution=64, views=16, view_size=96)
     ),
 )
 # Under this seed one of two objects falls into each half.
