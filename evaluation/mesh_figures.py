@@ -35,6 +35,7 @@ class Definition:
     """What a figure is."""
 
     title: str
+    short: str
     better: Literal["lower", "higher"]
     text: str
     """In the asset's frame: its longest side is 1 and nothing is aligned."""
@@ -60,12 +61,14 @@ def definitions(parameters: GeometryParameters) -> dict[str, Definition]:
     shown = {
         "chamfer_l1": Definition(
             "Chamfer distance, L1",
+            "CD L1",
             "lower",
             f"half the sum of the two mean distances between {parameters.samples:,} points on each surface",
             "SyncDreamer, eval_mesh.py",
         ),
         "chamfer_l2": Definition(
             "Chamfer distance, L2",
+            "CD L2",
             "lower",
             "sum of the two mean squared distances of the same points",
             "after Fan et al. 2017",
@@ -74,6 +77,7 @@ def definitions(parameters: GeometryParameters) -> dict[str, Definition]:
     for threshold in parameters.thresholds:
         shown[f_score_name(threshold)] = Definition(
             f"F-score at {threshold:g}",
+            f"F {threshold:g}",
             "higher",
             f"harmonic mean of the shares of points nearer than {threshold:g} to the other surface",
             "Knapitsch et al. 2017",
@@ -84,12 +88,14 @@ def definitions(parameters: GeometryParameters) -> dict[str, Definition]:
         | {
             "iou_grid": Definition(
                 f"volume IoU, {parameters.grid}³",
+                f"IoU {parameters.grid}³",
                 "higher",
                 f"shared by joint volume at the centres of {parameters.grid}³ cells of the cube from −1 to 1",
                 "SyncDreamer, eval_mesh.py",
             ),
             "iou_points": Definition(
                 "volume IoU, points",
+                "IoU points",
                 "higher",
                 f"the same at {parameters.points:,} random points of the box around both",
                 "Mescheder et al. 2019",
@@ -102,6 +108,7 @@ def definitions(parameters: GeometryParameters) -> dict[str, Definition]:
 _FURTHER = {
     "normal_consistency": Definition(
         "normal consistency",
+        "NC",
         "higher",
         "mean |cosine| between normals of nearest points, both ways",
         "Mescheder et al. 2019",
@@ -110,6 +117,7 @@ _FURTHER = {
 _VIEWFUSION = {
     "viewfusion_chamfer": Definition(
         "Chamfer distance after ViewFusion",
+        "CD ViewFusion",
         "lower",
         f"sum of the two mean squared distances of {VIEWFUSION_SAMPLES:,} points, each mesh brought by its own box to a longest "
         f"side of {VIEWFUSION_SIDE:g} about the origin",
@@ -117,6 +125,7 @@ _VIEWFUSION = {
     ),
     "viewfusion_f_score": Definition(
         "F-score after ViewFusion",
+        "F ViewFusion",
         "higher",
         f"of the same points, at a distance of {VIEWFUSION_THRESHOLD:g}",
         "ViewFusion, test_3d_shape.py",

@@ -100,7 +100,7 @@ class MeshJudge:
         if asset.uid in self.failures:
             return unavailable(self.parameters, f"the asset gave no triangles: {self.failures[asset.uid]}")
         try:
-            mesh = mesh_from_gaussians(gaussians, self.parameters.fusion, self.device)
+            mesh = mesh_from_gaussians(gaussians, self.parameters.fusion, self.device, progress=False)
             _write(folder / "mesh.ply", mesh)
             truth = read_surface(object_folder(self.surfaces, asset.uid))
         except InputError as error:

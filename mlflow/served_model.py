@@ -26,13 +26,14 @@ class ServedZero123(PythonModel):
         # Imported here: MLflow runs this file when it logs a model, before any weights are wanted.
         import torch
 
+        from systems.cascade_zero123.pipeline import CascadePipeline
         from systems.pipelines import load_pipeline
-        from systems.zeronvs.pipeline import ZeroNvsPipeline
+        from systems.zero123.pipeline import Zero123Pipeline
 
         pipeline = load_pipeline(Path(context.artifacts["pipeline"]))
-        if isinstance(pipeline, ZeroNvsPipeline):
+        if not isinstance(pipeline, Zero123Pipeline | CascadePipeline):
             raise TypeError(
-                "a ZeroNvsPipeline takes cameras, and poses are served: load it with load_pipeline instead"
+                f"a {type(pipeline).__name__} takes cameras, and poses are served: load it with load_pipeline instead"
             )
         pipeline.set_progress_bar_config(disable=True)
         self.saved_scheduler = pipeline.scheduler

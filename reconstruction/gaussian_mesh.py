@@ -6,6 +6,7 @@ The frame is that of the Gaussians.
 """
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -30,7 +31,11 @@ _FAINTEST = 1.0 / 255.0
 
 
 def mesh_from_gaussians(
-    gaussians: Gaussians, parameters: FusionParameters, device: torch.device | str = "cpu"
+    gaussians: Gaussians,
+    parameters: FusionParameters,
+    device: torch.device | str = "cpu",
+    *,
+    progress: bool = True,
 ) -> TriangleMesh:
     """The surface of Gaussians as a closed mesh with a colour at each vertex.
 
@@ -40,6 +45,7 @@ def mesh_from_gaussians(
         gaussians: world units.
         parameters: resolution, cameras, what is dropped.
         device: where pictures are made and fused.
+        progress: whether the views are counted; not by a stage that counts objects.
 
     Raises:
         InputError: when there are no Gaussians, all are transparent, or no camera sees a surface.
@@ -48,7 +54,12 @@ def mesh_from_gaussians(
     extent = extent_of(visible)
     grid = VoxelGrid.around(extent, parameters.resolution)
     truncation = parameters.truncation * grid.edge
-    views = list(_views(visible, extent, parameters, truncation, device))
+    views = []
+    with Progress("mesh", parameters.views, "views") if progress else nullcontext() as counted:
+        for view in _views(visible, extent, parameters, truncation, device):
+            views.append(view)
+            if counted:
+                counted.advance()
     fused = fuse(views, grid, truncation)
     inset = fused.inset() if parameters.surface == "outline" else 0.0
     mesh = largest_components(surface_of(fused.signed(inset), grid), parameters.least_component)
@@ -78,7 +89,5 @@ def _views(
     fov = float(np.radians(parameters.fov_deg))
     lens = Intrinsics.from_fov(fov, parameters.view_size)
     tensors = GaussianTensors.of(gaussians, device)
-    with Progress("mesh", parameters.views, "views") as progress:
-        for c2w in cameras_around(extent, parameters.views, fov):
-            yield depth_view(tensors, c2w, lens, parameters.least_alpha, gap)
-            progress.advance()
+    for c2w in cameras_around(extent, parameters.views, fov):
+        yield depth_view(tensors, c2w, lens, parameters.least_alpha, gap)

@@ -55,8 +55,9 @@ def sphere_channels(radius: float, side: int = 64, centre: tuple[float, float, f
     rotations = np.stack(
         [Rotation.align_vectors([normal], [[0, 0, 1]])[0].as_quat()[[3, 0, 1, 2]] for normal in normals]
     )
-    spacing = radius * np.sqrt(4 * np.pi / count)
-    scales = np.tile([spacing, spacing, 0.1 * spacing], (count, 1))
+    # Half the distance between neighbours: no gaps, and an outline that is hardly fatter than the sphere.
+    extent = 0.5 * radius * np.sqrt(4 * np.pi / count)
+    scales = np.tile([extent, extent, 0.1 * extent], (count, 1))
     colours = np.where(normals[:, 1:2] > 0, [[0.9, 0.1, 0.1]], [[0.1, 0.1, 0.9]])
     opacities = np.full((count, 1), 0.95)
     table = np.concatenate([normals * radius + np.array(centre), opacities, scales, rotations, colours], axis=1)

@@ -19,7 +19,7 @@ from catalog.build import build_catalog
 from catalog.parameters import CatalogParameters
 from catalog.split import SplitParameters
 from evaluation.evaluate import evaluate
-from evaluation.parameters import EvaluateParameters
+from evaluation.parameters import EvaluateParameters, GeometryParameters
 from evaluation.protocol import ObjectViews
 from evaluation.sampling import load_for_sampling, predict
 from geometry.cameras import Intrinsics
@@ -177,6 +177,14 @@ def test_scales_that_do_not_fit_the_model_are_one_line(trained: Workspace, scene
         evaluate(scaled, SEED, trained)
     with pytest.raises(InputError, match=r"cannot be measured; set evaluate\.scale to the scene units in a metre"):
         evaluate(PARAMETERS, SEED, scenes("7dof_metric_scale"))
+
+
+def test_meshes_of_a_model_that_makes_pictures_alone_are_one_line(trained: Workspace) -> None:
+    asked = PARAMETERS.model_copy(update={"geometry": GeometryParameters()})
+    with pytest.raises(
+        InputError, match=r"Zero123Pipeline makes pictures and no meshes; set evaluate\.geometry to null"
+    ):
+        evaluate(asked, SEED, trained)
 
 
 def test_scanned_objects_are_evaluated_and_a_missing_texture_is_listed(

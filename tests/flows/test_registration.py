@@ -10,7 +10,14 @@ from stage.workspace import Workspace
 
 
 @pytest.mark.parametrize(
-    ("system", "served"), [("Zero123Pipeline", True), ("CascadePipeline", True), ("ZeroNvsPipeline", False)]
+    ("system", "served"),
+    [
+        ("Zero123Pipeline", True),
+        ("CascadePipeline", True),
+        ("ZeroNvsPipeline", False),
+        ("Zero1ToGPipeline", False),
+        ("Zero1ToGGridPipeline", False),
+    ],
 )
 def test_a_system_that_takes_cameras_is_not_registered_and_the_log_says_so(
     tmp_path, monkeypatch, caplog, system, served

@@ -120,6 +120,17 @@ assert model.predict(given).shape == (1, 16, 16, 3)
     assert "UserWarning" not in answer.stderr
 
 
+@pytest.mark.parametrize("system", ["Zero1ToGPipeline", "Zero1ToGGridPipeline"])
+def test_a_system_that_makes_gaussians_is_refused_before_it_is_logged(workspace: Workspace, system: str):
+    index = workspace.model / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": system}))
+    with pytest.raises(
+        ViewforgeError, match=f"holds a {system}, and what is served takes pictures and poses"
+    ) as caught:
+        register(RegisterParameters(), workspace)
+    assert "\n" not in str(caught.value)
+
+
 def test_a_system_that_takes_cameras_is_refused_before_it_is_logged(workspace: Workspace):
     index = workspace.model / "model_index.json"
     index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "ZeroNvsPipeline"}))
