@@ -136,6 +136,14 @@ def test_a_saved_decoder_is_the_one_that_was_trained(folder: Path, tmp_path: Pat
     assert (tmp_path / "decoded" / "model_index.json").read_bytes() == (folder / "model_index.json").read_bytes()
 
 
+def test_what_is_compared_when_compiled_needs_no_splatter_images(folder: Path) -> None:
+    system = decoder(folder)
+    batch = system.stand_in(replace(views(), splatters=None))
+    assert batch.attributes.shape == (2, 6, 5, 3, SIDE, SIDE)
+    with torch.no_grad():
+        assert torch.isfinite(system(batch, WHITE).loss)
+
+
 def test_samples_without_splatter_images_are_refused(folder: Path) -> None:
     with pytest.raises(InputError, match=r"no splatter images; run viewforge splatter"):
         decoder(folder).batch(replace(views(), splatters=None))
