@@ -34,6 +34,7 @@ from systems.zero_1_to_g.splatter_loss import (
     supervision_of,
     uses_geometry,
 )
+from systems.zero_1_to_g.stand_in import with_splatters
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +138,10 @@ class Zero1ToGDecoder(TrainableSystem):
             for sample in zip(views.rgba, views.c2w, views.intrinsics, strict=True)
         )
         return DecoderBatch(encode_channels(in_input_frame, self.chosen.ranges), azimuth, tuple(supervision))
+
+    def stand_in(self, views: Views) -> DecoderBatch:
+        """A batch of the shapes that `batch` gives, from pictures alone."""
+        return self.batch(with_splatters(views, len(self.chosen.layout.azimuths_deg)))
 
     def draw(self, seeds: Sequence[int]) -> Backgrounds:
         """The background of each sample, uniform in RGB, from its own seed."""

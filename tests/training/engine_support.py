@@ -134,16 +134,18 @@ def engine(
     folder: Path,
     system: SmallSystem | None = None,
     accelerator: Accelerator | None = None,
+    *,
+    splatters: bool = False,
 ) -> Engine:
-    """An engine of this process, on the CPU unless an accelerator is given."""
+    """An engine of this process, on the CPU unless an accelerator is given; with splatter images, view 0 comes last."""
     if accelerator is None:
         AcceleratorState._reset_state(reset_partial_state=True)
     processes = accelerator or Accelerator(cpu=True, mixed_precision=run.launch.mixed_precision)
     plan = Plan((Mixed("objects", OBJECTS),), batch_size=BATCH, seed=1)
     loader = PlannedLoader(
         plan,
-        {"objects": ShardReader(shards, "train")},
-        ViewChoice(drawn=2),
+        {"objects": ShardReader(shards, "train", splatters=splatters)},
+        ViewChoice(drawn=1, last=(0,)) if splatters else ViewChoice(drawn=2),
         rank=processes.process_index,
         ranks=processes.num_processes,
     )
