@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from systems.zero_1_to_g.grid.modules import build_modules
 from systems.zero_1_to_g.grid.parameters import Zero1ToGGridParameters
 from systems.zero_1_to_g.grid.training import Zero1ToGGridTraining
 
@@ -29,4 +30,5 @@ def grid_parameters(**changes: Any) -> Zero1ToGGridParameters:
 
 def grid_training(**changes: Any) -> Zero1ToGGridTraining:
     """Its training, in evaluation mode."""
-    return Zero1ToGGridTraining(grid_parameters(**changes), 0, SIZE).eval()
+    parameters = grid_parameters(**changes)
+    return Zero1ToGGridTraining(parameters, 0, SIZE, build_modules(parameters, 0)).eval()

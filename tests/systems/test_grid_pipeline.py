@@ -126,6 +126,7 @@ def test_a_callback_sees_and_replaces_codes(pipeline: Zero1ToGGridPipeline) -> N
     ("images", "options", "said"),
     [
         ([], {}, "neither a tensor nor PIL images"),
+        (torch.zeros(1, 3, SIZE, SIZE), {"output_type": "pil"}, "ask for one, as pt"),
         (torch.zeros(3, SIZE, SIZE), {}, r"images have shape \(3, 16, 16\)"),
         (torch.zeros(1, 3, SIZE, SIZE), {"latents": torch.zeros(1, 4, 2, 2)}, r"give \(1, 48, 12, 8\)"),
     ],

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from grid_support import SIDE, SIZE, grid_parameters, grid_training
+from pydantic import ValidationError
 from torch import Tensor
 
 from geometry.attribute_tensors import gaussians_of
@@ -257,6 +258,18 @@ def test_what_is_missing_is_said(views: Views) -> None:
     few = replace(views, rgba=views.rgba[:, :7], c2w=views.c2w[:, :7], intrinsics=views.intrinsics[:, :7])
     with pytest.raises(InputError, match="7 views of an object; take 6 of the grid"):
         training.batch(few)
+
+
+@pytest.mark.parametrize("stage", ["decoder", "unet"])
+def test_a_stage_that_descends_nothing_is_refused(stage: str) -> None:
+    nothing = {"lambda_splatter": 1.0, "splatter_guidance_interval": 2, "lambda_rendering": 0.0, "lambda_latent": 0.0}
+    with pytest.raises(ValidationError, match=f"the stage {stage} descends nothing, or not in every epoch"):
+        grid_parameters(stage=stage, loss=nothing)
+
+
+def test_a_decoder_that_has_learnt_nothing_is_refused() -> None:
+    with pytest.raises(InputError, match="stage unet keeps a decoder that has learnt nothing; train stage decoder"):
+        Zero1ToGGridTraining(grid_parameters(stage="unet"), 0, SIZE)
 
 
 def test_lpips_is_left_out_where_it_is_not_installed(

@@ -16,6 +16,7 @@ from geometry.gaussians import concatenate
 from stage.files import write_json
 from stage.packs import object_folder, write_packs
 from stage.workspace import Workspace
+from systems.zero_1_to_g.grid.modules import build_modules
 from systems.zero_1_to_g.grid.training import Zero1ToGGridTraining
 from tests.grid_boxes import FOV, box, grid_cameras, picture, splatters
 from training.assembly import view_choice
@@ -88,7 +89,8 @@ def grid_engine(run: TrainParameters, shards: Path, folder: Path, kept: Path | N
     """An engine of this process, on the CPU."""
     AcceleratorState._reset_state(reset_partial_state=True)
     processes = Accelerator(cpu=True)
-    system = Zero1ToGGridTraining(run.zero_1_to_g_grid, 3, SIZE)
+    section = run.zero_1_to_g_grid
+    system = Zero1ToGGridTraining(section, 3, SIZE, build_modules(section, 3))
     if kept:
         system.keep_in(kept)
     reader = ShardReader(shards, "train", splatters=run.splatters)

@@ -10,6 +10,10 @@ from grid_engine_support import OBJECTS, grid_engine, grid_run, grid_shards
 
 from stage.workspace import Workspace
 from training.assembly import view_choice
+from training.data.loader import PlannedLoader
+from training.data.mixture import Mixed
+from training.data.plan import Plan
+from training.data.reader import ShardReader
 
 
 @pytest.fixture(scope="module")
@@ -37,13 +41,22 @@ def test_a_killed_run_resumes_to_the_same_bits(boxes: Path, tmp_path: Path, stag
 
 
 def test_each_object_is_encoded_once(boxes: Path, tmp_path: Path) -> None:
-    run = grid_run("unet", codes="cache", loss={"lambda_splatter": 0.0, "lambda_rendering": 0.0})
+    run = grid_run("unet", steps=2, codes="cache", loss={"lambda_splatter": 0.0, "lambda_rendering": 0.0})
     first = grid_engine(run, boxes, tmp_path / "a", tmp_path / "kept")
     first.run()
     second = grid_engine(run, boxes, tmp_path / "b", tmp_path / "kept")
     second.run()
     assert first.system.kept.encoded == OBJECTS  # type: ignore[attr-defined]
     assert second.system.kept.encoded == 0  # type: ignore[attr-defined]
+
+
+def test_batches_know_their_epoch(boxes: Path, tmp_path: Path) -> None:
+    """Two batches make an epoch of four objects; in every second one the decoder's codes are mixed."""
+    run = grid_run("decoder")
+    source = {"objects": ShardReader(boxes, "train", splatters=True)}
+    batches = iter(PlannedLoader(Plan((Mixed("objects", OBJECTS),), batch_size=2, seed=1), source, view_choice(run)))
+    epochs = [next(batches).part(slice(None), torch.device("cpu")).epoch for _ in range(6)]
+    assert epochs == [0, 0, 1, 1, 2, 2]
 
 
 def test_the_views_that_a_step_takes(boxes: Path) -> None:

@@ -11,6 +11,7 @@ from geometry.picture_metrics import psnr
 from systems.zero_1_to_g.grid.batch import GridBatch
 from systems.zero_1_to_g.grid.codes import encoded
 from systems.zero_1_to_g.grid.loss import rendered_views
+from systems.zero_1_to_g.grid.modules import build_modules
 from systems.zero_1_to_g.grid.parameters import Zero1ToGGridParameters
 from systems.zero_1_to_g.grid.training import Zero1ToGGridTraining
 from tests.grid_boxes import Box, grid_views
@@ -28,7 +29,8 @@ FLAT = Box(
 
 def system(**changes: object) -> Zero1ToGGridTraining:
     sizes = {"mix_diffusion_interval": None, "decoder": {"block_channels": [32, 64], "splatter_size": SIZE}}
-    return Zero1ToGGridTraining(Zero1ToGGridParameters.model_validate({**SYSTEM, **sizes, **changes}), 0, SIZE)
+    parameters = Zero1ToGGridParameters.model_validate({**SYSTEM, **sizes, **changes})
+    return Zero1ToGGridTraining(parameters, 0, SIZE, build_modules(parameters, 0))
 
 
 def mean_psnr(made: Float[Tensor, "v b 3 h w"], truth: Float[Tensor, "v b 3 h w"]) -> float:
