@@ -1,8 +1,8 @@
 """Parameters of Zero-1-to-G's first generation; flags of the README keep their names (docs/systems/zero_1_to_g_grid.md)."""
 
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from stage.parameters import Parameters
 from systems.zero123.parameters import AutoencoderParameters, ImageEncoderParameters, UNetParameters
@@ -113,6 +113,15 @@ class Zero1ToGGridParameters(Parameters):
     """A new CLIP vision encoder."""
     prompt_tokens: int = Field(default=4, ge=1)
     """Tokens of a new denoiser's prompt; CLIP's text encoder: 77."""
+
+    @model_validator(mode="after")
+    def _learns_in_every_epoch(self) -> Self:
+        loss = self.loss
+        always = loss.lambda_rendering + loss.lambda_alpha
+        always += loss.lambda_splatter * (loss.splatter_guidance_interval == 1)
+        if always + loss.lambda_latent * (self.stage == "unet") == 0:
+            raise ValueError(f"the stage {self.stage} descends nothing, or not in every epoch: set another lambda")
+        return self
 
     @property
     def supervision_views(self) -> int:

@@ -116,6 +116,11 @@ class Zero1ToGGridPipeline(GaussianPipeline):
             InputError: when shapes, values or options do not fit.
         """
         chosen = SamplerOptions(**options)
+        if chosen.output_type not in ("pt", "latent") or chosen.num_images_per_pose != 1:
+            raise InputError(
+                f"{chosen.num_images_per_pose} splatter images of a view as {chosen.output_type}",
+                "ask for one, as pt, or for its code, as latent",
+            )
         given = self._tensor(images)
         if given.ndim != 4 or given.shape[1] != 3:
             raise InputError(f"images have shape {tuple(given.shape)}", "give (n, 3, height, width)")

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from geometry.perceptual import Unavailable, find_lpips_network
+from stage.errors import InputError
 from stage.seeds import derive_seed
 from systems.trainable import StepLoss, TrainableSystem, Views
 from systems.zero123.pipeline_folder import read_pipeline
@@ -39,12 +40,18 @@ class Zero1ToGGridTraining(TrainableSystem):
         parameters: stage, modules, losses.
         seed: of new weights.
         image_size: width and height of the training pictures, pixels.
+        modules: its parts where they are there already.
+
+    Raises:
+        InputError: as `modules_of` does.
     """
 
-    def __init__(self, parameters: Zero1ToGGridParameters, seed: int, image_size: int) -> None:
+    def __init__(
+        self, parameters: Zero1ToGGridParameters, seed: int, image_size: int, modules: GridModules | None = None
+    ) -> None:
         super().__init__()
         self.settings, self._image_size = parameters, image_size
-        parts = modules_of(parameters, seed)
+        parts = modules or modules_of(parameters, seed)
         self.unet, self.vae, self.splatter_decoder = parts.unet, parts.vae, parts.splatter_decoder
         self.image_encoder, self.prompt, self.scheduler = parts.image_encoder, parts.prompt, parts.scheduler
         self.lpips = self._find_lpips()
@@ -214,12 +221,15 @@ def modules_of(parameters: Zero1ToGGridParameters, seed: int) -> GridModules:
     """The modules that a training begins with.
 
     Raises:
-        InputError: when the folder is none, or damaged, or a part only exists pretrained.
+        InputError: when the folder is none, or damaged, or a part only exists pretrained, as the decoder does in stage `unet`.
     """
-    if not parameters.pretrained:
-        return build_modules(parameters, seed)
-    folder = Path(parameters.pretrained)
-    if is_zero123plus(folder):
-        return zero123plus_modules(folder, parameters.decoder, seed)
+    folder = Path(parameters.pretrained) if parameters.pretrained else None
+    if folder is None or is_zero123plus(folder):
+        if parameters.stage == "unet":
+            raise InputError(
+                "train.zero_1_to_g_grid: stage unet keeps a decoder that has learnt nothing",
+                "train stage decoder first, and name its pipeline folder in pretrained",
+            )
+        return zero123plus_modules(folder, parameters.decoder, seed) if folder else build_modules(parameters, seed)
     loaded = read_pipeline(Zero1ToGGridPipeline, folder)
     return GridModules(**{name: loaded.components[name] for name in GridModules.__dataclass_fields__})

@@ -1,0 +1,34 @@
+"""Zero-1-to-G's first generation at 16×16 pixels, with random weights."""
+
+from typing import Any
+
+from systems.zero_1_to_g.grid.modules import build_modules
+from systems.zero_1_to_g.grid.parameters import Zero1ToGGridParameters
+from systems.zero_1_to_g.grid.training import Zero1ToGGridTraining
+
+SIZE, SIDE = 16, 8
+
+
+def grid_parameters(**changes: Any) -> Zero1ToGGridParameters:
+    """The smallest sensible system; keywords replace values."""
+    values: dict[str, Any] = {
+        "input_size": SIZE,
+        "condition_size": SIZE,
+        "num_views": 8,
+        "mix_diffusion_interval": None,
+        "decoder": {"block_channels": [16, 16], "splatter_size": SIDE},
+        "unet": {"block_channels": [16, 16], "attention_heads": 2},
+        "autoencoder": {"factor": 4},
+        "image_encoder": {
+            **{"image_size": 16, "patch_size": 8, "hidden_size": 16, "layers": 1, "heads": 2, "embedding_dim": 16},
+            "train": False,
+        },
+        "prompt_tokens": 3,
+    }
+    return Zero1ToGGridParameters.model_validate({**values, **changes})
+
+
+def grid_training(**changes: Any) -> Zero1ToGGridTraining:
+    """Its training, in evaluation mode."""
+    parameters = grid_parameters(**changes)
+    return Zero1ToGGridTraining(parameters, 0, SIZE, build_modules(parameters, 0)).eval()
