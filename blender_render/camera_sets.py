@@ -24,10 +24,6 @@ ZERO123PLUS_FOV = np.deg2rad(30.0)
 ZERO123PLUS_RADIUS = 2.0
 VIEWFUSION_ELEVATION = np.deg2rad(30.0)
 LGM_RADIUS, LGM_TURNS, LGM_INPUTS = 1.5, 5, 4
-ZERO_1_TO_G_RADIUS, ZERO_1_TO_G_FOV = 1.3, np.deg2rad(39.6)
-ZERO_1_TO_G_LVIS_FOV, ZERO_1_TO_G_EARLY_FOV = np.deg2rad([60.0, 47.1])
-LARA_AZIMUTHS = np.deg2rad([0.0, 90.0, 180.0, 270.0, 30.0, 330.0])
-LARA_ELEVATION = np.deg2rad(20.0)
 # At 20° the far side of an object is 5.9 away, just within the 6 that stored depth reaches.
 HAMMERSLEY_FOV = np.deg2rad([20.0, 70.0])
 _BOUNDING_RADIUS = 0.5 * np.sqrt(3.0)
@@ -72,10 +68,11 @@ def zero123(generator: np.random.Generator, views: int, size: int) -> CameraSet:
     (cvlab-columbia/zero123 `objaverse-rendering/scripts/blender_script.py`).
     """
     intrinsics = Intrinsics.from_fov(FOV, size)
-    return CameraSet((), tuple(View(_random_in_shell(generator), intrinsics) for _ in range(views)))
+    return CameraSet((), tuple(View(random_in_shell(generator), intrinsics) for _ in range(views)))
 
 
-def _random_in_shell(generator: np.random.Generator) -> Float[np.ndarray, "4 4"]:
+def random_in_shell(generator: np.random.Generator) -> Float[np.ndarray, "4 4"]:
+    """c2w of one view of `zero123`."""
     direction = generator.uniform(-1.0, 1.0, 3)
     radius = generator.uniform(*ZERO123_RADIUS)
     return _towards(direction, radius)
@@ -105,8 +102,8 @@ def syncdreamer(generator: np.random.Generator, views: int, size: int) -> Camera
 
     (liuyuan-pal/SyncDreamer `blender_script.py`, camera type `fixed`.) The first is the input of our evaluation.
     """
-    ring = _ring(views, SYNCDREAMER_ELEVATION, ZERO123_RADIUS[0], FOV, size)
-    return CameraSet(tuple(ring[:1]), tuple(ring[1:]))
+    orbited = ring(views, SYNCDREAMER_ELEVATION, ZERO123_RADIUS[0], FOV, size)
+    return CameraSet(tuple(orbited[:1]), tuple(orbited[1:]))
 
 
 def syncdreamer_training(generator: np.random.Generator, views: int, size: int) -> CameraSet:
@@ -117,39 +114,13 @@ def syncdreamer_training(generator: np.random.Generator, views: int, size: int) 
     """
     half = views // 2
     elevations = _uniform(generator, SYNCDREAMER_INPUT_ELEVATIONS, half)
-    inputs = _orbit(_even_azimuths(half), elevations, ZERO123_RADIUS[0], FOV, size)
-    return CameraSet(tuple(inputs), tuple(_ring(half, SYNCDREAMER_ELEVATION, ZERO123_RADIUS[0], FOV, size)))
+    inputs = orbit(_even_azimuths(half), elevations, ZERO123_RADIUS[0], FOV, size)
+    return CameraSet(tuple(inputs), tuple(ring(half, SYNCDREAMER_ELEVATION, ZERO123_RADIUS[0], FOV, size)))
 
 
 def six_views(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
     """The six fixed views of Zero123++ v1.1 at distance 1.5, from which splatter images are made."""
-    return CameraSet((), tuple(_orbit(SIX_VIEW_AZIMUTHS, SIX_VIEW_ELEVATIONS, SIX_VIEW_RADIUS, FOV, size)))
-
-
-def zero_1_to_g_lvis(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
-    """The six views of Zero-1-to-G's second generation on LVIS: those of `six_views` through a lens of 60°.
-
-    (mengxuyiGit/LGM, branches `zero1toG_*`.)
-    """
-    lens = float(ZERO_1_TO_G_LVIS_FOV)
-    return CameraSet((), tuple(_orbit(SIX_VIEW_AZIMUTHS, SIX_VIEW_ELEVATIONS, SIX_VIEW_RADIUS, lens, size)))
-
-
-def zero_1_to_g_lvis_early(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
-    """As `zero_1_to_g_lvis`, through the 47.1° of its first runs."""
-    lens = float(ZERO_1_TO_G_EARLY_FOV)
-    return CameraSet((), tuple(_orbit(SIX_VIEW_AZIMUTHS, SIX_VIEW_ELEVATIONS, SIX_VIEW_RADIUS, lens, size)))
-
-
-def zero_1_to_g_lara(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
-    """The six views of Zero-1-to-G's variant on LaRa's data: four sides and two beside the first, at one elevation, FOV 39.6°.
-
-    (mengxuyiGit/LGM, final configurations.) The elevation, 20°, within the 5° to 30° of G-Objaverse's ring, and the distance,
-    2.56, at which the unit cube's bounding sphere fits, are our choice: none is published.
-    """
-    lens = float(ZERO_1_TO_G_FOV)
-    radius = float(_distance(np.array([lens]))[0])
-    return CameraSet((), tuple(_orbit(LARA_AZIMUTHS, np.full(6, LARA_ELEVATION), radius, lens, size)))
+    return CameraSet((), tuple(orbit(SIX_VIEW_AZIMUTHS, SIX_VIEW_ELEVATIONS, SIX_VIEW_RADIUS, FOV, size)))
 
 
 def zero123plus(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
@@ -159,7 +130,7 @@ def zero123plus(generator: np.random.Generator, views: int, size: int) -> Camera
     `camera_util.py`), which at this lens shows ±1.07 and so suits a longest side of 2: ours is half of it. The input's elevation,
     uniform in SyncDreamer's [−10°, 40°], and its lens and distance, those of the targets, are our choice.
     """
-    return _six_around_an_input(generator, ZERO123PLUS_ELEVATIONS, ZERO123PLUS_RADIUS, ZERO123PLUS_FOV, size)
+    return six_around_an_input(generator, ZERO123PLUS_ELEVATIONS, ZERO123PLUS_RADIUS, ZERO123PLUS_FOV, size)
 
 
 def zero123plus_v1_1(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
@@ -168,15 +139,24 @@ def zero123plus_v1_1(generator: np.random.Generator, views: int, size: int) -> C
     No lens or distance is published; 49.13° and 1.5 are what Zero-1-to-G trains with on this layout (its README's branch), whose
     pictures 000 (input) and 001 … 006 (targets) these are. The input's elevation is our choice, as in `zero123plus`.
     """
-    return _six_around_an_input(generator, SIX_VIEW_ELEVATIONS, SIX_VIEW_RADIUS, FOV, size)
+    return six_around_an_input(generator, SIX_VIEW_ELEVATIONS, SIX_VIEW_RADIUS, FOV, size)
 
 
-def _six_around_an_input(
+def six_around_an_input(
     generator: np.random.Generator, elevations: Float[np.ndarray, "6"], radius: float, fov: float, size: int
 ) -> CameraSet:
+    """An input at azimuth 0, its elevation uniform in [−10°, 40°], and six views at azimuths 30°, 90° … 330° from it.
+
+    Args:
+        generator: draws the input's elevation.
+        elevations: of the six, radians.
+        radius: of all seven.
+        fov: full field of view of all, radians.
+        size: picture width and height, pixels.
+    """
     elevation = _uniform(generator, SYNCDREAMER_INPUT_ELEVATIONS, 1)
-    given = _orbit(np.zeros(1), elevation, radius, fov, size)
-    return CameraSet(tuple(given), tuple(_orbit(SIX_VIEW_AZIMUTHS, elevations, radius, fov, size)))
+    given = orbit(np.zeros(1), elevation, radius, fov, size)
+    return CameraSet(tuple(given), tuple(orbit(SIX_VIEW_AZIMUTHS, elevations, radius, fov, size)))
 
 
 def viewfusion360(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
@@ -185,8 +165,8 @@ def viewfusion360(generator: np.random.Generator, views: int, size: int) -> Came
     Elevation 30° and distance 1.5 are the defaults of its reconstruction (Wi-sc/ViewFusion `my_train_renderer_spin36.py`).
     Pictures are numbered by azimuth; the order of generation, +10°, −10°, +20° …, is the sampler's.
     """
-    ring = _ring(views, VIEWFUSION_ELEVATION, ZERO123_RADIUS[0], FOV, size)
-    return CameraSet(tuple(ring[:1]), tuple(ring[1:]))
+    orbited = ring(views, VIEWFUSION_ELEVATION, ZERO123_RADIUS[0], FOV, size)
+    return CameraSet(tuple(orbited[:1]), tuple(orbited[1:]))
 
 
 def lgm(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
@@ -196,20 +176,10 @@ def lgm(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # 
     it as a picture), so `views` is 104 for its data. Ours keeps half a step from the poles, where a camera has no azimuth: our
     choice. The inputs are those of its inference (`infer.py`); in training it draws them from the spiral's middle.
     """
-    inputs = _ring(LGM_INPUTS, 0.0, LGM_RADIUS, FOV, size)
+    inputs = ring(LGM_INPUTS, 0.0, LGM_RADIUS, FOV, size)
     steps = (np.arange(views - LGM_INPUTS) + 0.5) / (views - LGM_INPUTS)
-    spiral = _orbit(2.0 * np.pi * LGM_TURNS * steps, np.pi * (0.5 - steps), LGM_RADIUS, FOV, size)
+    spiral = orbit(2.0 * np.pi * LGM_TURNS * steps, np.pi * (0.5 - steps), LGM_RADIUS, FOV, size)
     return CameraSet(tuple(inputs), tuple(spiral))
-
-
-def zero_1_to_g(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views
-    """The orbit that Zero-1-to-G is evaluated on: elevation 0, distance 1.3, FOV 39.6°; it takes 16 views.
-
-    (mengxuyiGit/LGM `dataset_v5_GSO`.) A picture shows ±0.47 around the centre, less than the longest side. That the first is the
-    input is our choice. For its training views see `zero123plus_v1_1`.
-    """
-    ring = _ring(views, 0.0, ZERO_1_TO_G_RADIUS, float(ZERO_1_TO_G_FOV), size)
-    return CameraSet(tuple(ring[:1]), tuple(ring[1:]))
 
 
 def hammersley(generator: np.random.Generator, views: int, size: int) -> CameraSet:
@@ -220,7 +190,7 @@ def hammersley(generator: np.random.Generator, views: int, size: int) -> CameraS
     FOV 10° to 70°; 20° to 70°, for which stored depth suffices, is our choice, as is that views are spread evenly.
     """
     offset = generator.uniform(size=2)
-    closeness = _uniform(generator, _distance(HAMMERSLEY_FOV) ** -2, views)
+    closeness = _uniform(generator, filling_distance(HAMMERSLEY_FOV) ** -2, views)
     some = [
         _filling_view(*_hammersley_point(number, views, offset), float(near**-0.5), size)
         for number, near in enumerate(closeness)
@@ -228,7 +198,7 @@ def hammersley(generator: np.random.Generator, views: int, size: int) -> CameraS
     return CameraSet((), tuple(some))
 
 
-def _distance(fov: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+def filling_distance(fov: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
     """Where the bounding sphere of the unit cube just fits into a field of view."""
     return np.asarray(_BOUNDING_RADIUS / np.sin(0.5 * fov))
 
@@ -254,13 +224,23 @@ def _even_azimuths(views: int) -> Float[np.ndarray, " n"]:
     return np.arange(views) * 2.0 * np.pi / views
 
 
-def _ring(views: int, elevation: float, radius: float, fov: float, size: int) -> list[View]:
-    return _orbit(_even_azimuths(views), np.full(views, elevation), radius, fov, size)
+def ring(views: int, elevation: float, radius: float, fov: float, size: int) -> list[View]:
+    """Views at one elevation, radians, evenly spaced from azimuth 0; otherwise as `orbit`."""
+    return orbit(_even_azimuths(views), np.full(views, elevation), radius, fov, size)
 
 
-def _orbit(
+def orbit(
     azimuths: Float[np.ndarray, " n"], elevations: Float[np.ndarray, " n"], radius: float, fov: float, size: int
 ) -> list[View]:
+    """Views at these azimuths and elevations, radians, that look at the origin through one lens.
+
+    Args:
+        azimuths: from +X counter-clockwise.
+        elevations: above the horizon, one of each azimuth.
+        radius: of all.
+        fov: full field of view, radians.
+        size: picture width and height, pixels.
+    """
     intrinsics = Intrinsics.from_fov(fov, size)
     polars = 0.5 * np.pi - elevations
     return [

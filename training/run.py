@@ -20,7 +20,7 @@ from stage.parameters import load_seed
 from stage.seeds import derive_seed
 from stage.workspace import Workspace
 from training.assembly import loader_of, put_on_hardware, system_of
-from training.data.datasets import index_hashes, open_datasets, picture_size, plan_of
+from training.data.datasets import index_hashes, left_out, open_datasets, picture_size, plan_of
 from training.engine import Engine
 from training.feed import Feed
 from training.introduction import Introduction
@@ -59,6 +59,8 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, not
     tracker: Tracker = Silence()
     samples = None
     if accelerator.is_main_process:
+        for line in left_out(readers):
+            print(f"train: {line}", file=sys.stderr)
         # A resumed training continues its runs.
         tracker = open_trackers(parameters.tracking, workspace, f"train {parameters.system}", name)
         introduction = Introduction(parameters, seed, workspace, readers, origin, kept)

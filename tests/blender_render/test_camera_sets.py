@@ -38,6 +38,8 @@ COUNTS = {
     "zero_1_to_g_lvis": (6, 0),
     "zero_1_to_g_lvis_early": (6, 0),
     "zero_1_to_g_lara": (6, 0),
+    "zero_1_to_g_training": (56, 1),
+    "zero_1_to_g_lvis_training": (56, 1),
     "hammersley": (24, 0),
     "gso_free": (17, 1),
     "inside": (12, 0),
@@ -91,6 +93,7 @@ def test_views_derive_from_the_seed_alone(protocol: str) -> None:
     first, again, other = made(protocol), made(protocol), made(protocol, 1)
     assert all(np.array_equal(a.c2w, b.c2w) for a, b in zip(first.views, again.views, strict=True))
     random = {"zero123", "syncdreamer_training", "zero123plus", "zero123plus_v1_1", "hammersley", "gso_free", "inside"}
+    random |= {"zero_1_to_g_training", "zero_1_to_g_lvis_training"}
     changed = any(not np.array_equal(a.c2w, b.c2w) for a, b in zip(first.views, other.views, strict=True))
     assert changed == (protocol in random)
 
@@ -130,6 +133,34 @@ def test_zero_1_to_g_looks_at_lvis_from_the_six_views_through_another_lens(proto
     found = made(protocol)
     np.testing.assert_allclose(spherical(found.targets), spherical(made("six_views").targets))
     np.testing.assert_allclose(fov(found.views), degrees)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "layout", "degrees"),
+    [("zero_1_to_g_training", "six_views", 49.1343), ("zero_1_to_g_lvis_training", "zero_1_to_g_lvis", 60.0)],
+)
+def test_zero_1_to_g_trains_on_an_input_the_splatter_views_and_random_ones(
+    protocol: str, layout: str, degrees: float
+) -> None:
+    found = made(protocol)
+    ((elevation, azimuth, radius),) = spherical(found.inputs)
+    assert -10 <= elevation <= 40
+    assert (azimuth, radius) == pytest.approx((0, 1.5))
+    for view, splatter in zip(found.targets[:6], made(layout).targets, strict=True):
+        np.testing.assert_array_equal(view.c2w, splatter.c2w)
+        assert view.intrinsics == splatter.intrinsics
+    others = spherical(found.targets[6:])
+    assert others[:, 2].min() >= 1.5
+    assert others[:, 2].max() <= 2.2
+    assert others[:, 0].min() < -45 < 45 < others[:, 0].max()
+    assert {int(azimuth // 90) for azimuth in others[:, 1]} == {0, 1, 2, 3}
+    np.testing.assert_allclose(fov(found.views), degrees, atol=1e-4)
+
+
+def test_inputs_of_zero_1_to_gs_training_have_the_elevations_of_zero123plus() -> None:
+    for seed in range(5):
+        given = [made(protocol, seed).inputs[0] for protocol in ("zero_1_to_g_training", "zero123plus_v1_1")]
+        np.testing.assert_array_equal(given[0].c2w, given[1].c2w)
 
 
 def test_the_layout_on_laras_data_has_four_sides_and_two_beside_the_first() -> None:
@@ -240,6 +271,7 @@ def test_the_whole_object_is_in_every_picture_where_that_is_promised(protocol: s
     [
         ("zero123plus", 6, "zero123plus has 7 views, not 6; set views to 7"),
         ("viewfusion360", 12, "viewfusion360 has 36 views, not 12; set views to 36"),
+        ("zero_1_to_g_training", 7, "zero_1_to_g_training has at least 8 views, not 7; set views to 8"),
         ("lgm", 4, "lgm has at least 5 views, not 4; set views to 5"),
         ("syncdreamer_training", 7, "syncdreamer_training has as many inputs as targets, not 7 views; set views to 8"),
     ],

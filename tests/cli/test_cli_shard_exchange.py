@@ -63,8 +63,16 @@ def test_a_published_set_goes_all_the_way_round(viewforge, release):
     ("arguments", "words"),
     [
         (("import", "--format", "zeronvs", "nowhere.tar", "w"), "no archive nowhere.tar; name an existing file"),
+        (
+            ("import", "--format", "zero_1_to_g", "here", "w"),
+            "splatter images in a folder of their own; name it with --splat",
+        ),
         (("export", "--layout", "zero123", "out"), "no shard index data/shards/index.parquet; run viewforge shard"),
         (("export", "--layout", "zeronvs", "out"), "no rendered objects data/renders/objects.parquet; run viewforge"),
+        (
+            ("export", "--layout", "zero_1_to_g", "out"),
+            "no splatter images data/splatters/splatters.parquet; run viewforge",
+        ),
     ],
 )
 def test_a_mistake_is_one_line(viewforge, tmp_path, arguments, words):

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from blender_render.protocols import cameras
 from flows.parameters import PipelineParameters, check_parameters
 from flows.workspaces import chosen_parameters
+from stage.seeds import generator
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((REPOSITORY / "configs").glob("*.yaml"))
@@ -71,6 +73,19 @@ def test_zeronvs_begins_from_zero123_xl_under_the_released_mode():
     assert "depth" in parameters.shard.include
     assert (evaluate.scheduler, evaluate.inference_steps, evaluate.eta) == ("ddim", 500, 1.0)
     assert (evaluate.guidance_scale, evaluate.drop_first_step) == (3.0, True)
+
+
+def test_zero_1_to_g_has_the_published_views_with_splatter_images_of_the_same():
+    parameters = read("zero_1_to_g")
+    render, splatter = parameters.render, parameters.splatter
+    assert (render.protocol, render.views, render.resolution) == ("zero_1_to_g_training", 56, 512)
+    assert (splatter.layout, splatter.resolution, splatter.max_objects) == ("six_views", 128, None)
+    shown = cameras(render.protocol, generator(0, "object", "cameras"), render.views, splatter.resolution)[1:7]
+    made = cameras(splatter.layout, generator(0, "object", "cameras"), 6, splatter.resolution)
+    for view, other in zip(shown, made, strict=True):
+        assert view.intrinsics == other.intrinsics
+        assert (view.c2w == other.c2w).all()
+    assert "splatter" in parameters.shard.include
 
 
 def test_cascade_zero123_is_trained_as_released():

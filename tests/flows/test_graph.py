@@ -35,6 +35,10 @@ def test_what_depends_on_shards_is_training_and_evaluation(workspace):
     assert dependents(workspace.root)["shard"] == {"train", "evaluate"}
 
 
+def test_shards_follow_the_splatter_images(workspace):
+    assert dependents(workspace.root)["splatter"] == {"shard", "train", "evaluate"}
+
+
 def test_everything_is_stale_in_a_new_workspace(workspace):
     assert list(stale_stages(workspace.root)) == stage_order(workspace.root)
 

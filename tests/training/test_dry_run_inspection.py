@@ -13,6 +13,12 @@ from fault_server import FaultServer, status
 from shard_sets import QUICK
 from shard_support import SMALL, damage, flip
 
+from blender_render.camera_sets import View
+from blender_render.splatter_files import write_splatter_files
+from geometry.cameras import Intrinsics, look_at_origin
+from geometry.gaussians import Gaussians
+from stage.files import write_json
+from stage.packs import object_folder, write_packs
 from stage.workspace import Workspace
 from training.data.dataset_parameters import DataParameters, DatasetParameters
 from training.data.index import INDEX, read_index, write_index
@@ -109,6 +115,34 @@ def test_a_damaged_index_and_none_are_two_things(shards: Path, tmp_path: Path) -
     (shards / INDEX).unlink()
     problem = only(looked_at(tmp_path)[1])
     assert problem == Problem("data objects", f"no shard index {shards / INDEX}", "run viewforge shard first")
+
+
+def test_a_set_without_splatter_images_is_a_problem_for_a_system_that_learns_from_them(
+    shards: Path, tmp_path: Path
+) -> None:
+    readers, problems = inspected(DataParameters(streams=QUICK), tmp_path, splatters=True)
+    assert readers == {}
+    problem = only(problems)
+    assert "none of 6 objects of the split train" in problem.what
+    assert problem.remedy.startswith("run viewforge splatter")
+
+
+def test_objects_without_splatter_images_are_told_and_no_failure(render_boxes: Any, tmp_path: Path) -> None:
+    workspace = render_boxes(tmp_path, train=3)
+    folder = object_folder(tmp_path / "s", "01train")
+    folder.mkdir(parents=True)
+    dots = Gaussians(np.zeros((4, 3)), np.eye(4), np.ones((4, 3)), np.ones(4), np.ones((4, 3)))
+    write_splatter_files(folder, [dots], dots, [View(look_at_origin(1.0, 0.0, 1.5), Intrinsics.from_fov(0.8, 2))])
+    write_json(folder / "record.json", {"fingerprint": "of a splatter"})
+    workspace.splatters.mkdir(parents=True)
+    write_packs(tmp_path / "s", ["01train"], workspace.splatters, 1)
+    write_shards(ShardParameters(include=("splatter",)), workspace)
+    readers, problems = inspected(DataParameters(streams=QUICK), tmp_path, splatters=True)
+    assert [row.key for row in readers["objects"].rows] == ["01train"]
+    told = [problem for problem in problems if not problem.fatal]
+    assert [problem.what for problem in told] == [
+        "2 of 3 objects of the set objects have no splatter images and are left out"
+    ]
 
 
 def test_a_set_without_training_objects_says_so(shards: Path, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Splatter images on their way from shards into batches."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,8 @@ from stage.files import write_json
 from stage.packs import object_folder, write_packs
 from stage.workspace import Workspace
 from training.data.batches import ViewBatch, ViewChoice
+from training.data.datasets import left_out
+from training.data.index import read_index, write_index
 from training.data.kept_views import KeptViews
 from training.data.loader import PlannedLoader
 from training.data.mixture import Mixed
@@ -59,7 +62,7 @@ def publish(workspace: Workspace, root: Path, sides: dict[str, int]) -> None:
 
 def batch_of(reader: ShardReader, *, kept: bool = False, workers: int = 0, limit: float = 0.0) -> ViewBatch:
     source = KeptViews(reader, 10**6) if kept else reader
-    plan = Plan((Mixed("objects", len(reader)),), 2, 0)
+    plan = Plan((Mixed("objects", len(reader)),), min(2, len(reader)), 0)
     choice = ViewChoice(drawn=1, last=(0,))
     loader = PlannedLoader(plan, {"objects": source}, choice, workers=workers, max_failure_rate=limit)
     return next(iter(loader))
@@ -100,9 +103,34 @@ def test_a_reader_that_is_not_asked_gives_none(workspace: Workspace, tmp_path: P
     assert batch.part(slice(None), torch.device("cpu")).splatters is None
 
 
-def test_an_object_without_them_is_damaged(workspace: Workspace, tmp_path: Path) -> None:
+def test_objects_without_them_are_left_out_and_counted(workspace: Workspace, tmp_path: Path) -> None:
+    """They take no share of the failure rate, for nothing is damaged."""
     publish(workspace, tmp_path / "s", {"00train": 2})
     reader = ShardReader(workspace.shards, "train", splatters=True)
+    assert ([row.key for row in reader.rows], reader.left_out, len(reader)) == (["00train"], 1, 1)
+    assert set(batch_of(reader).uids) == {"00train"}
+    everything = ShardReader(workspace.shards, "train")
+    assert (len(everything), everything.left_out) == (2, 0)
+    readers = {"mine": reader, "all": everything}
+    assert left_out(readers) == ["1 of 2 objects of the set mine have no splatter images and are left out"]
+
+
+def test_a_set_without_any_is_refused(workspace: Workspace, tmp_path: Path) -> None:
+    publish(workspace, tmp_path / "s", {"elsewhere": 2})
+    with pytest.raises(
+        InputError, match=r"none of 2 objects of the split train .* has splatter images; run viewforge spl"
+    ):
+        ShardReader(workspace.shards, "train", splatters=True)
+
+
+def test_where_the_index_lists_no_members_an_object_without_them_is_damaged(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    publish(workspace, tmp_path / "s", {"00train": 2})
+    rows = [replace(row, members="", sizes=(), checks=b"") for row in read_index(workspace.shards)]
+    write_index(workspace.shards, rows)
+    reader = ShardReader(workspace.shards, "train", splatters=True)
+    assert (len(reader), reader.left_out) == (2, 0)
     with pytest.raises(InputError, match=r"01train has no splatter images; write the shards with shard\.include"):
         reader[1]
     with pytest.raises(StageFailedError, match="01train has no splatter images"):

@@ -44,7 +44,7 @@ def open_datasets(
         parameters: which sets.
         root: of the workspace.
         scale: which scale of scenes the system needs: objects without it count as damaged. ZeroNVS's shards are scanned for it.
-        splatters: whether the system learns from splatter images: objects without them count as damaged.
+        splatters: whether the system learns from splatter images: objects without them are left out.
 
     Raises:
         InputError: when a set is missing, has no training object, or another number of scenes than is said.
@@ -55,6 +55,18 @@ def open_datasets(
     cache = ShardCache(root / copies.folder, copies.max_bytes) if remote and copies.max_bytes else None
     opened = partial(_opened, parameters=parameters, root=root, split=_SPLIT, scale=scale, splatters=splatters)
     return {dataset.name: opened(dataset, cache=cache) for dataset in parameters.datasets}
+
+
+def left_out(readers: Mapping[str, ViewSet]) -> list[str]:
+    """A line for each set of which objects are left out for want of splatter images."""
+    counts = {
+        name: (reader.left_out, len(reader)) for name, reader in readers.items() if isinstance(reader, ShardReader)
+    }
+    return [
+        f"{lost} of {lost + left} objects of the set {name} have no splatter images and are left out"
+        for name, (lost, left) in counts.items()
+        if lost
+    ]
 
 
 def validation_datasets(

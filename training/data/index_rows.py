@@ -6,6 +6,7 @@ are spawned are sent the bare buffers. A row becomes an `IndexRow` when it is as
 """
 
 import operator
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -117,6 +118,12 @@ class IndexRows(Sequence[IndexRow]):
     def of_split(self, split: str) -> "IndexRows":
         """The rows of one split."""
         return IndexRows(self._table.filter(pc.equal(self._table["split"], split)))
+
+    def with_member(self, name: str) -> "IndexRows":
+        """The rows of objects that have a member of this extension, and those whose members are not listed."""
+        members = self._table["members"].cast(pa.string())
+        pattern = rf"(^|/){re.escape(name)}(/|$)"
+        return IndexRows(self._table.filter(pc.or_(pc.equal(members, ""), pc.match_substring_regex(members, pattern))))
 
     def __len__(self) -> int:
         return len(self._table)

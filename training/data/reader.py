@@ -46,10 +46,10 @@ class ShardReader:
         streams: how patiently a server is asked.
         scale: which one the system needs: views of which it is unknown are refused. The scene radius is told of objects without
             depth when any is named.
-        splatters: whether the system learns from splatter images: objects without them are refused.
+        splatters: whether the system learns from splatter images: objects without them are left out.
 
     Raises:
-        InputError: when the set is missing or has no object of this split.
+        InputError: when the set is missing or has no object of this split, or none with splatter images where they are needed.
     """
 
     def __init__(
@@ -70,8 +70,23 @@ class ShardReader:
             raise InputError(
                 f"{store.identity} holds no object of the split {split}", "add objects, or change catalog.split"
             )
+        self.left_out = 0
+        """Objects that have no splatter images, where those are needed."""
+        if splatters:
+            self._leave_out(store.identity)
         self.cached, self.samples = cached, CheckedSamples(store, cache)
         self._read = lru_cache(maxsize=cached)(self._decode)
+
+    def _leave_out(self, identity: str) -> None:
+        """Take the objects with splatter images alone; of those whose members the index does not list reading tells."""
+        rows = self.rows.with_member(SPLATTER)
+        self.left_out = len(self.rows) - len(rows)
+        if not len(rows):
+            raise InputError(
+                f"none of {len(self.rows)} objects of the split {self.split} of {identity} has splatter images",
+                "run viewforge splatter for more objects, then viewforge shard with shard.include: [splatter]",
+            )
+        self.rows = rows
 
     def __getstate__(self) -> dict[str, Any]:
         """What a worker process is sent: all but the decoded objects."""

@@ -90,7 +90,7 @@ def dry_run(parameters: TrainParameters, seed: int, workspace: Workspace, questi
         questions: what else is asked.
     """
     device = device_here()
-    readers, problems = inspected(parameters.data, workspace.root, parameters.scale)
+    readers, problems = inspected(parameters.data, workspace.root, parameters.scale, splatters=parameters.splatters)
     batch = reading = size = memory = flops = step = None
     with noting(problems, "batch"):
         batch = batch_of(parameters)

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from geometry.scene_scales import ScaleName
 from stage.errors import InputError
 from training.data.dataset_parameters import DataParameters, DatasetParameters
-from training.data.datasets import open_datasets, place_of
+from training.data.datasets import left_out, open_datasets, place_of
 from training.data.index import INDEX, IndexRow, IndexRows
 from training.data.samples import CheckedSamples
 from training.data.shard_store import ShardStore
@@ -34,7 +34,7 @@ _PUBLISH = "publish the set again, or restore it"
 
 
 def inspected(
-    parameters: DataParameters, root: Path, scale: ScaleName | None = None
+    parameters: DataParameters, root: Path, scale: ScaleName | None = None, *, splatters: bool = False
 ) -> tuple[dict[str, ViewSet], list[Problem]]:
     """The sets that can be read, and what is wrong with any.
 
@@ -42,6 +42,7 @@ def inspected(
         parameters: which sets.
         root: of the workspace.
         scale: which scale of scenes the system needs.
+        splatters: whether it learns from splatter images.
     """
     problems: list[Problem] = []
     readers: dict[str, ViewSet] = {}
@@ -54,7 +55,11 @@ def inspected(
         if any(problem.place == name for problem in problems):
             continue
         with noting(problems, name):
-            reader = open_datasets(_uncached(dataset, parameters), root, scale)[dataset.name]
+            reader = open_datasets(_uncached(dataset, parameters), root, scale, splatters=splatters)[dataset.name]
+            problems += [
+                Problem(name, line, "run viewforge splatter for them, then viewforge shard", fatal=False)
+                for line in left_out({dataset.name: reader})
+            ]
             problems += _rows(reader, parameters, name)
             sizes[dataset.name] = _checked_size(reader, parameters)
             readers[dataset.name] = reader

@@ -89,7 +89,7 @@ def adapted(parameters: TrainParameters, pairs: int, processes: int, steps: int)
 def measure_here(parameters: TrainParameters, seed: int, workspace: Workspace, folder: Path, steps: int) -> None:
     """Take the steps in this process, as one of those that `accelerate launch` started."""
     set_seed(derive_seed(seed, "training", "frameworks") % 2**32)
-    readers = open_datasets(parameters.data, workspace.root, parameters.scale)
+    readers = open_datasets(parameters.data, workspace.root, parameters.scale, splatters=parameters.splatters)
     plan = plan_of(parameters.data, readers, parameters.batch_size, seed)
     accelerator = accelerator_of(parameters.launch)
     check_split(parameters, accelerator.num_processes)

@@ -5,12 +5,24 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from blender_render.camera_sets import View
+from geometry.gaussians import Gaussians
 from stage.failures import FailureClass, ObjectFailedError
 
 # A uid is a folder's name, and the key of a WebDataset sample, which ends at the first dot.
 _UID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 # `000.png` to `999.png`.
 MAX_VIEWS = 1000
+
+
+@dataclass(frozen=True)
+class ImportedSplatter:
+    """One object's splatter images, checked and in our world."""
+
+    images: tuple[Gaussians, ...]
+    """Of each view the Gaussians of a square picture, one a pixel and row-major."""
+    fused: Gaussians
+    cameras: tuple[View, ...]
+    """Of each view, with intrinsics in pixels of the splatter image."""
 
 
 @dataclass(frozen=True)
@@ -24,6 +36,15 @@ class ImportedViews:
     views: tuple[View, ...]
     category: str = ""
     """What it is, in the publisher's words; empty where nobody said."""
+    splatter: ImportedSplatter | None = None
+
+
+class PartFailedError(ObjectFailedError):
+    """Raised by a candidate of several parts, such as renderings and splatter images: one of them cannot be used."""
+
+    def __init__(self, part: str, failure: FailureClass, message: str) -> None:
+        self.part = part
+        super().__init__(failure, message)
 
 
 @dataclass(frozen=True)

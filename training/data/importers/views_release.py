@@ -22,7 +22,7 @@ from stage.errors import InputError
 from stage.failures import FailureClass, ObjectFailedError
 from training.data.archive_folders import folders_in_archive
 from training.data.importers.candidates import Candidate, ImportedViews, PublishedSet
-from training.data.pictures import decoded
+from training.data.importers.square_pictures import check_squares
 from training.data.zeronvs_cameras import check_camera
 
 SOURCE = "views_release"
@@ -87,26 +87,10 @@ def _load(files: dict[str, bytes], views: int) -> ImportedViews:
     ]:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise ObjectFailedError(FailureClass.MISSING, f"{missing[0]}{others} missing")
-    sizes, coverage = zip(*(_check_picture(f"{name}.png", files[f"{name}.png"]) for name in names), strict=True)
-    if len(set(sizes)) > 1:
-        raise ObjectFailedError(FailureClass.PARSE, "its pictures differ in size")
-    width, height = sizes[0]
-    if width != height:
-        raise ObjectFailedError(FailureClass.PARSE, f"its pictures are not square: {width}×{height}")
+    width, coverage = check_squares({f"{name}.png": files[f"{name}.png"] for name in names})
     lens = Intrinsics.from_fov(FOV, width)
     cameras = tuple(View(_read_pose(f"{name}.npy", files[f"{name}.npy"], lens), lens) for name in names)
     return ImportedViews(tuple(files[f"{name}.png"] for name in names), coverage, cameras)
-
-
-def _check_picture(name: str, data: bytes) -> tuple[tuple[int, int], float]:
-    """Size and mean alpha of a PNG, all of which is decoded."""
-    try:
-        image = decoded(data)
-    except ValueError as error:
-        raise ObjectFailedError(FailureClass.PARSE, f"{name} is damaged: {error}") from None
-    if image.mode != "RGBA":
-        raise ObjectFailedError(FailureClass.PARSE, f"{name} is {image.mode}, without 8-bit alpha")
-    return image.size, float(np.asarray(image)[..., 3].mean() / 255.0)
 
 
 def _read_pose(name: str, data: bytes, lens: Intrinsics) -> Float[np.ndarray, "4 4"]:

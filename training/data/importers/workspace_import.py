@@ -2,7 +2,9 @@
 
 Writes what the stages `catalog` and `render` would: `data/catalog/catalog.parquet`, the packs of object folders and
 `objects.parquet` in `data/renders/`, and the loose folders in `scratch/renders/`. A folder has `000.png` (the published bytes),
-`000.npy`, `transforms.json` and `record.json`. What is written already is kept, so a killed import goes on where it was.
+`000.npy`, `transforms.json` and `record.json`. Where the set has splatter images, `data/splatters/` and `scratch/splatters/` get
+what the stage `splatter` would have written (`training.data.importers.splatter_import`). What is written already is kept, so a
+killed import goes on where it was.
 
 Incomplete and damaged objects are left out; `objects.parquet` and the catalogue say why.
 """
@@ -31,7 +33,15 @@ from stage.files import json_sha256, remove_leftovers, replacing, replacing_fold
 from stage.packs import object_folder, pack_of, write_packs
 from stage.progress import Progress
 from stage.workspace import Workspace
-from training.data.importers.candidates import MAX_VIEWS, Candidate, ImportedViews, PublishedSet, check_uid
+from training.data.importers.candidates import (
+    MAX_VIEWS,
+    Candidate,
+    ImportedViews,
+    PartFailedError,
+    PublishedSet,
+    check_uid,
+)
+from training.data.importers.splatter_import import publish_splatters, write_splatter_object
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -64,6 +74,10 @@ class Imported:
     failure: str = ""
     """A failure's class; empty when the object is complete."""
     message: str = ""
+    part: str = ""
+    """Of a set whose objects have several parts, the one that cannot be used."""
+    splatter: bool = False
+    """Whether it has splatter images."""
 
 
 def import_set(
@@ -86,12 +100,13 @@ def import_set(
         InputError: when the workspace holds objects of another source, or no object is complete.
     """
     _check_workspace(workspace, published.source)
-    root = workspace.scratch / "renders"
+    root, splatters = workspace.scratch / "renders", workspace.scratch / "splatters"
     remove_leftovers(root)
+    remove_leftovers(splatters)
     done: dict[str, Imported] = {}
     failed = 0
     with Progress("import", published.total, "objects") as progress:
-        work = partial(_import_candidate, root, published.source)
+        work = partial(_import_candidate, root, splatters, published.source)
         for imported in _in_order(work, _once(published.candidates), workers or len(os.sched_getaffinity(0))):
             done[imported.uid] = imported
             failed += bool(imported.failure)
@@ -104,6 +119,9 @@ def import_set(
     # The table says that the packs are whole, so an old one goes before the first of its packs does.
     (workspace.renders / "objects.parquet").unlink(missing_ok=True)
     write_packs(root, complete, workspace.renders, packs)
+    if any(imported.splatter for imported in results):
+        failures = {each.uid: (each.failure, each.message) for each in results}
+        publish_splatters(workspace, splatters, failures, packs)
     _write_tables(results, published, workspace, packs, shares or SplitParameters())
     return results
 
@@ -138,22 +156,32 @@ def _in_order(work: Callable[[Item], Result], items: Iterable[Item], workers: in
             yield pending.popleft().result()
 
 
-def _import_candidate(root: Path, source: str, candidate: Candidate) -> Imported:
-    """Read one object and write its folder, unless that is there."""
+def _import_candidate(root: Path, splatters: Path, source: str, candidate: Candidate) -> Imported:
+    """Read one object and write its folders, unless they are there."""
     try:
         check_uid(candidate.uid)
         loaded = candidate.load()
         if len(loaded.pictures) > MAX_VIEWS:
             raise ObjectFailedError(FailureClass.OVERSIZED, f"{len(loaded.pictures)} views, over {MAX_VIEWS}")  # noqa: TRY301
+        if loaded.splatter:
+            write_splatter_object(splatters, candidate.uid, source, loaded.splatter)
     except ObjectFailedError as error:
-        return Imported(candidate.uid, failure=str(error.failure), message=str(error))
+        part = error.part if isinstance(error, PartFailedError) else ""
+        return Imported(candidate.uid, failure=str(error.failure), message=str(error), part=part)
     fingerprint = _fingerprint(loaded)
     folder = object_folder(root, candidate.uid)
     if not is_complete(folder, fingerprint):
         with replacing_folder(folder) as temporary:
             _write_object(temporary, candidate.uid, source, fingerprint, loaded)
-    size, coverage = sum(map(len, loaded.pictures)), float(np.mean(loaded.coverage))
-    return Imported(candidate.uid, fingerprint, len(loaded.views), size, coverage, loaded.category)
+    return Imported(
+        candidate.uid,
+        fingerprint,
+        views=len(loaded.views),
+        bytes=sum(map(len, loaded.pictures)),
+        coverage=float(np.mean(loaded.coverage)),
+        category=loaded.category,
+        splatter=loaded.splatter is not None,
+    )
 
 
 def _fingerprint(loaded: ImportedViews) -> str:
