@@ -10,7 +10,7 @@ within the sequence is any of diffusers' processors.
 """
 
 from copy import deepcopy
-from typing import Any, Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict, TypeVar
 
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 Across: TypeAlias = Literal["views", "attributes"]
+LayerT = TypeVar("LayerT", bound=nn.Module)
 _AXES: dict[Across, int] = {"views": 1, "attributes": 2}
 
 
@@ -118,8 +119,8 @@ class TransformerBlock(nn.Module):
         The released code leaves the copied bias of the output and so changes the network (`BasicTransformerBlockCrossDomain`
         of mengxuyiGit/LGM); here both weight and bias are zero.
         """
-        self.norm_joint_mid = deepcopy(self.norm1)
-        self.attn_joint_mid = GroupAttention(deepcopy(self.attn1), "attributes")
+        self.norm_joint_mid = _twin(self.norm1)
+        self.attn_joint_mid = GroupAttention(_twin(self.attn1), "attributes")
         silence(self.attn_joint_mid.to_out[0])
         self.cross_attribute = True
 
@@ -155,6 +156,13 @@ class TransformerBlock(nn.Module):
             self.norm2(states), encoder_hidden_states=encoder_hidden_states, attention_mask=encoder_attention_mask
         )
         return states + self.ff(self.norm3(states))
+
+
+def _twin(layer: LayerT) -> LayerT:
+    """A copy of a layer with weights of its own."""
+    # Given as copied already, for deepcopy warns of tensors without bytes, on which a training is planned.
+    weights = {id(each): nn.Parameter(each.detach().clone(), each.requires_grad) for each in layer.parameters()}
+    return deepcopy(layer, weights)
 
 
 def silence(layer: nn.Linear) -> None:

@@ -31,8 +31,8 @@ class AttributeUNet(UNet2DConditionModel):
         ValueError: for options of another kind of transformer block than Stable Diffusion's.
     """
 
-    _no_split_modules = ["TransformerBlock", *UNet2DConditionModel._no_split_modules[1:]]  # noqa: RUF012 - as diffusers' own
-    _repeated_blocks = ["TransformerBlock"]  # noqa: RUF012 - likewise
+    _no_split_modules = ("TransformerBlock", "ResnetBlock2D", "CrossAttnUpBlock2D", "UpBlock2D")
+    _repeated_blocks = ("TransformerBlock",)
 
     def __init__(self, cross_view: bool = True, cross_attribute: bool = True, **options: Any) -> None:  # noqa: ANN401 - diffusers' own
         super().__init__(**(options | _CLASS_EMBEDDING))

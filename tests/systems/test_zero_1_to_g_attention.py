@@ -9,6 +9,7 @@ from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention, AttnProcessor, AttnProcessor2_0
 from torch import Tensor
 
+from benchmarks.zero_1_to_g_step import CopiedKeys
 from systems.zero_1_to_g.attention import Across, GroupAttention, TransformerBlock
 from training.attention import use_attention
 
@@ -86,6 +87,14 @@ def test_all_of_diffusers_ways_to_choose_a_backend_keep_the_groups() -> None:
     unet.set_attn_processor(unet.attn_processors)
     assert use_attention(unet, "sdpa") == "sdpa"
     assert torch.equal(denoised(unet, inputs), expected)
+
+
+@pytest.mark.parametrize(("across", "axis"), [("views", 1), ("attributes", 2)])
+def test_the_way_that_the_benchmark_compares_with_gives_the_same(across: Across, axis: int) -> None:
+    attention, states = layer(across), tokens()
+    expected = attended(attention, states)
+    attention.processor = CopiedKeys(axis)
+    torch.testing.assert_close(attended(attention, states), expected)
 
 
 @pytest.mark.gpu

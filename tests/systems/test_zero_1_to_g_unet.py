@@ -104,6 +104,18 @@ def test_gradient_checkpointing_gives_the_same_gradients() -> None:
     assert [name for name, value in gradients(unet).items() if not torch.equal(value, expected[name])] == []
 
 
+def test_cross_attribute_attention_begins_as_a_copy_of_self_attention_with_weights_of_its_own() -> None:
+    unet = toy_unet(unlike_zero=False)
+    weights = unet.state_dict()
+    joint = [name for name in weights if "joint_mid" in name]
+    # Two blocks going down, one in the middle and four going up, as the finest level has a block for each of its skips.
+    assert len(joint) == 7 * 7
+    for name in joint:
+        own = weights[name.replace("attn_joint_mid", "attn1").replace("norm_joint_mid", "norm1")]
+        assert torch.equal(weights[name], torch.zeros_like(own) if "to_out" in name else own)
+        assert weights[name].data_ptr() != own.data_ptr()
+
+
 def test_a_new_network_learns_to_hear_other_attributes() -> None:
     found = gradients(toy_unet(unlike_zero=False))
     outputs = [value for name, value in found.items() if "attn_joint_mid.to_out.0.weight" in name]

@@ -64,12 +64,12 @@ def traced(
     size = outline.image_size
     one = system.stand_in(_two_views(size))
     draws = system.draw([0])
-    _checkpoint(system.denoiser, precision, wanted=checkpointing)
+    use_checkpointing(system.denoiser, precision, wanted=checkpointing)
     system.train()
     with outline.mode:
         held = HeldBytes(tree_leaves([list(system.parameters()), list(system.buffers())]))
         flops = FlopCounterMode(display=False)
-        with _AsOnGpu(precision), held, flops if counting else nullcontext():
+        with AsOnGpu(precision), held, flops if counting else nullcontext():
             batch = _repeated(one, pairs), _repeated(draws, pairs)
             with torch.autocast("cpu", _HALVES.get(precision), enabled=precision != "no"):
                 loss = system(*batch).loss
@@ -128,8 +128,12 @@ class HeldBytes(TorchDispatchMode):
         self._changes.append((number, -size))
 
 
-class _AsOnGpu(TorchFunctionMode):
-    """Attention and autocast as a CUDA GPU does them, for tensors that are said to be on the CPU."""
+class AsOnGpu(TorchFunctionMode):
+    """Attention and autocast as a CUDA GPU does them, for tensors that are said to be on the CPU.
+
+    Args:
+        precision: number format, as accelerate's `mixed_precision`.
+    """
 
     def __init__(self, precision: Precision) -> None:
         super().__init__()
@@ -201,12 +205,12 @@ def _repeated(value: Any, pairs: int) -> Any:  # noqa: ANN401 - a system's own t
     )
 
 
-def _checkpoint(denoiser: Any, precision: Precision, *, wanted: bool) -> None:  # noqa: ANN401 - diffusers' models
-    """Have a denoiser keep its blocks' inputs alone, or everything."""
+def use_checkpointing(denoiser: Any, precision: Precision, *, wanted: bool) -> None:  # noqa: ANN401 - diffusers' models
+    """Have a denoiser, which is traced under `AsOnGpu`, keep its blocks' inputs alone, or everything."""
 
-    def contexts() -> tuple[AbstractContextManager[None], _AsOnGpu]:
+    def contexts() -> tuple[AbstractContextManager[None], AsOnGpu]:
         # A mode of functions is left for as long as the backward pass takes, which is when blocks are computed again.
-        return nullcontext(), _AsOnGpu(precision)
+        return nullcontext(), AsOnGpu(precision)
 
     def again(module: nn.Module, *arguments: object) -> object:
         return checkpoint(module, *arguments, use_reentrant=False, context_fn=contexts)
