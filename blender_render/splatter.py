@@ -47,6 +47,7 @@ _CODE = (
     "geometry.rasterizer",
     "geometry.rasterizer_cpu",
     "geometry.rasterizer_gsplat",
+    "geometry.rendered_quality",
     "geometry.spherical_harmonics",
     "geometry.splatter",
     "geometry.splatter_tensor",

@@ -49,6 +49,7 @@ _CODE = (
     "geometry.rasterizer_cpu",
     "geometry.rasterizer_gsplat",
     "geometry.refinement",
+    "geometry.rendered_quality",
     "geometry.spherical_harmonics",
     "geometry.splatter",
     "geometry.splatter_tensor",

@@ -10,17 +10,17 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from geometry.attribute_tensors import turned
-from geometry.splatter_tensor import CHANNELS
 from stage.errors import InputError
 from stage.seeds import derive_seed
 from systems.gaussian_pipeline import pictures_of
-from systems.trainable import SplatterImages, StepLoss, TrainableSystem, Views
+from systems.trainable import StepLoss, TrainableSystem, Views
 from systems.zero123.schedulers import scheduler_named
 from systems.zero_1_to_g.batch import Zero1ToGBatch, batch_from_views
 from systems.zero_1_to_g.loss import Drawing, Draws, LossSettings, training_loss
 from systems.zero_1_to_g.modules import Zero1ToGModules, first_modules
 from systems.zero_1_to_g.parameters import Zero1ToGParameters
 from systems.zero_1_to_g.pipeline import Zero1ToGPipeline, pipeline_of
+from systems.zero_1_to_g.stand_in import with_splatters
 
 
 class Zero1ToGDiffusion(TrainableSystem):
@@ -85,11 +85,7 @@ class Zero1ToGDiffusion(TrainableSystem):
 
     def stand_in(self, views: Views) -> Zero1ToGBatch:
         """A batch of the shapes that `batch` gives, from pictures alone: all values of all Gaussians one half."""
-        size, count = views.rgba.shape[2], (len(views.uids), self.drawing.latents[0])
-        channels = views.rgba.new_full((*count, len(CHANNELS), size, size), 0.5, dtype=torch.float16)
-        c2w = views.c2w[:, -1:].expand(*count, 4, 4)
-        splatters = SplatterImages(channels, c2w, views.intrinsics[:, -1:].expand(*count, 4))
-        return self.batch(replace(views, splatters=splatters))
+        return self.batch(with_splatters(views, self.drawing.latents[0]))
 
     def draw(self, seeds: Sequence[int]) -> Draws:
         """The random numbers of a batch, one seed a sample."""

@@ -30,6 +30,9 @@ class SplatterAutoencoderParameters(Parameters):
     """Channels of a new `kl`'s latents; Stable Diffusion's: 4."""
     norm_groups: int = Field(default=8, ge=1)
     """Groups of a new `kl`'s group normalisation; Stable Diffusion's: 32."""
+    kl_weight: float = Field(default=1e-6, ge=0)
+    """Of the posterior's divergence from a normal one, summed over a picture's latents, against the sum of its squared errors, in
+    the stage `autoencoder`; latent diffusion's: 1e-6."""
 
 
 class ViewLayout(Parameters):
@@ -51,15 +54,15 @@ class DecoderLossParameters(Parameters):
     rotation: _Weight = 1.0
     colour: _Weight = 1.0
     splatter: _Weight = 1.0
-    """Of the sum of these; published: 1."""
+    """Of the mean of these; published: 1."""
     rgb: _Weight = 1.0
-    """Mean squared error of rasterised colours; published: 1 to 5."""
+    """Mean squared error of rasterised colours, on a background of a random colour; published: 1 to 5."""
     alpha: _Weight = 1.0
     """Mean squared error of rasterised coverage; published: 1 to 5."""
     lpips: _Weight = 0.0
     """LPIPS of rasterised colours, where its network is installed; published: 2 to 5."""
     normal: _Weight = 0.0
-    """1 − cosine of rasterised normals to those of the true Gaussians; published: 0.02 to 0.05."""
+    """1 − cosine of rasterised normals to those of the true Gaussians; published, to those of rasterised depth: 0.02 to 0.05."""
     depth: _Weight = 0.0
     """Mean absolute error of rasterised depth to that of the true Gaussians, scene units."""
     geometry_from_step: int = Field(default=0, ge=0)

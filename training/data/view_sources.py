@@ -88,6 +88,7 @@ class WholeObjects:
             whole.intrinsics[views],
             lambda place, _: whole.rgba[views[place]],
             None if whole.scales is None else whole.scales[views],
+            whole.splatter,
         )
 
     def _whole(self, number: int) -> ObjectViews:
