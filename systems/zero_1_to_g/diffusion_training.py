@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from geometry.attribute_tensors import turned
+from stage.errors import InputError
 from stage.seeds import derive_seed
 from systems.gaussian_pipeline import pictures_of
 from systems.trainable import StepLoss, TrainableSystem, Views
@@ -68,8 +69,19 @@ class Zero1ToGDiffusion(TrainableSystem):
         return Zero1ToGModules(self.unet, self.image_encoder, self.vae, self.scheduler)
 
     def batch(self, views: Views) -> Zero1ToGBatch:
-        """A batch from views with splatter images, the condition last; raises as `batch_from_views` does."""
-        return batch_from_views(views, self.chosen.ranges, self.chosen.background)
+        """A batch from views with splatter images, the condition last.
+
+        Raises:
+            InputError: as `batch_from_views`, and when there are not as many splatter images as the layout has views.
+        """
+        made = batch_from_views(views, self.chosen.ranges, self.chosen.background)
+        count, wanted = made.attributes.shape[1], self.drawing.latents[0]
+        if count != wanted:
+            raise InputError(
+                f"the samples have splatter images of {count} views and train.zero_1_to_g.layout has {wanted}",
+                "give the azimuths and elevations of those that there are",
+            )
+        return made
 
     def stand_in(self, views: Views) -> Zero1ToGBatch:
         """A batch of the shapes that `batch` gives, from pictures alone: all values of all Gaussians one half."""

@@ -6,6 +6,7 @@ import pytest
 import torch
 from attribute_diffusion_support import SIDE, parameters, system, views
 
+from stage.errors import InputError
 from systems.pipelines import load_pipeline
 from systems.zero_1_to_g.diffusion_training import Zero1ToGDiffusion
 from systems.zero_1_to_g.pipeline import Zero1ToGPipeline
@@ -56,6 +57,12 @@ def test_what_is_compared_when_compiled_needs_no_splatter_images() -> None:
     batch = made.stand_in(type(without)(**{**vars(without), "splatters": None}))
     assert batch.attributes.shape == made.batch(without).attributes.shape
     assert torch.isfinite(made(batch, made.draw([1, 2])).loss)
+
+
+def test_splatter_images_have_to_be_of_the_layout() -> None:
+    three = {"azimuths_deg": [0.0, 120.0, 240.0], "elevations_deg": [0.0] * 3}
+    with pytest.raises(InputError, match=r"2 views and train.zero_1_to_g.layout has 3"):
+        system(layout=three).batch(views())
 
 
 @pytest.mark.parametrize("stage", ["attributes", "joint"])

@@ -9,20 +9,13 @@ import numpy as np
 import pytest
 import torch
 from engine_support import OBJECTS, Told, both, engine, killed_after, parameters, trained
+from splatter_boxes_support import SIZE, boxes_with_splatters, layout_cameras
 
-from blender_render.camera_sets import View
-from blender_render.splatter_files import write_splatter_files
-from geometry.cameras import Intrinsics, look_at_origin
-from geometry.gaussians import Gaussians
-from stage.files import write_json
-from stage.packs import object_folder, write_packs
 from stage.workspace import Workspace
 from systems.zero_1_to_g.diffusion_training import Zero1ToGDiffusion
 from systems.zero_1_to_g.parameters import Zero1ToGParameters
-from training.data.shard_parameters import ShardParameters
-from training.data.writer import write_shards
 
-SIZE = 16
+AZIMUTHS, ELEVATIONS = (30.0, 150.0), (30.0, -20.0)
 SECTION: dict[str, Any] = {
     "unet": {"block_channels": [16, 16], "attention_heads": 2},
     "autoencoder": {"factor": 4, "scaling_factor": 0.3},
@@ -34,46 +27,19 @@ SECTION: dict[str, Any] = {
         "heads": 2,
         "embedding_dim": 16,
     },
-    "layout": {"azimuths_deg": [30.0, 150.0], "elevations_deg": [30.0, -20.0]},
+    "layout": {"azimuths_deg": AZIMUTHS, "elevations_deg": ELEVATIONS},
     # So that some of a few samples lose their condition.
     "dropout": 0.3,
 }
-CAMERAS = [
-    View(look_at_origin(np.deg2rad(90.0 - elevation), np.deg2rad(azimuth), 1.5), Intrinsics.from_fov(0.8, SIZE))
-    for azimuth, elevation in ((30.0, 30.0), (150.0, -20.0))
-]
 # Queries and keys of an attention to one token have gradients of nothing but rounding, which Adam would otherwise magnify.
 ABOVE_ROUNDING = {"warmup_steps": 2, "eps": 1e-4}
 
 
-def some_gaussians(chance: np.random.Generator) -> Gaussians:
-    """As many as a view has pixels."""
-    count = SIZE * SIZE
-    return Gaussians(
-        means=chance.uniform(-0.5, 0.5, (count, 3)),
-        quaternions=chance.normal(size=(count, 4)),
-        scales=chance.uniform(0.01, 0.1, (count, 3)),
-        opacities=chance.uniform(size=count),
-        colours=chance.uniform(size=(count, 3)),
-    )
-
-
 @pytest.fixture(scope="module")
 def workspace(render_boxes: Callable[..., Workspace], tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Shards of boxes, with splatter images of chance."""
-    root = tmp_path_factory.mktemp("with_splatters")
-    made = render_boxes(root / "workspace", train=OBJECTS)
-    uids = [f"{number:02d}train" for number in range(OBJECTS)]
-    for number, uid in enumerate(uids):
-        folder = object_folder(root / "splatters", uid)
-        folder.mkdir(parents=True)
-        views = [some_gaussians(np.random.default_rng([number, view])) for view in range(len(CAMERAS))]
-        write_splatter_files(folder, views, views[0], CAMERAS)
-        write_json(folder / "record.json", {"fingerprint": uid})
-    made.splatters.mkdir(parents=True)
-    write_packs(root / "splatters", uids, made.splatters, 1)
-    write_shards(ShardParameters(include=("splatter",)), made)
-    return made
+    """Shards of boxes with splatter images."""
+    cameras = layout_cameras(AZIMUTHS, ELEVATIONS)
+    return boxes_with_splatters(render_boxes, tmp_path_factory.mktemp("with_splatters"), OBJECTS, cameras)
 
 
 def system(stage: str = "joint", **changes: Any) -> Zero1ToGDiffusion:
