@@ -89,7 +89,7 @@ class TriangleMesh:
 
 
 def _array(name: str, values: np.ndarray, dtype: type) -> np.ndarray:
-    array = np.ascontiguousarray(values, dtype=dtype)
+    array: np.ndarray = np.ascontiguousarray(values, dtype=dtype)
     if array.ndim != 2 or array.shape[1] != 3:
         raise InputError(f"mesh: {name} has shape {array.shape} where (n, 3) is expected")
     if not np.isfinite(array).all():

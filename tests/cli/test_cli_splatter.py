@@ -1,6 +1,7 @@
-"""`viewforge splatter view` and `convert` as a person calls them."""
+"""`viewforge splatter view`, `convert` and `mesh` as a person calls them."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,19 @@ def test_mistakes_are_one_line(viewforge, ball):
     )
     ball.write_bytes(ball.read_bytes()[:-5])
     assert_one_line(viewforge("splatter", "convert", ball, ball.with_suffix(".sog")), "ball.ply")
+
+
+def test_a_mesh_is_written_or_the_file_of_before_stays(viewforge, ball):
+    small = ["--resolution", 16, "--views", 8, "--view-size", 32, "--faces", 300, "--texture-size", 64]
+    result = viewforge("splatter", "mesh", ball, "--out", ball.with_name("ball.glb"), *small)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("mesh: 300 of ")
+    assert "closed" in result.stdout
+    assert ball.with_name("ball.glb").read_bytes()[:4] == b"glTF"
+    before = ball.with_name("ball.glb").read_bytes()
+    write_ply(ball, replace(read_ply(ball), opacities=np.full(200, 0.001)))
+    assert_one_line(viewforge("splatter", "mesh", ball, "--out", ball.with_name("ball.glb"), *small), "transparent")
+    assert ball.with_name("ball.glb").read_bytes() == before
 
 
 @pytest.mark.skipif(shutil.which("npm") is None, reason="no npm on this machine")

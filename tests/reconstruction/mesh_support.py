@@ -8,6 +8,8 @@ from scipy.spatial.transform import Rotation
 from geometry.gaussians import Gaussians, concatenate
 from reconstruction.parameters import FusionParameters
 
+RESOLUTION = 40
+"""Voxels along the longest side."""
 HALF = np.array([0.5, 0.3, 0.4])
 """Half sides of the box."""
 SIDES = {(0, 1): (0.9, 0.1, 0.1), (0, -1): (0.1, 0.8, 0.8), (1, 1): (0.1, 0.7, 0.1)}
@@ -17,7 +19,7 @@ SIDES |= {(1, -1): (0.8, 0.2, 0.8), (2, 1): (0.1, 0.1, 0.9), (2, -1): (0.9, 0.8,
 
 def small(**values: Any) -> FusionParameters:
     """A mesh in a second or two."""
-    return FusionParameters(**{"resolution": 48, "views": 20, "view_size": 96, "surface": "depth"} | values)
+    return FusionParameters(**{"resolution": RESOLUTION, "views": 16, "view_size": 80, "surface": "depth"} | values)
 
 
 def flat(points: np.ndarray, normals: np.ndarray, colours: np.ndarray, spread: float, opacity: float) -> Gaussians:
