@@ -100,10 +100,10 @@ def test_the_true_gaussians_score_well_and_another_objects_worse(
     figures = good["geometry"]["unseen"]
     print(json.dumps({name: good[name] for name in ("unseen", "geometry")}, indent=1))
     assert figures["measured"] == dict.fromkeys(definitions(PARAMETERS.geometry), 1)
-    # No splatter view sees the object from below, and the mesh is hollow there: 0.0255, half of it from a tenth of the surface.
-    assert figures["chamfer_l1"] < 0.03
-    assert figures["f_score_0.02"] > 0.8
-    assert figures["iou_points"] > 0.75
+    # Measured: 0.017, 0.89 and 0.89. What is missing is the underside, which no splatter view sees: the mesh is hollow there.
+    assert figures["chamfer_l1"] < 0.02
+    assert figures["f_score_0.02"] > 0.85
+    assert figures["iou_points"] > 0.85
     table = pd.read_parquet(place.evaluation / "per_object.parquet")
     row = table[(table["subset"] == "unseen") & (table["method"] == "model")].iloc[0]
     assert row["iou_points"] == figures["iou_points"]
