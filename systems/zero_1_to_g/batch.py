@@ -97,5 +97,5 @@ def _on_white(rgba: UInt8[Tensor, "b h w 4"], background: Background) -> Float[T
 def _camera(views: Views, sample: int) -> WantedView:
     """The first view's, which is the input where it is the only one."""
     height, width = views.rgba.shape[2:4]
-    lens = Intrinsics(*views.intrinsics[sample, 0].tolist(), width=width, height=height)
-    return WantedView(views.c2w[sample, 0].cpu().double().numpy(), lens)
+    fx, fy, cx, cy = views.intrinsics[sample, 0].tolist()
+    return WantedView(views.c2w[sample, 0].cpu().double().numpy(), Intrinsics(fx, fy, cx, cy, width, height))

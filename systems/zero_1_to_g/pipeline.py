@@ -76,7 +76,7 @@ class Zero1ToGPipeline(LatentPipeline, GaussianPipeline):
     @property
     def ranges(self) -> AttributeRanges:
         """What attribute images map to [−1, 1]."""
-        values = {
+        values: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in self.config.ranges.items()
         }
         return AttributeRanges(**values)
