@@ -98,5 +98,4 @@ def _camera(views: Views, sample: int) -> WantedView:
     """The first view's, which is the input where it is the only one."""
     height, width = views.rgba.shape[2:4]
     fx, fy, cx, cy = views.intrinsics[sample, 0].tolist()
-    lens = Intrinsics(fx, fy, cx, cy, width, height)
-    return WantedView(views.c2w[sample, 0].cpu().double().numpy(), lens)
+    return WantedView(views.c2w[sample, 0].cpu().double().numpy(), Intrinsics(fx, fy, cx, cy, width, height))
