@@ -1,4 +1,4 @@
-"""What cameras see of Gaussians for fusion: colour, coverage, and the depth of the nearest surface with how far to trust it.
+"""What cameras see of Gaussians for fusion: colour, outline, and the depth of the nearest surface with how far to trust it.
 
 The rasteriser's depth is the mean of all that a ray meets, weighted by what shows. Of a surface that is not quite opaque it
 lies between the surface and what is behind: one that hides 95 % of a wall 0.8 further back is told 0.04 too far. So a view is
@@ -42,8 +42,6 @@ class DepthView:
     lens: Intrinsics
     rgb: Float[Tensor, "h w 3"]
     """Colour of what is seen, without background."""
-    alpha: Float[Tensor, "h w"]
-    """Coverage."""
     depth: Float[Tensor, "h w"]
     """Planar z of the nearest surface, world units; 0 where there is none."""
     weight: Float[Tensor, "h w"]
@@ -82,7 +80,7 @@ def depth_view(
         shown = (alpha >= least_alpha) & (coverage >= least_alpha)
         depth, weight = _surface(points @ world_to_camera[:3, :3].T + world_to_camera[:3, 3], shown, lens)
         rgb = seen.rgb[0] / alpha.clamp(min=_FAINT)[..., None]
-        return DepthView(world_to_camera, lens, rgb, alpha, depth, weight, _clearance(alpha, least_alpha))
+        return DepthView(world_to_camera, lens, rgb, depth, weight, _clearance(alpha, least_alpha))
 
 
 def _in_front(
