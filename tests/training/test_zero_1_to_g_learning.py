@@ -39,8 +39,8 @@ from training.launch import train
 from training.parameters import TrainParameters
 
 SIZE, REQUIRED_DB = 32, 3.0
-# Steps of the stages: alone, an attribute's images are a fifth of a step's work.
-STEPS = {"attributes": 1600, "joint": 150}
+# Steps and learning rate of each stage: alone, an attribute's images are a fifth of a step's work.
+STAGES = {"attributes": (2000, 2e-3), "joint": (150, 5e-4)}
 SECTION: dict[str, Any] = {
     "unet": {"block_channels": [64], "attention_heads": 2},
     "autoencoder": {"factor": 8, "scaling_factor": 0.3},
@@ -58,11 +58,12 @@ SECTION: dict[str, Any] = {
     # At pure noise, from which sampling starts, min-SNR weights are 0.
     "snr_gamma": None,
     "embedding_factor": 1.0,
+    # Sampled without guidance.
+    "dropout": 0.0,
 }
 RUN: dict[str, Any] = {
     "system": "zero_1_to_g",
     "batch_size": 2,
-    "optimizer": {"learning_rate": 2e-3, "betas": [0.9, 0.99]},
     "ema_decay": 0.98,
     "samples": {"every": None},
 }
@@ -93,9 +94,14 @@ def two_objects(root: Path) -> Workspace:
 def trained(workspace: Workspace) -> GaussianPipeline:
     """The model after both stages of the denoiser, each as `viewforge train` does it."""
     pretrained: str | None = None
-    for stage, steps in STEPS.items():
-        section = {**SECTION, "stage": stage, "pretrained": pretrained}
-        values = {**RUN, "zero_1_to_g": section, "steps": steps, "checkpoint_every": steps}
+    for stage, (steps, rate) in STAGES.items():
+        values = {
+            **RUN,
+            "zero_1_to_g": {**SECTION, "stage": stage, "pretrained": pretrained},
+            "steps": steps,
+            "checkpoint_every": steps,
+            "optimizer": {"learning_rate": rate, "betas": [0.9, 0.99]},
+        }
         workspace.parameters.write_text(yaml.safe_dump({"seed": 0, "train": values}))
         train(TrainParameters.model_validate(values), workspace)
         kept = workspace.root / stage
