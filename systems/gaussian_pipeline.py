@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
+import torch.nn.functional as F  # noqa: N812 - torch's own name
 from diffusers.utils import BaseOutput
 from jaxtyping import Float
 from PIL import Image
@@ -113,7 +114,7 @@ class GaussianPipeline(ObjectPipeline):
         """The splatter images of one object in the frame that its input view's camera stands in.
 
         Args:
-            images: the input view.
+            images: the input view, square; a tensor of another size than the training's is resized.
             condition: its camera.
             **options: `SamplerOptions`.
 
@@ -124,8 +125,15 @@ class GaussianPipeline(ObjectPipeline):
             raise InputError(f"{len(images)} input views of one object", "give one")
         polar, azimuth, _ = spherical_from_position(condition.c2w[:3, 3])
         own = {name: value for name, value in options.items() if name not in _OF_VIEWS}
-        (splatters,) = self.sample_splatters(images, torch.tensor([np.pi / 2 - polar]), **own)
+        elevation = torch.tensor([np.pi / 2 - polar])
+        (splatters,) = self.sample_splatters(self._fitting(images), elevation, **own)
         return turned(splatters, torch.full((len(splatters),), azimuth))
+
+    def _fitting(self, images: Pictures) -> Pictures:
+        """Pictures of the training's size: those that others are judged by may be larger. PIL images are resized elsewhere."""
+        if not isinstance(images, Tensor) or images.ndim != 4 or images.shape[-1] == self.image_size:
+            return images
+        return F.interpolate(images, (self.image_size, self.image_size), mode="bilinear", antialias=True)
 
 
 def seen_gaussians(splatters: Float[Tensor, "v 14 h w"]) -> Gaussians:

@@ -37,10 +37,12 @@ class RedInFront(GaussianPipeline):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[tuple[Tensor, dict[str, Any]]] = []
+        self.sizes: list[tuple[int, ...]] = []
 
     def sample_splatters(self, images: Any, elevations: Tensor, **options: Any) -> Tensor:
         """Three Gaussians, the last of which does not show."""
         self.asked.append((elevations, options))
+        self.sizes.append(tuple(images.shape[-2:]))
         channels = torch.zeros(len(images), 1, 14, 1, 3)
         channels[:, :, :3] = torch.tensor([[0.3, -0.3, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 0.0]])[None, None, :, None]
         channels[:, :, 3] = torch.tensor([0.95, 0.95, 0.001])
@@ -97,6 +99,12 @@ def test_options_of_single_views_are_left_out_and_others_passed_on() -> None:
     elevation, options = pipeline.asked[0]
     assert options == {"guidance_scale": 2.0}
     assert float(elevation) == pytest.approx(np.pi / 2 - 1.0)
+
+
+def test_larger_pictures_are_brought_to_the_size_of_the_training() -> None:
+    pipeline = RedInFront()
+    pipeline.sample_views(torch.ones(1, 3, 24, 24), Eye(1.0, 0.0), [Eye(1.0, 0.0)])
+    assert pipeline.sizes == [(8, 8)]
 
 
 def test_several_inputs_of_one_object_are_refused() -> None:
