@@ -9,10 +9,10 @@ run: $(INSTALLED)  ## the whole pipeline on the embedded default
 	$(BIN)/viewforge run
 
 test: $(INSTALLED)  ## the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)  ## learning proofs and fault drills
-	$(BIN)/python -m pytest -m "slow and not gpu" --timeout 1200
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not gpu" --timeout 1200
 
 check: $(INSTALLED)  ## lint, format, types, import contracts
 	$(BIN)/ruff check .
