@@ -13,6 +13,8 @@ from systems.zero123.parameters import ImageEncoderParameters, UNetParameters, Z
 from systems.zero123.space_to_depth import SpaceToDepth
 
 Autoencoder: TypeAlias = AutoencoderKL | SpaceToDepth
+# What diffusers calls them.
+_TIME_EMBEDDINGS = {"added": "default", "scale_shift": "scale_shift"}
 
 
 @dataclass
@@ -96,6 +98,7 @@ def unet_options(parameters: UNetParameters, latent_channels: int, cross_attenti
         "attention_head_dim": parameters.attention_heads,
         "cross_attention_dim": cross_attention_dim,
         "norm_num_groups": parameters.norm_groups,
+        "resnet_time_scale_shift": _TIME_EMBEDDINGS[parameters.time_embedding],
     }
 
 

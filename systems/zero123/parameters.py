@@ -27,6 +27,9 @@ class UNetParameters(Parameters):
     """Groups of the group normalisation; published: 32. Two channels a group, as 32 of 64 would be, lose an image's colour."""
     last_block_attention: bool = True
     """Whether the lowest resolution attends; published: no."""
+    time_embedding: Literal["added", "scale_shift"] = "added"
+    """How a residual block takes the embedding of time, and of camera and attribute where there is one: published: added. As scale
+    and shift a short training tells the images of different cameras and attributes apart much sooner."""
 
 
 class AutoencoderParameters(Parameters):

@@ -40,9 +40,9 @@ from training.parameters import TrainParameters
 
 SIZE, REQUIRED_DB = 32, 3.0
 # Steps and learning rate of each stage: alone, an attribute's images are a fifth of a step's work.
-STAGES = {"attributes": (2000, 2e-3), "joint": (150, 5e-4)}
+STAGES = {"attributes": (1800, 3e-3), "joint": (150, 5e-4)}
 SECTION: dict[str, Any] = {
-    "unet": {"block_channels": [64], "attention_heads": 2},
+    "unet": {"block_channels": [64], "attention_heads": 2, "time_embedding": "scale_shift"},
     "autoencoder": {"factor": 8, "scaling_factor": 0.3},
     "image_encoder": {
         "image_size": 16,
