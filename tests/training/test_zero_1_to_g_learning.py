@@ -40,7 +40,7 @@ from training.parameters import TrainParameters
 
 SIZE, REQUIRED_DB = 32, 3.0
 # Steps and learning rate of each stage: alone, an attribute's images are a fifth of a step's work.
-STAGES = {"attributes": (2000, 2e-3), "joint": (150, 5e-4)}
+STAGES = {"attributes": (1500, 3e-3), "joint": (150, 5e-4)}
 SECTION: dict[str, Any] = {
     "unet": {"block_channels": [64], "attention_heads": 2},
     "autoencoder": {"factor": 8, "scaling_factor": 0.3},
@@ -60,6 +60,8 @@ SECTION: dict[str, Any] = {
     "embedding_factor": 1.0,
     # Sampled without guidance.
     "dropout": 0.0,
+    # What is a little off is then as good as transparent, where opacities as they are would fill the background with haze.
+    "logit_opacity": True,
 }
 RUN: dict[str, Any] = {
     "system": "zero_1_to_g",
@@ -100,7 +102,7 @@ def trained(workspace: Workspace) -> GaussianPipeline:
             "zero_1_to_g": {**SECTION, "stage": stage, "pretrained": pretrained},
             "steps": steps,
             "checkpoint_every": steps,
-            "optimizer": {"learning_rate": rate, "betas": [0.9, 0.99]},
+            "optimizer": {"learning_rate": rate, "betas": [0.9, 0.99], "warmup_steps": steps // 15},
         }
         workspace.parameters.write_text(yaml.safe_dump({"seed": 0, "train": values}))
         train(TrainParameters.model_validate(values), workspace)
