@@ -60,6 +60,8 @@ SECTION: dict[str, Any] = {
     "embedding_factor": 1.0,
     # Sampled without guidance.
     "dropout": 0.0,
+    # What is a little off is then as good as transparent, where opacities as they are would fill the background with haze.
+    "logit_opacity": True,
 }
 RUN: dict[str, Any] = {
     "system": "zero_1_to_g",
@@ -100,7 +102,7 @@ def trained(workspace: Workspace) -> GaussianPipeline:
             "zero_1_to_g": {**SECTION, "stage": stage, "pretrained": pretrained},
             "steps": steps,
             "checkpoint_every": steps,
-            "optimizer": {"learning_rate": rate, "betas": [0.9, 0.99]},
+            "optimizer": {"learning_rate": rate, "betas": [0.9, 0.99], "warmup_steps": steps // 15},
         }
         workspace.parameters.write_text(yaml.safe_dump({"seed": 0, "train": values}))
         train(TrainParameters.model_validate(values), workspace)
