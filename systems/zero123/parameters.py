@@ -28,8 +28,8 @@ class UNetParameters(Parameters):
     last_block_attention: bool = True
     """Whether the lowest resolution attends; published: no."""
     time_embedding: Literal["added", "scale_shift"] = "added"
-    """How a residual block takes the embedding of time, and of camera and attribute where there is one: published: added. As scale
-    and shift a short training tells the images of different cameras and attributes apart much sooner."""
+    """How a residual block takes the embedding of time, and of camera and attribute where there is one; published: added. As
+    scale and shift a short training tells the images of different cameras and attributes apart much sooner."""
 
 
 class AutoencoderParameters(Parameters):
