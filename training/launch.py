@@ -60,7 +60,7 @@ def launch(parameters: TrainParameters, *program: str) -> None:
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        env={**os.environ, **_environment(parameters)},
+        env={**os.environ, **environment(parameters)},
         preexec_fn=ignore,
     )
     try:
@@ -91,17 +91,24 @@ def _has_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def _environment(parameters: TrainParameters) -> dict[str, str]:
-    """Threads: the cores shared out to the processes; and which signals torch's agent answers.
+def environment(parameters: TrainParameters) -> dict[str, str]:
+    """Threads: the cores shared out to the processes, or fewer by OMP_NUM_THREADS; and which signals torch's agent answers.
 
     Idle ones spin for a moment and then sleep: asleep at once, as under a passive wait policy, each small operation pays for
     waking them, and spinning for long a busy machine stalls.
     """
     here = parameters.launch.processes // parameters.launch.machines
-    threads = max(1, len(os.sched_getaffinity(0)) // here)
+    cores = len(os.sched_getaffinity(0))
+    threads = max(1, min(cores // here, _allowed_threads(cores)))
     # Torch's agent would answer SIGTERM by ending the trainers. Those that heed it, when another one has failed, are killed then.
     deaf = {"PET_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10"}
     return {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": "20000", "TQDM_DISABLE": "1", **deaf}
+
+
+def _allowed_threads(cores: int) -> int:
+    """What OMP_NUM_THREADS says, which may list a number for each level of nesting; all cores where it says nothing."""
+    said = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(said) if said.isdigit() else cores
 
 
 def _relay(process: "subprocess.Popen[str]") -> deque[str]:
