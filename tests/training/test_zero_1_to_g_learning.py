@@ -38,12 +38,12 @@ from training.data.writer import write_shards
 from training.launch import train
 from training.parameters import TrainParameters
 
-SIZE, REQUIRED_DB = 16, 3.0
+SIZE, REQUIRED_DB = 32, 3.0
 # Steps and learning rate of each stage: alone, an attribute's images are a fifth of a step's work.
-STAGES = {"attributes": (1800, 3e-3), "joint": (150, 5e-4)}
+STAGES = {"attributes": (4000, 3e-3), "joint": (150, 5e-4)}
 SECTION: dict[str, Any] = {
     "unet": {"block_channels": [64], "attention_heads": 2, "time_embedding": "scale_shift"},
-    "autoencoder": {"factor": 4, "scaling_factor": 0.3},
+    "autoencoder": {"factor": 8, "scaling_factor": 0.3},
     "image_encoder": {
         "image_size": 16,
         "patch_size": 4,
