@@ -1,5 +1,6 @@
 """Worker function that imports a GLB file into Blender and says what a person finds there."""
 
+import threading
 from typing import Any
 
 import bpy
@@ -35,3 +36,8 @@ def _colour_at(node: "bpy.types.Object", point: Vector, pixels: np.ndarray) -> l
     u, v, _ = barycentric_transform(place, *corners, *coordinates)
     height, width = pixels.shape[:2]
     return pixels[min(int(v * height), height - 1), min(int(u * width), width - 1), :3].tolist()
+
+
+def hang(payload):
+    """What a worker does that never comes to an end."""
+    threading.Event().wait()

@@ -67,11 +67,13 @@ def test_the_same_mesh_gives_the_same_bytes(mesh, written, tmp_path):
     assert again.read_bytes() == written[0].read_bytes()
 
 
-def test_a_failure_keeps_the_file_of_before(mesh, tmp_path):
+def test_a_failure_keeps_the_file_of_before(mesh, tmp_path, monkeypatch):
     path = tmp_path / "box.glb"
     path.write_bytes(b"before")
-    with pytest.raises(StageFailedError, match=r"box\.glb: Blender failed .* took longer than 0\.01 s"):
-        write_textured(path, mesh, TextureParameters(faces=FACES, size=SIDE, timeout_seconds=0.01))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]))
+    monkeypatch.setattr("reconstruction.texturing._HANDLER", "glb_reader:hang")
+    with pytest.raises(StageFailedError, match=r"box\.glb: Blender failed .* took longer than 0\.5 s"):
+        write_textured(path, mesh, TextureParameters(faces=FACES, size=SIDE, timeout_seconds=0.5))
     assert path.read_bytes() == b"before"
     assert list(tmp_path.iterdir()) == [path]
 
