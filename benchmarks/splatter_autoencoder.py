@@ -66,7 +66,7 @@ MODULES: dict[str, Any] = {
 """The smallest network that shows it, with the published weights of the losses."""
 _STAGES: dict[str, dict[str, Any]] = {
     "autoencoder": {"batch_size": 4, "data": {"size": _SIDE}},
-    "decoder": {"batch_size": 1},
+    "decoder": {"batch_size": 1, "data": {"size": _SIDE}},
 }
 
 
@@ -80,7 +80,7 @@ class Scale:
 
 
 FULL = Scale(24, 12, {"autoencoder": 2000, "decoder": 1000})
-QUICK = Scale(12, 8, {"autoencoder": 300, "decoder": 120})
+QUICK = Scale(12, 8, {"autoencoder": 1200, "decoder": 700})
 
 
 @dataclass(frozen=True, eq=False)

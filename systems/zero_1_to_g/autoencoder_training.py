@@ -1,8 +1,9 @@
 """The stage `autoencoder`: a new AutoencoderKL learns pictures, where no published one is at hand.
 
 It stands for Stable Diffusion's, which knows pictures and no attribute images, so that the stage `decoder` can be tried at any
-size. Loss: mean squared error plus a little of the posterior's divergence from a normal one (Rombach et al. 2022,
-"High-Resolution Image Synthesis with Latent Diffusion Models", appendix G; without their perceptual and adversarial terms).
+size. Objects stand on backgrounds of any colour: attribute images have black ones, and the VAE of photographs knows them. Loss:
+mean squared error plus a little of the posterior's divergence from a normal one (Rombach et al. 2022, "High-Resolution Image
+Synthesis with Latent Diffusion Models", appendix G; without their perceptual and adversarial terms).
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,23 +15,26 @@ from diffusers import AutoencoderKL
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from geometry.picture_losses import on_background
 from stage.errors import ParameterError
 from systems.trainable import StepLoss, TrainableSystem, Views
-from systems.zero123.compositing import on_white
 from systems.zero_1_to_g.modules import first_modules
 from systems.zero_1_to_g.parameters import Zero1ToGParameters
 from systems.zero_1_to_g.pipeline import pipeline_of
 
 
 @dataclass(frozen=True)
-class PosteriorNoise:
-    """The random numbers of a batch: what picks the latents from their posteriors, the same of all views of a sample."""
+class Draws:
+    """The random numbers of a batch, the same for all views of a sample."""
 
-    values: Float[Tensor, "b c y x"]
+    backgrounds: Float[Tensor, "b 3"]
+    """RGB in [0, 1], on which pictures are composited."""
+    posterior: Float[Tensor, "b c y x"]
+    """What picks latents from their posteriors."""
 
-    def to(self, device: torch.device) -> "PosteriorNoise":
+    def to(self, device: torch.device) -> "Draws":
         """The same on a device."""
-        return PosteriorNoise(self.values.to(device))
+        return Draws(self.backgrounds.to(device), self.posterior.to(device))
 
 
 class Zero1ToGAutoencoder(TrainableSystem):
@@ -57,11 +61,11 @@ class Zero1ToGAutoencoder(TrainableSystem):
         self.vae.requires_grad_(True)
         self._latents = self._latent_shape(image_size)
 
-    def forward(self, batch: Float[Tensor, "b v 3 h w"], draws: PosteriorNoise) -> StepLoss:
+    def forward(self, batch: Float[Tensor, "b v h w 4"], draws: Draws) -> StepLoss:
         """The loss of a batch of views."""
-        pictures = batch.flatten(0, 1)
+        pictures = composited(batch, draws.backgrounds).flatten(0, 1)
         posterior = self.vae.encode(pictures).latent_dist
-        noise = draws.values[:, None].expand(-1, batch.shape[1], -1, -1, -1).flatten(0, 1)
+        noise = draws.posterior[:, None].expand(-1, batch.shape[1], -1, -1, -1).flatten(0, 1)
         latents = posterior.mean + posterior.std * noise
         squares = (self.vae.decode(latents).sample.float() - pictures).square()
         divergence = posterior.kl().float() / squares[0].numel()
@@ -81,26 +85,29 @@ class Zero1ToGAutoencoder(TrainableSystem):
         """The network that is trained."""
         return self.vae
 
-    def batch(self, views: Views) -> Float[Tensor, "b v 3 h w"]:
-        """The pictures of all views on white, in [−1, 1]."""
-        values = views.rgba.float() / 255.0
-        return on_white(values[..., :3], values[..., 3:], self.chosen.background).movedim(-1, -3) * 2.0 - 1.0
+    def batch(self, views: Views) -> Float[Tensor, "b v h w 4"]:
+        """The pictures of all views, sRGB in [0, 1] with straight alpha."""
+        return views.rgba.float() / 255.0
 
-    def draw(self, seeds: Sequence[int]) -> PosteriorNoise:
+    def draw(self, seeds: Sequence[int]) -> Draws:
         """The random numbers of a batch, each sample's from its own seed."""
         generators = [Generator().manual_seed(seed) for seed in seeds]
-        return PosteriorNoise(torch.stack([torch.randn(self._latents, generator=each) for each in generators]))
+        return Draws(
+            backgrounds=torch.stack([torch.rand(3, generator=each) for each in generators]),
+            posterior=torch.stack([torch.randn(self._latents, generator=each) for each in generators]),
+        )
 
     @torch.no_grad()
     def predict(
         self,
-        batch: Float[Tensor, "b v 3 h w"],
+        batch: Float[Tensor, "b v h w 4"],
         seeds: Sequence[int],  # noqa: ARG002 - nothing is sampled
         steps: int,  # noqa: ARG002 - likewise
         guidance_scale: float,  # noqa: ARG002 - likewise
     ) -> Float[Tensor, "b 3 h w"]:
-        """The first view of each sample, encoded and decoded: pictures in [0, 1], on the CPU."""
-        return ((self.vae(batch[:, 0]).sample.float() + 1.0) / 2.0).clamp(0.0, 1.0).cpu()
+        """The first view of each sample on white, encoded and decoded: pictures in [0, 1], on the CPU."""
+        (pictures,) = composited(batch[:, :1], batch.new_ones(len(batch), 3)).unbind(1)
+        return ((self.vae(pictures).sample.float() + 1.0) / 2.0).clamp(0.0, 1.0).cpu()
 
     def parameter_groups(self) -> Mapping[str, Sequence[nn.Parameter]]:
         """Encoder and decoder."""
@@ -115,3 +122,9 @@ class Zero1ToGAutoencoder(TrainableSystem):
     def _latent_shape(self, image_size: int) -> tuple[int, ...]:
         latent = self.vae.encode(torch.zeros(1, 3, image_size, image_size)).latent_dist.mode()
         return tuple(latent.shape[1:])
+
+
+def composited(rgba: Float[Tensor, "b v h w 4"], backgrounds: Float[Tensor, "b 3"]) -> Float[Tensor, "b v 3 h w"]:
+    """Pictures in [−1, 1], those of a sample on its own colour."""
+    each = backgrounds[:, None].expand(-1, rgba.shape[1], -1).flatten(0, 1)
+    return (on_background(rgba.flatten(0, 1), each) * 2.0 - 1.0).movedim(-1, -3).unflatten(0, rgba.shape[:2])

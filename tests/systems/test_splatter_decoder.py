@@ -208,12 +208,13 @@ def test_a_few_steps_bring_the_loss_down(folder: Path) -> None:
 def test_the_autoencoders_loss_is_its_formula() -> None:
     system = autoencoder(autoencoder={"kind": "kl", "block_channels": (8, 16), "norm_groups": 4, "kl_weight": 0.1})
     batch, draws = system.batch(views()), system.draw([3, 4])
-    assert batch.shape == (2, 3, 3, SIDE, SIDE)
+    assert batch.shape == (2, 3, SIDE, SIDE, 4)
     with torch.no_grad():
         step = system(batch, draws)
         errors = []
-        for sample, noise in zip(batch, draws.values, strict=True):
-            for picture in sample:
+        for sample, colour, noise in zip(batch, draws.backgrounds, draws.posterior, strict=True):
+            for rgba in sample:
+                picture = (rgba[..., :3] * rgba[..., 3:] + colour * (1 - rgba[..., 3:])).permute(2, 0, 1) * 2 - 1
                 posterior = system.vae.encode(picture[None]).latent_dist
                 mean, log_variance = posterior.mean, posterior.logvar
                 decoded = system.vae.decode(mean + (0.5 * log_variance).exp() * noise).sample
@@ -231,7 +232,9 @@ def test_all_of_the_autoencoder_learns_and_shows_its_target() -> None:
     assert len(system.parameter_groups()["autoencoder"]) == len(list(system.parameters()))
     shown = system.predict(batch, [0, 1], steps=1, guidance_scale=1.0)
     with torch.no_grad():
-        expected = (system.vae(batch[:, 0]).sample + 1) / 2
+        alpha = batch[:, 0, ..., 3:]
+        on_white = (batch[:, 0, ..., :3] * alpha + 1 - alpha).permute(0, 3, 1, 2) * 2 - 1
+        expected = (system.vae(on_white).sample + 1) / 2
     torch.testing.assert_close(shown, expected.clamp(0, 1))
 
 
