@@ -1,9 +1,7 @@
 """Writing shards when things go wrong: kills, a second writer, a full disk, keys that cannot be; nothing half-written is read."""
 
-import multiprocessing
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -13,6 +11,7 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
+from deadly_writer import DeadlyWriter
 from PIL import Image
 
 from blender_render.camera_sets import View
@@ -210,17 +209,10 @@ def test_processes_that_write_end_with_the_stage(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_process_of_several_is_one_error_and_a_rerun_continues(workspace, monkeypatch):
-    def deadly(self, shard):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    parameters = SMALL.model_copy(update={"workers": 2})
     with monkeypatch.context() as patch:
-        # Forked processes have the patch; spawned ones would not.
-        context = multiprocessing.get_context("fork")
-        patch.setattr("training.data.shard_crew.multiprocessing.get_context", lambda _: context)
-        patch.setattr("training.data.shard_file.ShardWriter.write", deadly)
+        patch.setattr("training.data.writer.ShardWriter", DeadlyWriter)
         with pytest.raises(StageKilledError, match="run viewforge shard again"):
-            write_shards(parameters, workspace)
+            write_shards(SMALL.model_copy(update={"workers": 2}), workspace)
     assert not (workspace.shards / INDEX).exists()
     assert [row.key for row in write_shards(SMALL, workspace)] == UIDS
 
