@@ -1,6 +1,7 @@
 """The networks of LPIPS (Zhang et al. 2018), if they are really here: nothing is downloaded, and nothing is drawn at random."""
 
 import importlib.util
+import pickle
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -40,7 +41,7 @@ def find_lpips_network(backbone: Backbone = "vgg") -> Any | Unavailable:  # noqa
         import lpips
 
         return lpips.LPIPS(net=backbone, verbose=False).eval()
-    except (ImportError, RuntimeError, OSError, AttributeError) as error:
+    except (ImportError, RuntimeError, OSError, AttributeError, pickle.UnpicklingError) as error:
         return Unavailable(f"it does not load ({str(error).splitlines()[0]})")
 
 

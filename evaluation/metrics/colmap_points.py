@@ -14,6 +14,7 @@ from evaluation.metrics.eight_bits import eight_bits
 from geometry.cameras import Intrinsics
 from stage.errors import StageFailedError
 
+PROCESS = "evaluation.metrics.colmap_process"
 # Sixteen views of 256² take two seconds.
 _TIMEOUT_SECONDS = 600
 
@@ -45,7 +46,7 @@ def colmap_points(
 
 
 def _run(folder: Path) -> None:
-    command = [sys.executable, "-m", "evaluation.metrics.colmap_process", str(folder)]
+    command = [sys.executable, "-m", PROCESS, str(folder)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_TIMEOUT_SECONDS, check=False)
     except subprocess.TimeoutExpired:

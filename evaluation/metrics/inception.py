@@ -4,6 +4,7 @@ They are of the Inception network of 2015 whose weights torch-fidelity and pytor
 Inception, torchvision's for one, gives other figures.
 """
 
+import pickle
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,7 +56,7 @@ def find_inception(weights: str | None) -> InceptionFeatures | Unavailable:
         return Unavailable(f"the weights of Inception are not installed ({where})")
     try:
         return InceptionFeatures(_load(path))
-    except (ImportError, RuntimeError, OSError, AttributeError, ValueError) as error:
+    except (ImportError, RuntimeError, OSError, AttributeError, KeyError, pickle.UnpicklingError) as error:
         return Unavailable(f"{path} does not load ({(str(error).splitlines() or [type(error).__name__])[0]})")
 
 
