@@ -125,7 +125,7 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     judge = None
     if parameters.geometry:
         judge = MeshJudge.of(parameters.geometry, subsets, parameters.executor, seed, workspace)
-    asked = MetricSet.of(parameters.metrics)
+    asked = MetricSet.of(parameters.metrics).seen_from(subsets[0].read(subsets[0].assets[0]).cameras)
     scorer = Scorer(mean_image(shards.all_views()), asked)
     with Progress("evaluate", sum(len(s.assets) for s in subsets), "objects") as progress, deterministic_torch():
         unseen, training = (_run(s, pipeline, scorer, judge, parameters, seed, progress) for s in subsets)

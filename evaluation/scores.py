@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from evaluation.baselines import copy_input
 from evaluation.mesh_figures import DIGITS as MESH_DIGITS
 from evaluation.mesh_figures import MeshFigures
+from evaluation.metrics.distribution import FEWEST, set_figures
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.protocol import INPUT_VIEW, ObjectViews, SubsetName
 from evaluation.statistics import bootstrap_mean
@@ -18,6 +19,8 @@ from geometry.cameras import spherical_from_position
 from geometry.perceptual import NOT_AVAILABLE
 
 METHODS = ("model", "copy_input", "mean_image")
+TRUTH = "truth"
+"""The true views' own consistency, and their features, beside the methods'."""
 # Far below what any picture shows, far above what another number of threads changes in the last bits.
 _DIGITS = 4
 _TURN_DIGITS = 3
@@ -51,6 +54,8 @@ class ObjectScores:
     poses: tuple[TargetPose, ...] = ()
     view_figures: dict[str, dict[str, tuple[float, ...]]] = field(default_factory=dict)
     """Figures of each target view, by method and metric, in the order of `poses`."""
+    features: dict[str, Float32[np.ndarray, "t d"]] = field(default_factory=dict)
+    """What figures of a whole subset need, by method and of the truth."""
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each method; the model's has the figures about its mesh, and why some are not available."""
@@ -95,10 +100,31 @@ class Scorer:
             views.asset.uid,
             views.asset.title,
             subset,
-            {method: _means(found) for method, found in figures.items()},
+            self._consistent(views, answers, {method: _means(found) for method, found in figures.items()}),
             poses=target_poses(views.c2w),
             view_figures={method: _rounded(found) for method, found in figures.items()},
+            features=self._features({**answers, TRUTH: targets}),
         )
+
+    def _consistent(
+        self, views: ObjectViews, answers: dict[str, Float[np.ndarray, "t h w 3"]], means: dict[str, dict[str, float]]
+    ) -> dict[str, dict[str, float]]:
+        """Means by method with the figures of all views at once; with those of the true views too."""
+        if not self.metrics.objects:
+            return means
+        camera, targets = views.cameras[INPUT_VIEW], views.cameras[INPUT_VIEW + 1 :]
+        return {
+            method: means.get(method, {})
+            | {
+                name: round(value, _DIGITS)
+                for name, value in self.metrics.object(pictures, targets, views.condition, camera).items()
+            }
+            for method, pictures in {**answers, TRUTH: views.targets}.items()
+        }
+
+    def _features(self, pictures: dict[str, Float[np.ndarray, "t h w 3"]]) -> dict[str, Float32[np.ndarray, "t d"]]:
+        found = {method: self.metrics.features(answer) for method, answer in pictures.items()}
+        return {method: features for method, features in found.items() if features is not None}
 
 
 def target_poses(c2w: Float[np.ndarray, "v 4 4"]) -> tuple[TargetPose, ...]:
@@ -133,11 +159,25 @@ def _rounded(figures: Mapping[str, Float[np.ndarray, " t"]]) -> dict[str, tuple[
 def summary(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[str, dict[str, float | str]]:
     """Mean of each metric over objects, by method; a metric that is not available says so and is no number.
 
+    The true views' own consistency stands under "truth" where it was measured.
+
     Args:
         scores: of a subset's objects.
         names: of the metrics.
     """
-    return {method: {name: _mean(_values(scores, method, name)) for name in names} for method in METHODS}
+    found = {method: {name: _mean(_values(scores, method, name)) for name in names} for method in METHODS}
+    truth = {name: values for name in names if (values := _values(scores, TRUTH, name))}
+    for method in METHODS:
+        found[method] |= _set_figures(scores, method, names)
+    return found | ({TRUTH: {name: _mean(values) for name, values in truth.items()}} if truth else {})
+
+
+def _set_figures(scores: Sequence[ObjectScores], method: str, names: Sequence[str]) -> dict[str, float | str]:
+    """Figures of all objects at once."""
+    pairs = [(s.features[method], s.features[TRUTH]) for s in scores if {method, TRUTH} <= s.features.keys()]
+    if sum(len(features) for features, _ in pairs) < FEWEST:
+        return {}
+    return {name: round(value, _DIGITS) for name, value in set_figures(names, *zip(*pairs, strict=True)).items()}
 
 
 def intervals(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[str, dict[str, list[float]]]:
@@ -150,7 +190,7 @@ def intervals(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[str,
 
 
 def _values(scores: Sequence[ObjectScores], method: str, name: str) -> list[float]:
-    return [s.methods[method][name] for s in scores if name in s.methods[method]]
+    return [s.methods[method][name] for s in scores if name in s.methods.get(method, {})]
 
 
 def _mean(values: Sequence[float]) -> float | str:

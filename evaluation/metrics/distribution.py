@@ -1,11 +1,41 @@
 """How far two sets of pictures are apart by their features: the Fréchet distance (FID) and the kernel distance (KID)."""
 
-import numpy as np
-from jaxtyping import Float
+from collections.abc import Sequence
 
+import numpy as np
+from jaxtyping import Float, Float32
+
+from stage.seeds import generator
+
+# Pictures of a set, for a covariance or an unbiased estimate.
+FEWEST = 2
 # As Bińkowski et al. 2018 and torch-fidelity draw them.
 KID_SUBSETS = 100
 KID_SUBSET_SIZE = 1000
+
+
+def set_figures(
+    names: Sequence[str],
+    predictions: Sequence[Float32[np.ndarray, "_ d"]],
+    targets: Sequence[Float32[np.ndarray, "_ d"]],
+) -> dict[str, float]:
+    """Those of the figures "fid" and "kid" that are named.
+
+    Args:
+        names: of figures; others are passed over.
+        predictions: features of each object's predictions.
+        targets: of its true views.
+
+    Raises:
+        ValueError: when there are fewer than two pictures.
+    """
+    first, second = np.concatenate(predictions), np.concatenate(targets)
+    figures = {
+        "fid": lambda: frechet_distance(first, second),
+        # One seed for all: methods are compared on the same subsets.
+        "kid": lambda: kernel_distance(first, second, generator(0, "kid", "subsets")),
+    }
+    return {name: figures[name]() for name in names if name in figures}
 
 
 def frechet_distance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "m d"]) -> float:
@@ -22,7 +52,7 @@ def frechet_distance(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, 
     Raises:
         ValueError: when a set has fewer than 2 rows.
     """
-    if min(len(first), len(second)) < 2:
+    if min(len(first), len(second)) < FEWEST:
         raise ValueError("a covariance needs two pictures or more")
     (mean_1, covariance_1), (mean_2, covariance_2) = _moments(first), _moments(second)
     root = _root(covariance_1)
@@ -49,7 +79,7 @@ def kernel_distance(
         ValueError: when a set has fewer than 2 rows.
     """
     size = min(KID_SUBSET_SIZE, len(first), len(second))
-    if size < 2:
+    if size < FEWEST:
         raise ValueError("an unbiased estimate needs two pictures or more")
     x, y = np.asarray(first, np.float64), np.asarray(second, np.float64)
     if size == len(x) == len(y):

@@ -3,7 +3,7 @@
 metrics = MetricSet.of(MetricParameters(names=("psnr", "ssim", "sift_matches", "fid")))
 metrics.views(predictions, targets)                                    # {"psnr": one of each pair, …}
 metrics.object(predictions, cameras, condition, condition_camera)      # {"sift_matches": 13.8}
-metrics.set([metrics.features(p) for p in …], [metrics.features(t) for t in …])   # {"fid": 41.2}
+set_figures(metrics.names, [metrics.features(p) for p in …], [metrics.features(t) for t in …])      # {"fid": 41.2}
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,6 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from evaluation.metrics.definitions import MetricDefinition, definition
-from evaluation.metrics.distribution import frechet_distance, kernel_distance
 from evaluation.metrics.implementations import Implementations
 from evaluation.metrics.inception import InceptionFeatures
 from evaluation.metrics.orbit import NO_ORBIT, orbit
@@ -22,7 +21,6 @@ from evaluation.metrics.parameters import MetricParameters
 from evaluation.metrics.views_around import ObjectMetric, PairMetric, ViewsAround
 from geometry.cameras import Intrinsics
 from geometry.perceptual import Unavailable
-from stage.seeds import generator
 
 _OF_ORBITS = frozenset({"sift_matches", "neighbour_lpips", "neighbour_clip"})
 
@@ -138,26 +136,5 @@ class MetricSet:
         return {name: value for name, value in found.items() if value is not None}
 
     def features(self, pictures: Float[np.ndarray, "t h w 3"]) -> Float32[np.ndarray, "t d"] | None:
-        """What figures of scope "set" need of an object's pictures, to be kept with its result; None when none is available."""
+        """An object's share of figures of scope "set", for `distribution.set_figures`; None when none is available."""
         return self.inception(pictures) if self.inception else None
-
-    def set(
-        self, predictions: Sequence[Float32[np.ndarray, "_ d"]], targets: Sequence[Float32[np.ndarray, "_ d"]]
-    ) -> dict[str, float]:
-        """The available figures of scope "set".
-
-        Args:
-            predictions: features of each object's predictions.
-            targets: of its true views.
-
-        Raises:
-            ValueError: when there are fewer than two pictures.
-        """
-        if self.inception is None:
-            return {}
-        first, second = np.concatenate(predictions), np.concatenate(targets)
-        figures = {
-            "fid": lambda: frechet_distance(first, second),
-            "kid": lambda: kernel_distance(first, second, generator(0, "kid", "subsets")),
-        }
-        return {name: figures[name]() for name in self.names if name in figures}

@@ -1,8 +1,8 @@
 """Stand-ins of packages that are not installed here, so that our loading of their weights runs for real.
 
-`torchvision` has AlexNet's and VGG-16's features, read from torch.hub's checkpoints as the package reads them; `lpips` is the copy of
-it that torchmetrics maintains, with its trained linear weights. The backbones' weights are made here, so distances are no one's
-published ones.
+`torchvision` has AlexNet's and VGG-16's features, read from torch.hub's checkpoints as the package reads them; `lpips` is the
+copy of it that torchmetrics maintains, with its trained linear weights. The backbones' weights are made here, so distances are
+no one's published ones.
 """
 
 import shutil

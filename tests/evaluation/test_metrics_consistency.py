@@ -171,7 +171,7 @@ def test_pictures_without_texture_have_no_points(views) -> None:
 
 def test_a_colmap_that_fails_is_named(monkeypatch: pytest.MonkeyPatch, ball, views) -> None:
     monkeypatch.setattr(colmap_module, "PROCESS", "evaluation.metrics.no_such_process")
-    with pytest.raises(StageFailedError, match="COLMAP failed .*no_such_process"):
+    with pytest.raises(StageFailedError, match=r"COLMAP failed .*no_such_process"):
         points_of(ball[:2], views[:2])
 
 

@@ -93,6 +93,7 @@ class Rows(torch.nn.Module):
         self.num_features = width
 
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """The rows."""
         return rows
 
 

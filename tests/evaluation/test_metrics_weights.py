@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 from learned_metrics_support import BACKBONES, checkpoint, features, installed, linear_weights, save_backbone
 from PIL import Image
+from torch.nn.functional import conv2d, cosine_similarity
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
 from evaluation.metrics.clip_similarity import find_clip
+from evaluation.metrics.distribution import set_figures
 from evaluation.metrics.eight_bits import eight_bits
 from evaluation.metrics.inception import find_inception
 from evaluation.metrics.lpips import find_lpips
@@ -58,7 +59,7 @@ def expected_lpips(backbone: str, first: np.ndarray, second: np.ndarray) -> np.n
 
     with torch.no_grad():
         layers = zip(unit(first), unit(second), strict=True)
-        squares = [F.conv2d((a - b) ** 2, linear[f"lin{n}.model.1.weight"]) for n, (a, b) in enumerate(layers)]
+        squares = [conv2d((a - b) ** 2, linear[f"lin{n}.model.1.weight"]) for n, (a, b) in enumerate(layers)]
         return sum(square.mean(dim=(1, 2, 3)) for square in squares).numpy()
 
 
@@ -127,7 +128,7 @@ def test_clip_equals_the_whole_model_s_cosine(clip_folder: Path, pair) -> None:
         return whole.visual_projection(whole.vision_model(pixels).pooler_output)
 
     with torch.no_grad():
-        expected = [float(F.cosine_similarity(embedded(a), embedded(b))) for a, b in zip(first, second, strict=True)]
+        expected = [float(cosine_similarity(embedded(a), embedded(b))) for a, b in zip(first, second, strict=True)]
     assert encoder.similarity(first, second) == pytest.approx(expected, abs=1e-5)
     assert encoder.similarity(first, first) == pytest.approx(1.0, abs=1e-9)
     assert encoder.similarity(first, second) == pytest.approx(encoder.similarity(second, first), abs=1e-9)
@@ -171,9 +172,9 @@ def test_features_come_from_the_file_of_weights(packages: Path, pair) -> None:
     found = metrics.features(pair[0])
     expected = eight_bits(pair[0]).mean(axis=(1, 2)) @ matrix.numpy()
     assert found == pytest.approx(expected, rel=1e-4)
-    figures = metrics.set([found[:4], found[4:]], [metrics.features(pair[1])])
+    figures = set_figures(metrics.names, [found[:4], found[4:]], [metrics.features(pair[1])])
     assert list(figures) == ["kid", "fid"]
-    assert metrics.set([found], [found])["fid"] == pytest.approx(0.0, abs=1e-4)
+    assert set_figures(("fid",), [found], [found])["fid"] == pytest.approx(0.0, abs=1e-4)
 
 
 def test_weights_are_found_in_torch_hub_under_either_name(packages: Path) -> None:
@@ -206,5 +207,4 @@ def test_sets_without_the_package_have_a_reason_and_no_figure() -> None:
     metrics = MetricSet.of(MetricParameters(names=("fid", "psnr")))
     assert set(metrics.unavailable) == {"fid"}
     assert metrics.features(np.ones((2, 12, 12, 3))) is None
-    assert metrics.set([], []) == {}
     assert "fid" not in metrics.views(np.ones((2, 12, 12, 3)), np.ones((2, 12, 12, 3)))
