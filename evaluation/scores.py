@@ -11,16 +11,14 @@ from jaxtyping import Float, Float32
 from evaluation.baselines import copy_input
 from evaluation.mesh_figures import DIGITS as MESH_DIGITS
 from evaluation.mesh_figures import MeshFigures
-from evaluation.metrics.distribution import FEWEST, set_figures
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.protocol import INPUT_VIEW, ObjectViews, SubsetName
 from evaluation.statistics import bootstrap_mean
+from evaluation.whole_objects import TRUTH, consistency, features_of, of_all_objects
 from geometry.cameras import spherical_from_position
 from geometry.perceptual import NOT_AVAILABLE
 
 METHODS = ("model", "copy_input", "mean_image")
-TRUTH = "truth"
-"""The true views' own consistency, and their features, beside the methods'."""
 # Far below what any picture shows, far above what another number of threads changes in the last bits.
 _DIGITS = 4
 _TURN_DIGITS = 3
@@ -96,35 +94,16 @@ class Scorer:
             "mean_image": np.broadcast_to(self.mean, targets.shape),
         }
         figures = {method: self.metrics.views(pictures, targets) for method, pictures in answers.items()}
+        whole = consistency(self.metrics, views, answers)
         return ObjectScores(
             views.asset.uid,
             views.asset.title,
             subset,
-            self._consistent(views, answers, {method: _means(found) for method, found in figures.items()}),
+            _merged({method: _means(found) for method, found in figures.items()}, whole),
             poses=target_poses(views.c2w),
             view_figures={method: _rounded(found) for method, found in figures.items()},
-            features=self._features({**answers, TRUTH: targets}),
+            features=features_of(self.metrics, views, answers),
         )
-
-    def _consistent(
-        self, views: ObjectViews, answers: dict[str, Float[np.ndarray, "t h w 3"]], means: dict[str, dict[str, float]]
-    ) -> dict[str, dict[str, float]]:
-        """Means by method with the figures of all views at once; with those of the true views too."""
-        if not self.metrics.objects:
-            return means
-        camera, targets = views.cameras[INPUT_VIEW], views.cameras[INPUT_VIEW + 1 :]
-        return {
-            method: means.get(method, {})
-            | {
-                name: round(value, _DIGITS)
-                for name, value in self.metrics.object(pictures, targets, views.condition, camera).items()
-            }
-            for method, pictures in {**answers, TRUTH: views.targets}.items()
-        }
-
-    def _features(self, pictures: dict[str, Float[np.ndarray, "t h w 3"]]) -> dict[str, Float32[np.ndarray, "t d"]]:
-        found = {method: self.metrics.features(answer) for method, answer in pictures.items()}
-        return {method: features for method, features in found.items() if features is not None}
 
 
 def target_poses(c2w: Float[np.ndarray, "v 4 4"]) -> tuple[TargetPose, ...]:
@@ -166,18 +145,20 @@ def summary(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[str, d
         names: of the metrics.
     """
     found = {method: {name: _mean(_values(scores, method, name)) for name in names} for method in METHODS}
-    truth = {name: values for name in names if (values := _values(scores, TRUTH, name))}
-    for method in METHODS:
-        found[method] |= _set_figures(scores, method, names)
-    return found | ({TRUTH: {name: _mean(values) for name, values in truth.items()}} if truth else {})
+    features = [score.features for score in scores]
+    sets = {method: of_all_objects(features, method, names) for method in METHODS}
+    truth = {name: _mean(values) for name in names if (values := _values(scores, TRUTH, name))}
+    return _merged(found, sets) | ({TRUTH: truth} if truth else {})
 
 
-def _set_figures(scores: Sequence[ObjectScores], method: str, names: Sequence[str]) -> dict[str, float | str]:
-    """Figures of all objects at once."""
-    pairs = [(s.features[method], s.features[TRUTH]) for s in scores if {method, TRUTH} <= s.features.keys()]
-    if sum(len(features) for features, _ in pairs) < FEWEST:
-        return {}
-    return {name: round(value, _DIGITS) for name, value in set_figures(names, *zip(*pairs, strict=True)).items()}
+def _merged(
+    figures: Mapping[str, Mapping[str, float | str]], more: Mapping[str, Mapping[str, float]]
+) -> dict[str, dict[str, Any]]:
+    """Figures by method with some more, rounded."""
+    return {
+        method: {**figures.get(method, {}), **{k: round(v, _DIGITS) for k, v in more.get(method, {}).items()}}
+        for method in {**figures, **more}
+    }
 
 
 def intervals(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[str, dict[str, list[float]]]:
