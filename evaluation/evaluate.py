@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from evaluation.baselines import mean_image
+from evaluation.baselines import find_reencoding, mean_image
 from evaluation.gallery import GalleryItem, contact_sheet, gallery, gallery_item
 from evaluation.mesh_figures import definitions
 from evaluation.meshes import MeshJudge, check_geometry
@@ -60,6 +60,8 @@ class Evaluation:
     training: SubsetResult
     asked: MetricSet
     """The figures about pictures."""
+    unavailable: dict[str, str]
+    """Why metrics and methods have no figures, by name."""
 
     @property
     def subsets(self) -> tuple[SubsetResult, SubsetResult]:
@@ -79,7 +81,7 @@ class Evaluation:
             "intervals": {result.subset.name: intervals(result.scores, self.asked.names) for result in self.subsets},
             "unseen_objects": len(self.unseen.scores),
             "training_objects": len(self.training.scores),
-            "unavailable": self.asked.unavailable,
+            "unavailable": self.unavailable,
             **({"geometry": self._geometry(tuple(definitions(geometry)))} if geometry else {}),
         }
 
@@ -126,11 +128,11 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     if parameters.geometry:
         judge = MeshJudge.of(parameters.geometry, subsets, parameters.executor, seed, workspace)
     asked = MetricSet.of(parameters.metrics)
-    scorer = Scorer(mean_image(shards.all_views()), asked)
+    scorer = Scorer(mean_image(shards.all_views()), asked, find_reencoding(pipeline, parameters.batch_size))
     with Progress("evaluate", sum(len(s.assets) for s in subsets), "objects") as progress, deterministic_torch():
         unseen, training = (_run(s, pipeline, scorer, judge, parameters, seed, progress) for s in subsets)
     steps = type(pipeline.scheduler).__name__
-    evaluation = Evaluation(parameters, resolution, steps, unseen, training, asked)
+    evaluation = Evaluation(parameters, resolution, steps, unseen, training, asked, scorer.unavailable)
     _publish(evaluation, shards, workspace)
     return evaluation.metrics()
 
