@@ -1,8 +1,8 @@
 """What a model stands beside: baselines that cost nothing, and the best that its autoencoder could let through.
 
-Each answers, for one object, with a picture for every target view, RGB on white in [0, 1]. A model that does not beat copying the
-input and the mean image has learned nothing worth having. A latent diffusion model cannot do better than the truth itself does after
-encoding and decoding: what the autoencoder loses, no denoiser gives back.
+Each answers, for one object, with a picture for every target view, RGB on white in [0, 1]. A model that does not beat copying
+the input and the mean image has learned nothing worth having. A latent diffusion model cannot do better than the truth itself
+does after encoding and decoding: what the autoencoder loses, no denoiser gives back.
 """
 
 from collections.abc import Iterable

@@ -1,4 +1,4 @@
-"""Line charts as inline SVG: drawn by hand, so that they follow the page's light or dark colours and always have the same bytes."""
+"""Line charts as inline SVG: drawn by hand, so that they follow the page's light or dark colours and are the same twice."""
 
 import math
 from collections.abc import Sequence
@@ -99,7 +99,9 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 
 def _spoken(lines: Sequence[Line], x_label: str, y_label: str) -> str:
     """What the chart shows, for who cannot see it."""
-    ranges = [f"{line.name} {min(y for _, y in line.points):.3g} to {max(y for _, y in line.points):.3g}" for line in lines]
+    ranges = [
+        f"{line.name} {min(y for _, y in line.points):.3g} to {max(y for _, y in line.points):.3g}" for line in lines
+    ]
     return f"{y_label} by {x_label}: {'; '.join(ranges)}"
 
 

@@ -7,7 +7,7 @@ the same bytes. With `evaluate.geometry` the meshes of a model that makes Gaussi
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from evaluation.baselines import find_reencoding, mean_image
@@ -31,6 +31,8 @@ from evaluation.scores import (
     summary,
 )
 from evaluation.shards import TrainingShards
+from evaluation.strips import STRIPS_FILE, StripKeeper, write_strips
+from evaluation.view_curves import ANGLES_FILE, write_angles
 from stage.files import replacing, write_json
 from stage.progress import Progress
 from stage.workspace import Workspace
@@ -46,6 +48,8 @@ class SubsetResult:
     subset: Subset
     scores: list[ObjectScores]
     shown: list[GalleryItem]
+    strips: StripKeeper = field(default_factory=StripKeeper)
+    """Of the worst and the best objects."""
 
 
 @dataclass(frozen=True)
@@ -154,6 +158,7 @@ def _run(
         if judge and prediction.gaussians is not None:
             scores = replace(scores, mesh=judge.judge(asset, subset.name, prediction.gaussians))
         result.scores.append(scores)
+        result.strips.offer(views, prediction.pictures, scores)
         if len(result.shown) < parameters.gallery_objects:
             result.shown.append(gallery_item(views, prediction.pictures, scores))
         progress.advance(psnr=f"{scores.methods['model']['psnr']:.2f}")
@@ -175,6 +180,8 @@ def _publish(evaluation: Evaluation, shards: TrainingShards, workspace: Workspac
     for name, table in (("per_object", per_object_table(scores)), ("per_view", per_view_table(scores))):
         with replacing(folder / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
+    write_strips(folder / STRIPS_FILE, [strip for result in evaluation.subsets for strip in result.strips.strips()])
+    write_angles(folder / ANGLES_FILE, evaluation.unseen.scores)
     write_json(folder / "details.json", evaluation.details())
     write_json(folder / "metrics.json", evaluation.metrics())
     write_report(workspace, folder / "report.html", decision=None)

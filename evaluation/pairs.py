@@ -1,7 +1,7 @@
 """Two methods, or two models, over the same objects: the mean difference of each figure with its confidence interval.
 
-A difference counts as decided when its interval does not hold zero. Pairs decide far earlier than two intervals beside each other,
-since an object that is hard for one is hard for the other.
+A difference counts as decided when its interval does not hold zero. Pairs decide far earlier than two intervals beside each
+other, since an object that is hard for one is hard for the other.
 """
 
 from collections.abc import Sequence

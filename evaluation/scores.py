@@ -84,7 +84,7 @@ class Scorer:
 
     mean: Float[np.ndarray, "h w 3"]
     metrics: MetricSet
-    reencoding: Reencoding | Unavailable = Unavailable("no model was given")
+    reencoding: Reencoding | Unavailable
 
     @property
     def unavailable(self) -> dict[str, str]:

@@ -3,9 +3,9 @@
 Objects are what varies from one evaluation to another, so they are drawn again, with replacement, and never single views:
 views of one object are hard or easy together.
 
-The interval is the expanded percentile one (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015, section 5.3): quantiles of
-resampled means, taken farther out so that few objects do not look surer than they are. The plain percentile interval is as narrow as if
-the variance were known and divided by n: of 6 objects it says 95 % and holds the mean in 86 % of samples.
+The interval is the expanded percentile one (Hesterberg, "What Teachers Should Know About the Bootstrap", 2015): quantiles of
+resampled means, taken farther out so that few objects do not look surer than they are. The plain percentile interval is as narrow
+as if the variance were known and divided by n: of 6 objects it says 95 % and holds the mean in 86 % of samples.
 """
 
 from dataclasses import dataclass

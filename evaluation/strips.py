@@ -1,19 +1,22 @@
 """Strips: an object from all around, the prediction above the truth in order of azimuth; of the worst and the best objects.
 
-One file, `strips.parquet`, holds them as WebP with what is said of each, so that a report is made without model or renders. How many
-there are does not depend on the number of objects, so that a page of a thousand objects stays small.
+One file, `strips.parquet`, holds them as WebP with what is said of each, so that a report is made without model or renders.
+How many there are does not depend on the number of objects, so that a page of a thousand objects stays small.
 """
 
 import io
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
+from evaluation.protocol import ObjectViews
+from evaluation.scores import ObjectScores
 from stage.errors import InputError
 from stage.files import replacing
 
@@ -60,20 +63,54 @@ def choose_shown(table: pd.DataFrame, worst: int = WORST, best: int = BEST) -> l
     Args:
         table: `per_object.parquet`; objects without a figure are left out.
         worst: at most so many of the lowest.
-        best: at most so many of the highest.
+        best: at most so many of the highest; of few objects a third.
     """
+    if "psnr" not in table.columns:
+        return []
     rows = table[(table["method"] == "model") & table["psnr"].notna()]
     shown: list[Shown] = []
     for subset in dict.fromkeys(rows["subset"]):
         ordered = rows[rows["subset"] == subset].sort_values(["psnr", "uid"]).to_dict("records")
-        low, rest = ordered[:worst], ordered[worst:]
-        high = rest[::-1][:best]
-        for word, found in (("worst", low), ("best", high)):
-            shown += [
-                Shown(subset, row["uid"], row["title"], f"{word} {number}", float(row["psnr"]))
-                for number, row in enumerate(found, 1)
-            ]
+        for rank, number in _ranks(len(ordered), worst, best):
+            row = ordered[number]
+            shown.append(Shown(subset, row["uid"], row["title"], rank, float(row["psnr"])))
     return shown
+
+
+class StripKeeper:
+    """Strips of the worst and the best of a subset's objects, which come one after another; it keeps no more than those.
+
+    Args:
+        worst: at most so many of the lowest PSNR.
+        best: at most so many of the highest.
+    """
+
+    def __init__(self, worst: int = WORST, best: int = BEST) -> None:
+        self._worst, self._best = worst, best
+        self._kept: dict[tuple[float, str], Strip] = {}
+
+    def offer(self, views: ObjectViews, predictions: Float[np.ndarray, "t h w 3"], scores: ObjectScores) -> None:
+        """An object with its predictions; it is drawn only if it is among the worst or the best so far."""
+        psnr = scores.methods["model"].get("psnr")
+        if psnr is None:
+            return
+        place = (psnr, scores.uid)
+        wanted = self._wanted([*self._kept, place])
+        if place in wanted:
+            shown = Shown(scores.subset, scores.uid, scores.title, "", psnr)
+            azimuths = [pose.azimuth_deg for pose in scores.poses]
+            self._kept[place] = draw_strip(shown, views.targets, predictions, azimuths, views.condition)
+        self._kept = {key: strip for key, strip in self._kept.items() if key in wanted}
+
+    def strips(self) -> list[Strip]:
+        """The worst, the very worst first, and then the best, the very best first."""
+        places = sorted(self._kept)
+        ranks = _ranks(len(places), self._worst, self._best)
+        return [replace(self._kept[places[number]], rank=rank) for rank, number in ranks]
+
+    def _wanted(self, places: Iterable[tuple[float, str]]) -> set[tuple[float, str]]:
+        ordered = sorted(places)
+        return {*ordered[: self._worst], *ordered[max(0, len(ordered) - self._best) :]}
 
 
 def draw_strip(
@@ -99,7 +136,16 @@ def draw_strip(
     picture = _drawn(columns)
     buffer = io.BytesIO()
     picture.save(buffer, "WEBP", quality=_QUALITY, method=4)
-    return Strip(**asdict(shown), views=len(columns), width=picture.width, height=picture.height, webp=buffer.getvalue())
+    return Strip(
+        **asdict(shown), views=len(columns), width=picture.width, height=picture.height, webp=buffer.getvalue()
+    )
+
+
+def _ranks(count: int, worst: int, best: int) -> list[tuple[str, int]]:
+    """What is shown of objects in order of their figure: rank and number, the very worst and the very best first."""
+    low = min(worst, -(-2 * count // 3))
+    high = min(best, count - low)
+    return [(f"worst {n + 1}", n) for n in range(low)] + [(f"best {n + 1}", count - 1 - n) for n in range(high)]
 
 
 def write_strips(path: Path, strips: Iterable[Strip]) -> None:
@@ -121,14 +167,18 @@ def read_strips(path: Path) -> list[Strip]:
     try:
         return [Strip(**{str(name): value for name, value in row.items()}) for row in _rows(path)]
     except (OSError, ValueError, TypeError) as error:
-        raise InputError(f"{path} holds no strips: {str(error).splitlines()[0]}", "run viewforge evaluate again") from None
+        raise InputError(
+            f"{path} holds no strips: {str(error).splitlines()[0]}", "run viewforge evaluate again"
+        ) from None
 
 
-def _rows(path: Path) -> list[dict[str, object]]:
+def _rows(path: Path) -> list[dict[str, Any]]:
     return [{str(k): v for k, v in row.items()} for row in pd.read_parquet(path).to_dict("records")]
 
 
-def _drawn(columns: Sequence[tuple[str, Float[np.ndarray, "h w 3"] | None, Float[np.ndarray, "h w 3"]]]) -> Image.Image:
+def _drawn(
+    columns: Sequence[tuple[str, Float[np.ndarray, "h w 3"] | None, Float[np.ndarray, "h w 3"]]],
+) -> Image.Image:
     side = min(_LARGEST, max(_SMALLEST, (_WIDTH - _MARGIN) // len(columns) - _GAP))
     sheet = Image.new("RGB", (_MARGIN + len(columns) * (side + _GAP), _LINE + 2 * (side + _GAP)), _PAPER)
     draw, font = ImageDraw.Draw(sheet), ImageFont.load_default(11)

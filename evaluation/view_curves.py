@@ -1,11 +1,12 @@
 """Figures by where a target is seen from: how much harder the back is than the front, and how far a model can look down.
 
-Each point is the mean over all target views of a subset whose azimuth or elevation falls together; the band holds the middle half of the
-model's views. An orbit has a point at each of its azimuths; random cameras are put together in steps of 30° and 15°.
+Each point is the mean over all target views of a subset whose azimuth or elevation falls together; the band holds the middle
+half of the model's views. An orbit has a point at each of its azimuths; random cameras are put together in steps of 30° and 15°.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -15,6 +16,8 @@ from markupsafe import Markup
 
 from evaluation.chart import Band, Line, chart_svg
 from evaluation.metrics.definitions import MetricDefinition
+from evaluation.scores import ObjectScores, per_view_table
+from stage.files import replacing
 
 Axis = Literal["azimuth_deg", "elevation_deg"]
 _STEPS: dict[Axis, float] = {"azimuth_deg": 30.0, "elevation_deg": 15.0}
@@ -24,6 +27,8 @@ _LABELS: dict[Axis, str] = {
 }
 # An orbit of 36 views keeps its own azimuths.
 _MOST_PLACES = 40
+ANGLES_FILE = "by_azimuth.csv"
+_DIGITS = 4
 
 
 @dataclass(frozen=True)
@@ -69,19 +74,22 @@ def by_angle(views: pd.DataFrame, axis: Axis, metrics: Sequence[str]) -> pd.Data
     return table.reset_index()
 
 
-def curve_table(views: pd.DataFrame, axis: Axis, metrics: Sequence[str], digits: int = 4) -> pd.DataFrame:
-    """The means as DVC plots them: a row for each angle, a column `<metric>_<method>` for each line.
+def write_angles(path: Path, scores: Sequence[ObjectScores]) -> None:
+    """Write the means by azimuth as DVC plots them: a row for each azimuth, a column `<metric>_<method>` for each line.
 
     Args:
-        views: rows of `per_view.parquet` of one subset.
-        axis: which angle.
-        metrics: names of figures of views.
-        digits: after the point.
+        path: a CSV file.
+        scores: of a subset's objects.
     """
-    table = by_angle(views, axis, metrics)
-    wide = table.pivot_table(index=axis, columns="method", values=list(metrics))
+    axis: Axis = "azimuth_deg"
+    views = per_view_table(scores)
+    metrics = list(dict.fromkeys(name for score in scores for of in score.view_figures.values() for name in of))
+    wide = by_angle(views.dropna(subset=[axis]), axis, metrics).pivot_table(
+        index=axis, columns="method", values=metrics
+    )
     wide.columns = pd.Index([f"{metric}_{method}" for metric, method in wide.columns])
-    return wide.round(digits).reset_index()
+    with replacing(path) as temporary:
+        wide.round(_DIGITS).reset_index().to_csv(temporary, index=False)
 
 
 def view_charts(
@@ -95,7 +103,8 @@ def view_charts(
         methods: in the order of their lines.
         names: of the methods, for people.
     """
-    shown = [d for d in definitions if d.scope == "view" and d.name in views.columns and views[d.name].notna().any()]
+    known = {str(name) for name in views.columns[views.notna().any()]}
+    shown = [definition for definition in definitions if definition.scope == "view" and definition.name in known]
     return [
         ViewCharts(
             definition,
@@ -114,13 +123,14 @@ def _chart(
         return None
     name = definition.name
     table = by_angle(views, axis, [name]).dropna(subset=[name])
+    rows = {method: table[table["method"] == method] for method in methods}
     lines = [
-        Line(method, names.get(method, method), list(zip(rows[axis], rows[name], strict=True)))
-        for method in methods
-        if not (rows := table[table["method"] == method]).empty
+        Line(method, names.get(method, method), _points(found, axis, name))
+        for method, found in rows.items()
+        if not found.empty
     ]
-    model = table[table["method"] == methods[0]]
-    band = Band(list(zip(model[axis], model[f"{name}_low"], model[f"{name}_high"], strict=True)))
+    columns = [axis, f"{name}_low", f"{name}_high"]
+    band = Band([(x, low, high) for x, low, high in rows[methods[0]][columns].to_numpy(float).tolist()])
     turns = axis == "azimuth_deg"
     return chart_svg(
         lines,
@@ -130,3 +140,7 @@ def _chart(
         x_range=(-180.0, 180.0) if turns else None,
         x_spacing=45.0 if turns else None,
     )
+
+
+def _points(rows: pd.DataFrame, x: str, y: str) -> list[tuple[float, float]]:
+    return [(a, b) for a, b in rows[[x, y]].to_numpy(float).tolist()]

@@ -1,7 +1,7 @@
 """Published figures: the YAML files beside this module, a file a system, read and checked.
 
-They are other people's figures, measured by other code on other renders. They are shown beside ours in tables of their own and never
-enter a column, a mean or a gate of ours.
+They are other people's figures, measured by other code on other renders. They are shown beside ours in tables of their own and
+never enter a column, a mean or a gate of ours.
 
     from evaluation.published.tables import read_published
     files = read_published()                                  # those that come with viewforge

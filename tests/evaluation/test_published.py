@@ -82,7 +82,9 @@ def test_what_comes_along_covers_every_system_and_names_its_sources() -> None:
     systems = {file.system for file in files}
     assert {"Zero-1-to-3", "Zero-1-to-3 XL", "Cascade-Zero123", "ZeroNVS", "Zero-1-to-G", "ViewFusion"} <= systems
     fitting, others = by_protocol(files, "syncdreamer")
-    assert {"SyncDreamer, new views of GSO", "ViewFusion, consistency of 16 views of GSO"} <= {t.title for t in fitting}
+    assert {"SyncDreamer, new views of GSO", "ViewFusion, consistency of 16 views of GSO"} <= {
+        t.title for t in fitting
+    }
     titles = [table.title for table in fitting + others]
     assert len(set(titles)) == len(titles) == sum(len(file.tables) for file in files)
     assert {name for table in fitting + others for name in table.columns} <= COLUMNS.keys()
