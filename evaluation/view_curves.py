@@ -103,7 +103,7 @@ def view_charts(
         methods: in the order of their lines.
         names: of the methods, for people.
     """
-    known = {str(name) for name in views.columns[views.notna().any()]}
+    known = {str(name) for name in views.columns if bool(views[name].notna().any())}
     shown = [definition for definition in definitions if definition.scope == "view" and definition.name in known]
     return [
         ViewCharts(
@@ -130,7 +130,8 @@ def _chart(
         if not found.empty
     ]
     columns = [axis, f"{name}_low", f"{name}_high"]
-    band = Band([(x, low, high) for x, low, high in rows[methods[0]][columns].to_numpy(float).tolist()])
+    ends = rows[methods[0]][columns].to_numpy(float)
+    band = Band([(float(x), float(low), float(high)) for x, low, high in ends])
     turns = axis == "azimuth_deg"
     return chart_svg(
         lines,
@@ -143,4 +144,4 @@ def _chart(
 
 
 def _points(rows: pd.DataFrame, x: str, y: str) -> list[tuple[float, float]]:
-    return [(a, b) for a, b in rows[[x, y]].to_numpy(float).tolist()]
+    return [(float(a), float(b)) for a, b in rows[[x, y]].to_numpy(float)]

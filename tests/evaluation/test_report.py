@@ -47,7 +47,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         """Note the tag and where it points."""
-        if tag not in {"meta", "img", "br", "line", "polyline"}:
+        if tag not in {"meta", "img", "br", "line", "polyline", "polygon", "circle"}:
             self.open.append(tag)
         self.addresses += [value or "" for name, value in attributes if name in {"src", "href", "srcset"}]
 
@@ -59,8 +59,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Collect text."""
-        self.words.append(data)
+        """Collect text that is shown."""
+        if self.open[-1:] not in (["style"], ["script"]):
+            self.words.append(data)
 
     @property
     def text(self) -> str:
@@ -95,7 +96,7 @@ def test_every_address_is_inside_the_file(evaluated: Workspace) -> None:
     addresses = Page(html).addresses
     assert sum(address.startswith("data:image/png;base64,") for address in addresses) == 3
     sections = {address.removeprefix("#") for address in addresses if address.startswith("#")}
-    assert len(sections) == 8
+    assert len(sections) == 10
     assert all(f'id="{section}"' in html for section in sections)
     assert all(address.startswith(("data:", "#")) for address in addresses)
     assert not re.search(r"url\(|@import|https?://", html)
@@ -103,8 +104,10 @@ def test_every_address_is_inside_the_file(evaluated: Workspace) -> None:
 
 def test_a_metric_that_is_not_available_is_never_a_number(evaluated: Workspace) -> None:
     page = Page(build_report(evaluated, None))
-    assert "lpips is not available: the package lpips is not installed." in page.text
-    assert page.text.count("not available") == 7
+    assert "LPIPS, VGG is not available: the package lpips is not installed." in page.text
+    assert "truth through the autoencoder is not available: no model was given." in page.text
+    # LPIPS of four methods and PSNR and SSIM of one, in two subsets; the two reasons; the one's PSNR of three objects.
+    assert page.text.count("not available") == 2 * (4 + 2) + 2 + 3
     metrics = json.loads((evaluated.evaluation / "metrics.json").read_text())
     assert metrics["unseen"]["model"]["lpips"] == "not available"
 
@@ -113,12 +116,15 @@ def test_an_available_lpips_is_shown_and_the_lowest_is_best(evaluated: Workspace
     path = evaluated.evaluation / "metrics.json"
     metrics = json.loads(path.read_text())
     metrics["unavailable"] = {}
-    for number, method in enumerate(metrics["unseen"]):
-        metrics["unseen"][method]["lpips"] = metrics["training"][method]["lpips"] = 0.1 * (3 - number)
+    for number, method in enumerate(("autoencoder", "model", "copy_input", "mean_image")):
+        for subset in ("unseen", "training"):
+            metrics[subset][method]["lpips"] = 0.1 * (number + 1)
     write_json(path, metrics)
     html = build_report(evaluated, None)
-    assert "not available" not in html
-    assert html.count('<td class="n best">0.100</td>') == 2
+    assert "LPIPS, VGG is not available" not in html
+    # The model's: the upper bound, which no model reaches, is out of competition.
+    assert html.count('<td class="n best">0.200</td>') == 2
+    assert html.count('<td class="n">0.100</td>') == 2
 
 
 def test_a_decision_is_shown_with_its_reasons_and_checks(evaluated: Workspace) -> None:
