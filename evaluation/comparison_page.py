@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from evaluation.comparison import Comparison, comparison_tables
-from evaluation.report import MAX_ROWS, page_template
+from evaluation.page_template import MAX_ROWS, page_template
 from stage.files import write_json, write_text
 
 _RELATIONS = {"better": "better than", "worse": "worse than", "undecided": "neither better nor worse than"}

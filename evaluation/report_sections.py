@@ -5,15 +5,12 @@ from typing import Any
 import pandas as pd
 
 from evaluation.evaluated_folder import EvaluatedFolder
-from evaluation.headline import BASELINES
+from evaluation.methods import AUTOENCODER, BASELINES, MODEL
 from evaluation.metrics.definitions import MetricDefinition
+from evaluation.page_template import ARROWS
 from evaluation.pairs import Pairing, pairings
-from evaluation.scores import AUTOENCODER
 from evaluation.statistics import FEW
 from geometry.perceptual import NOT_AVAILABLE
-
-MODEL = "model"
-ARROWS = {"higher": "↑", "lower": "↓"}
 
 
 def heading(definition: MetricDefinition) -> str:

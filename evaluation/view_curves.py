@@ -15,8 +15,7 @@ from jaxtyping import Float
 from markupsafe import Markup
 
 from evaluation.chart import Band, Line, chart_svg
-from evaluation.metrics.definitions import MetricDefinition
-from evaluation.scores import ObjectScores, per_view_table
+from evaluation.metrics.definitions import METRICS, MetricDefinition
 from stage.files import replacing
 
 Axis = Literal["azimuth_deg", "elevation_deg"]
@@ -74,16 +73,15 @@ def by_angle(views: pd.DataFrame, axis: Axis, metrics: Sequence[str]) -> pd.Data
     return table.reset_index()
 
 
-def write_angles(path: Path, scores: Sequence[ObjectScores]) -> None:
+def write_angles(path: Path, views: pd.DataFrame) -> None:
     """Write the means by azimuth as DVC plots them: a row for each azimuth, a column `<metric>_<method>` for each line.
 
     Args:
         path: a CSV file.
-        scores: of a subset's objects.
+        views: rows of `per_view.parquet` of one subset.
     """
     axis: Axis = "azimuth_deg"
-    views = per_view_table(scores)
-    metrics = list(dict.fromkeys(name for score in scores for of in score.view_figures.values() for name in of))
+    metrics = [name for name in METRICS if name in views.columns]
     wide = by_angle(views.dropna(subset=[axis]), axis, metrics).pivot_table(
         index=axis, columns="method", values=metrics
     )

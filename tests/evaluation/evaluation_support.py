@@ -24,9 +24,9 @@ def asset(uid: str, split: str, sha256: str = "") -> Asset:
     )
 
 
-def object_scores(uid: str, subset: str, model: float, copied: float, mean: float) -> ObjectScores:
+def object_scores(uid: str, subset: str, model: float | None, copied: float, mean: float) -> ObjectScores:
     """Figures with the given PSNR, over two views of which the one at the back is 1 dB worse."""
-    figures = {"model": model, "copy_input": copied, "mean_image": mean}
+    figures = {"model": float("nan") if model is None else model, "copy_input": copied, "mean_image": mean}
     return ObjectScores(
         uid,
         f"title <{uid}>",

@@ -19,10 +19,10 @@ from catalog.build import build_catalog
 from catalog.parameters import CatalogParameters
 from catalog.split import SplitParameters
 from evaluation.evaluate import evaluate
+from evaluation.methods import METHODS
 from evaluation.parameters import EvaluateParameters, GeometryParameters
 from evaluation.protocol import ObjectViews
 from evaluation.sampling import load_for_sampling, predict
-from evaluation.scores import METHODS
 from geometry.cameras import Intrinsics
 from stage.errors import InputError, ParameterError
 from stage.executor import ExecutorParameters

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pytest
 from evaluation_support import object_scores
 from hypothesis import given
 from hypothesis import strategies as st
@@ -48,7 +47,7 @@ def test_the_azimuths_of_an_orbit_stay_as_they_are() -> None:
 
 def test_dvc_gets_a_column_for_each_line(tmp_path: Path) -> None:
     scores = [object_scores("b1", "unseen", 16.0, 17.0, 19.0), object_scores("b2", "unseen", 20.0, 15.0, 19.0)]
-    write_angles(tmp_path / "by_azimuth.csv", scores)
+    write_angles(tmp_path / "by_azimuth.csv", per_view_table(scores))
     table = pd.read_csv(tmp_path / "by_azimuth.csv")
     assert table["azimuth_deg"].tolist() == [90.0, 180.0]
     assert table["psnr_model"].tolist() == [18.5, 17.5]
