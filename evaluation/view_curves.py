@@ -85,7 +85,7 @@ def write_angles(path: Path, views: pd.DataFrame) -> None:
     wide = by_angle(views.dropna(subset=[axis]), axis, metrics).pivot_table(
         index=axis, columns="method", values=metrics
     )
-    wide.columns = pd.Index([f"{metric}_{method}" for metric, method in wide.columns])
+    wide.columns = pd.Index(["_".join(labels) for labels in wide.columns.to_flat_index()])
     with replacing(path) as temporary:
         wide.round(_DIGITS).reset_index().to_csv(temporary, index=False)
 

@@ -142,6 +142,14 @@ def test_a_decision_is_shown_with_its_reasons_and_checks(evaluated: Workspace) -
     assert "Promoted: viewforge" in Page(build_report(evaluated, {**DECISION, "promoted": True, "checks": []})).text
 
 
+def test_a_decision_over_pairs_of_objects_shows_their_interval(evaluated: Workspace) -> None:
+    check = {**DECISION["checks"][0], "advantage": -1.0, "low": -3.0, "high": 1.0, "objects": 2}
+    decision = {**DECISION, "checks": [check], "outcome": "awaiting approval", "alias": None}
+    text = Page(build_report(evaluated, decision)).text
+    assert "Awaiting approval: viewforge-zero123 version 2 has no alias" in text
+    assert "-1[-3, +1]" in text
+
+
 def test_objects_come_worst_first(evaluated: Workspace) -> None:
     text = Page(build_report(evaluated, None)).text
     assert text.index("title <b1>") < text.index("title <b2>") < text.index("title <a1>")
