@@ -8,17 +8,17 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Float32
 
-from evaluation.baselines import copy_input
+from evaluation.baselines import Reencoding, copy_input
 from evaluation.mesh_figures import DIGITS as MESH_DIGITS
 from evaluation.mesh_figures import MeshFigures
+from evaluation.methods import AUTOENCODER, METHODS
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.protocol import INPUT_VIEW, ObjectViews, SubsetName
 from evaluation.statistics import bootstrap_mean
 from evaluation.whole_objects import TRUTH, consistency, features_of, of_all_objects
 from geometry.cameras import spherical_from_position
-from geometry.perceptual import NOT_AVAILABLE
+from geometry.perceptual import NOT_AVAILABLE, Unavailable
 
-METHODS = ("model", "copy_input", "mean_image")
 # Far below what any picture shows, far above what another number of threads changes in the last bits.
 _DIGITS = 4
 _TURN_DIGITS = 3
@@ -80,10 +80,18 @@ class Scorer:
     Args:
         mean: the mean training picture.
         metrics: the figures.
+        reencoding: the true views through the model's autoencoder, or why there are none.
     """
 
     mean: Float[np.ndarray, "h w 3"]
     metrics: MetricSet
+    reencoding: Reencoding | Unavailable
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """Why metrics and methods have no figures, by name."""
+        lacking = {AUTOENCODER: self.reencoding.reason} if isinstance(self.reencoding, Unavailable) else {}
+        return {**self.metrics.unavailable, **lacking}
 
     def score(self, views: ObjectViews, predictions: Float[np.ndarray, "t h w 3"], subset: SubsetName) -> ObjectScores:
         """The scores of one object."""
@@ -93,6 +101,8 @@ class Scorer:
             "copy_input": copy_input(views.condition, len(targets)),
             "mean_image": np.broadcast_to(self.mean, targets.shape),
         }
+        if isinstance(self.reencoding, Reencoding):
+            answers[AUTOENCODER] = self.reencoding(targets)
         figures = {method: self.metrics.views(pictures, targets) for method, pictures in answers.items()}
         whole = consistency(self.metrics, views, answers)
         return ObjectScores(
