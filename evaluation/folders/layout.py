@@ -16,6 +16,7 @@ Views are named by whole numbers (`0.png` is `000.png`); where an object has no 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stage.errors import InputError
 
@@ -43,6 +44,19 @@ class ObjectFiles:
 
     def __bool__(self) -> bool:
         return bool(self.views or self.mesh or self.trouble)
+
+    def as_json(self) -> dict[str, Any]:
+        """The paths as text."""
+        views = {view: str(path) for view, path in self.views.items()}
+        mesh, cameras = (str(path) if path else None for path in (self.mesh, self.cameras))
+        return {"views": views, "mesh": mesh, "cameras": cameras, "trouble": self.trouble}
+
+    @classmethod
+    def of(cls, document: dict[str, Any]) -> "ObjectFiles":
+        """The files that `as_json` told."""
+        views = {view: Path(path) for view, path in document["views"].items()}
+        mesh, cameras = (Path(document[name]) if document[name] else None for name in ("mesh", "cameras"))
+        return cls(views, mesh, cameras, document["trouble"])
 
 
 def find_objects(root: Path) -> dict[str, ObjectFiles]:
@@ -90,8 +104,10 @@ def _in_folder(folder: Path) -> dict[str, ObjectFiles]:
         return below
     if len(below) > 1:
         some = ", ".join(list(below)[:3])
-        return {folder.name: ObjectFiles(trouble=f"{folder} holds {len(below)} folders of pictures ({some}): keep one")}
-    return {folder.name: files for files in below.values()}
+        return {
+            folder.name: ObjectFiles(trouble=f"{folder} holds {len(below)} folders of pictures ({some}): keep one")
+        }
+    return dict.fromkeys([folder.name], next(iter(below.values()))) if below else {}
 
 
 def _object(folder: Path, *, numbered_only: bool = False) -> ObjectFiles:

@@ -1,6 +1,6 @@
 """Pictures of any program as arrays: decoded, checked, composited on white, and brought to the truth's size if asked.
 
-What cannot be scored honestly is refused with its reason: a value that is not finite or not in the range, an unknown mode, another
+What cannot be scored honestly is refused with its reason: a value that is not finite or out of range, an unknown mode, another
 size. Nothing is clipped, stretched or guessed.
 """
 

@@ -65,6 +65,8 @@ def scored_views(truth: ObjectFiles, input_view: str | None) -> list[str]:
     Raises:
         ObjectFailedError: when the truth lacks the input view, or has no other.
     """
+    if not truth.views:
+        raise ObjectFailedError(FailureClass.MISSING, "the truth has no pictures of this object")
     if input_view is not None and input_view not in truth.views:
         raise ObjectFailedError(FailureClass.MISSING, f"the truth has no view {input_view}, the input view")
     views = [view for view in truth.views if view != input_view]
@@ -111,12 +113,24 @@ def predicted_pictures(
     return np.stack([fitted(found[view], height, width, names[view], resize) for view in views])
 
 
+def require_views(truth: ObjectFiles, prediction: ObjectFiles, input_view: str | None) -> None:
+    """Refuse a prediction without pictures, before anything is read.
+
+    Raises:
+        ObjectFailedError: when a side has no pictures, or the truth none to be scored.
+    """
+    scored_views(truth, input_view)
+    if not prediction.views:
+        raise ObjectFailedError(FailureClass.MISSING, "no prediction of this object")
+
+
 def _require(side: Side, views: list[str]) -> None:
     missing = [view for view in views if view not in side.files.views]
     if missing:
         shown = ", ".join(missing[:3]) + (f" and {len(missing) - 3} more" if len(missing) > 3 else "")
-        message = f"no prediction of view {shown}: of the truth's {len(views)} views to be scored {len(missing)} are missing"
-        raise ObjectFailedError(FailureClass.MISSING, message)
+        raise ObjectFailedError(
+            FailureClass.MISSING, f"no prediction of view {shown}, of {len(views)} views that are scored"
+        )
 
 
 def strip_views(side: Side, views: list[str], sample: int) -> dict[str, Float[np.ndarray, "h w 3"]] | None:
@@ -136,7 +150,8 @@ def strip_views(side: Side, views: list[str], sample: int) -> dict[str, Float[np
         return None
     if str(sample) not in side.files.views:
         raise ObjectFailedError(
-            FailureClass.MISSING, f"no strip {sample}: there are {', '.join(side.files.views)}; choose one with --sample"
+            FailureClass.MISSING,
+            f"no strip {sample}: there are {', '.join(side.files.views)}; choose one with --sample",
         )
     strip = side.picture(str(sample))
     if strip.shape[1] != count * height:
