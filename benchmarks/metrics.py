@@ -70,7 +70,7 @@ def _view(generator: np.random.Generator) -> UInt8[np.ndarray, "h w 4"]:
     alpha = np.clip((0.33 + waves - radius) * _SIZE, 0.0, 1.0)
     shade = 0.55 + 0.45 * np.sqrt(np.clip(1.0 - (radius / 0.45) ** 2, 0.0, 1.0))
     texture = sum(_noise(generator, side) * weight for side, weight in ((4, 0.6), (16, 0.25), (64, 0.1), (128, 0.05)))
-    colour = np.clip(texture * shade[..., None], 0.0, 1.0)
+    colour = np.clip(texture * shade[..., None], 0.0, 1.0) * (alpha > 0)[..., None]
     return (np.dstack([colour, alpha]) * 255).round().astype(np.uint8)
 
 
@@ -83,7 +83,7 @@ def _prediction(rgba: UInt8[np.ndarray, "h w 4"], generator: np.random.Generator
     values = rgba / np.float32(255.0)
     white = values[..., :3] * values[..., 3:] + 1.0 - values[..., 3:]
     blurred = uniform_filter(np.roll(white, int(generator.integers(-3, 4)), axis=1), (3, 3, 1))
-    return (np.clip(blurred + generator.normal(0, 0.01, blurred.shape), 0, 1) * 255).round().astype(np.uint8)
+    return (np.clip(blurred + generator.normal(0, 0.004, blurred.shape), 0, 1) * 255).round().astype(np.uint8)
 
 
 def make_folders(root: Path, objects: int) -> None:
