@@ -95,7 +95,7 @@ def test_every_view_has_its_figures() -> None:
 
 def test_lpips_is_scored_where_it_is_available() -> None:
     targets = np.full((2, 12, 12, 3), 0.75)
-    measured = Lpips(lambda a, b: (a - b).abs().mean(), "0.1.4")
+    measured = Lpips(lambda a, b: (a - b).abs().mean(dim=(1, 2, 3), keepdim=True), "0.1.4")
     metrics = MetricSet((METRICS["lpips"],), {"lpips": measured}, {})
     assert metrics.views(targets * 0, targets)["lpips"] == pytest.approx([1.5, 1.5])
 
