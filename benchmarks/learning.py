@@ -19,12 +19,11 @@ from pathlib import Path
 
 import torch
 
-from evaluation.scores import METHODS
+from evaluation.headline import BASELINES
 from flows.workspaces import PROJECT, chosen_parameters, prepare
 from stage.workspace import Workspace
 
 _STAGES = ("catalog", "render", "shard", "train", "evaluate")
-_BASELINES = [name for name in METHODS if name != "model"]
 _GOAL_MINUTES = 20.0
 _QUICK = (
     "catalog.objects=12",
@@ -70,7 +69,7 @@ def measure(workspace: Workspace, quick: bool) -> bool:
     for subset in ("unseen", "training"):
         for method, scores in metrics[subset].items():
             print(f"{subset} {method}: {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}")
-    model, others = metrics["unseen"]["model"], [metrics["unseen"][name] for name in _BASELINES]
+    model, others = metrics["unseen"]["model"], [metrics["unseen"][name] for name in BASELINES]
     gain = {key: model[key] - max(other[key] for other in others) for key in ("psnr", "ssim")}
     print(f"pictures: {workspace.evaluation / 'gallery_unseen.png'}, {metrics['unseen_objects']} unseen objects")
     print(

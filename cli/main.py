@@ -14,6 +14,7 @@ from typer.core import TyperGroup
 
 from cli import (
     catalog,
+    comparison,
     data,
     pipeline,
     promotion,
@@ -61,7 +62,21 @@ def options(
 
 
 for group in (
-    *(catalog, render, splatter, stages, shards, data, pipeline, sampling, weights, promotion, tracking, servers),
+    *(
+        catalog,
+        render,
+        splatter,
+        stages,
+        shards,
+        data,
+        pipeline,
+        sampling,
+        weights,
+        comparison,
+        promotion,
+        tracking,
+        servers,
+    ),
 ):
     group.add_to(app)
 

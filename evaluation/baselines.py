@@ -1,12 +1,21 @@
-"""Baselines that cost nothing: a model that does not beat them has learned nothing worth having.
+"""What a model stands beside: baselines that cost nothing, and the best that its autoencoder could let through.
 
-Each answers, for one object, with a picture for every target view, RGB on white in [0, 1].
+Each answers, for one object, with a picture for every target view, RGB on white in [0, 1]. A model that does not beat copying
+the input and the mean image has learned nothing worth having. A latent diffusion model cannot do better than the truth itself
+does after encoding and decoding: what the autoencoder loses, no denoiser gives back.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Float
+
+from geometry.perceptual import Unavailable
+from systems.gaussian_pipeline import GaussianPipeline
+from systems.object_pipeline import ObjectPipeline
 
 
 def copy_input(condition: Float[np.ndarray, "h w 3"], targets: int) -> Float[np.ndarray, "t h w 3"]:
@@ -32,3 +41,43 @@ def mean_image(views: Iterable[Float[np.ndarray, "_ h w 3"]]) -> Float[np.ndarra
     if total is None:
         raise ValueError("no view to take the mean of")
     return (total / count).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Reencoding:
+    """True views through a model's own autoencoder: the posterior's mode, decoded.
+
+    Args:
+        vae: diffusers' `AutoencoderKL`, or what has its interface.
+        batch_size: views at once. A batch holds views of one object only, so that no object's result depends on others.
+    """
+
+    vae: Any
+    batch_size: int
+
+    def __call__(self, pictures: Float[np.ndarray, "t h w 3"]) -> Float[np.ndarray, "t h w 3"]:
+        """The pictures after encoding and decoding; the scaling of latents cancels."""
+        images = torch.from_numpy(np.ascontiguousarray(pictures, np.float32)).permute(0, 3, 1, 2) * 2.0 - 1.0
+        with torch.no_grad():
+            decoded = torch.cat([self._through(batch) for batch in images.split(self.batch_size)])
+        return (decoded / 2.0 + 0.5).clamp(0.0, 1.0).permute(0, 2, 3, 1).numpy()
+
+    def _through(self, images: Float[torch.Tensor, "b 3 h w"]) -> Float[torch.Tensor, "b 3 h w"]:
+        latents = self.vae.encode(images.to(self.vae.device, self.vae.dtype)).latent_dist.mode()
+        decoded: Float[torch.Tensor, "b 3 h w"] = self.vae.decode(latents).sample.float().cpu()
+        return decoded
+
+
+def find_reencoding(pipeline: ObjectPipeline, batch_size: int) -> Reencoding | Unavailable:
+    """The upper bound of a model's pictures, if its autoencoder is one of pictures.
+
+    Args:
+        pipeline: the trained model.
+        batch_size: views at once.
+    """
+    if isinstance(pipeline, GaussianPipeline):
+        return Unavailable("this model's pictures are rendered from Gaussians and never pass through its autoencoder")
+    vae = getattr(pipeline, "vae", None)
+    if vae is None:
+        return Unavailable(f"a {type(pipeline).__name__} has no autoencoder")
+    return Reencoding(vae, batch_size)

@@ -7,10 +7,10 @@ the same bytes. With `evaluate.geometry` the meshes of a model that makes Gaussi
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from evaluation.baselines import mean_image
+from evaluation.baselines import find_reencoding, mean_image
 from evaluation.gallery import GalleryItem, contact_sheet, gallery, gallery_item
 from evaluation.mesh_figures import definitions
 from evaluation.meshes import MeshJudge, check_geometry
@@ -31,6 +31,8 @@ from evaluation.scores import (
     summary,
 )
 from evaluation.shards import TrainingShards
+from evaluation.strips import STRIPS_FILE, StripKeeper, write_strips
+from evaluation.view_curves import ANGLES_FILE, write_angles
 from stage.files import replacing, write_json
 from stage.progress import Progress
 from stage.workspace import Workspace
@@ -46,6 +48,8 @@ class SubsetResult:
     subset: Subset
     scores: list[ObjectScores]
     shown: list[GalleryItem]
+    strips: StripKeeper = field(default_factory=StripKeeper)
+    """Of the worst and the best objects."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Evaluation:
     training: SubsetResult
     asked: MetricSet
     """The figures about pictures."""
+    unavailable: dict[str, str]
+    """Why metrics and methods have no figures, by name."""
 
     @property
     def subsets(self) -> tuple[SubsetResult, SubsetResult]:
@@ -79,7 +85,7 @@ class Evaluation:
             "intervals": {result.subset.name: intervals(result.scores, self.asked.names) for result in self.subsets},
             "unseen_objects": len(self.unseen.scores),
             "training_objects": len(self.training.scores),
-            "unavailable": self.asked.unavailable,
+            "unavailable": self.unavailable,
             **({"geometry": self._geometry(tuple(definitions(geometry)))} if geometry else {}),
         }
 
@@ -126,11 +132,11 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     if parameters.geometry:
         judge = MeshJudge.of(parameters.geometry, subsets, parameters.executor, seed, workspace)
     asked = MetricSet.of(parameters.metrics)
-    scorer = Scorer(mean_image(shards.all_views()), asked)
+    scorer = Scorer(mean_image(shards.all_views()), asked, find_reencoding(pipeline, parameters.batch_size))
     with Progress("evaluate", sum(len(s.assets) for s in subsets), "objects") as progress, deterministic_torch():
         unseen, training = (_run(s, pipeline, scorer, judge, parameters, seed, progress) for s in subsets)
     steps = type(pipeline.scheduler).__name__
-    evaluation = Evaluation(parameters, resolution, steps, unseen, training, asked)
+    evaluation = Evaluation(parameters, resolution, steps, unseen, training, asked, scorer.unavailable)
     _publish(evaluation, shards, workspace)
     return evaluation.metrics()
 
@@ -152,6 +158,7 @@ def _run(
         if judge and prediction.gaussians is not None:
             scores = replace(scores, mesh=judge.judge(asset, subset.name, prediction.gaussians))
         result.scores.append(scores)
+        result.strips.offer(views, prediction.pictures, scores)
         if len(result.shown) < parameters.gallery_objects:
             result.shown.append(gallery_item(views, prediction.pictures, scores))
         progress.advance(psnr=f"{scores.methods['model']['psnr']:.2f}")
@@ -173,6 +180,8 @@ def _publish(evaluation: Evaluation, shards: TrainingShards, workspace: Workspac
     for name, table in (("per_object", per_object_table(scores)), ("per_view", per_view_table(scores))):
         with replacing(folder / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
+    write_strips(folder / STRIPS_FILE, [strip for result in evaluation.subsets for strip in result.strips.strips()])
+    write_angles(folder / ANGLES_FILE, evaluation.unseen.scores)
     write_json(folder / "details.json", evaluation.details())
     write_json(folder / "metrics.json", evaluation.metrics())
     write_report(workspace, folder / "report.html", decision=None)

@@ -26,13 +26,15 @@ def geometry_section(
     """
     if "geometry" not in metrics:
         return None
+    subsets = [name for name in _SUBSETS if name in metrics["geometry"]]
     figures = definitions(GeometryParameters.model_validate(details["geometry"]))
     objects = _object_rows(table, list(figures))
     return {
         "figures": [
-            {**vars(figure), "subsets": [_mean(metrics["geometry"][subset], name) for subset in _SUBSETS]}
+            {**vars(figure), "subsets": [_mean(metrics["geometry"][subset], name) for subset in subsets]}
             for name, figure in figures.items()
         ],
+        "subsets": subsets,
         "objects": objects[:most],
         "objects_total": len(objects),
     }

@@ -9,11 +9,19 @@ import pandas as pd
 
 EQUAL_DB = 0.05
 METHOD_NAMES = {"model": "the model", "copy_input": "copying the input view", "mean_image": "the mean training image"}
+METHOD_TITLES = {
+    "model": "model",
+    "copy_input": "copy the input view",
+    "mean_image": "mean training image",
+    "autoencoder": "truth through the autoencoder",
+}
 BASELINES = ("copy_input", "mean_image")
 
 
 def verdict(metrics: dict[str, Any]) -> str:
-    """One sentence: which baselines the model beats on objects that it has not seen."""
+    """One sentence: which baselines the model beats on objects that it has not seen; what was scored where there is none."""
+    if not _has_baselines(metrics, "unseen"):
+        return _plain_verdict(metrics)
     gains = {name: _gain(metrics["unseen"], name) for name in BASELINES}
     beaten = [METHOD_NAMES[name] for name, gain in gains.items() if gain >= EQUAL_DB]
     unbeaten = [METHOD_NAMES[name] for name, gain in gains.items() if gain < EQUAL_DB]
@@ -24,6 +32,13 @@ def verdict(metrics: dict[str, Any]) -> str:
     return f"On objects it has not seen, the model beats {beaten[0]} but not {unbeaten[0]}."
 
 
+def _plain_verdict(metrics: dict[str, Any]) -> str:
+    """The model's PSNR where no baseline stands beside it."""
+    psnr = metrics.get("unseen", {}).get("model", {}).get("psnr")
+    objects = f"{metrics.get('objects', 'the')} object{'' if metrics.get('objects') == 1 else 's'}"
+    return f"PSNR {psnr:.2f} dB over {objects}." if isinstance(psnr, int | float) else f"Figures of {objects}."
+
+
 def sentences(metrics: dict[str, Any], table: pd.DataFrame) -> list[str]:
     """A sentence for each subset, and one on how far apart the two are.
 
@@ -31,7 +46,15 @@ def sentences(metrics: dict[str, Any], table: pd.DataFrame) -> list[str]:
         metrics: content of `metrics.json`.
         table: `per_object.parquet`.
     """
-    return [_subset_sentence(metrics, table, name) for name in ("unseen", "training")] + [_generalisation(metrics)]
+    subsets = [name for name in ("unseen", "training") if _has_baselines(metrics, name)]
+    found = [_subset_sentence(metrics, table, name) for name in subsets]
+    return [*found, _generalisation(metrics)] if len(subsets) == 2 else found
+
+
+def _has_baselines(metrics: dict[str, Any], subset: str) -> bool:
+    """Whether the model and all baselines have a PSNR there."""
+    figures = metrics.get(subset, {})
+    return all(isinstance(figures.get(name, {}).get("psnr"), int | float) for name in ("model", *BASELINES))
 
 
 def _generalisation(metrics: dict[str, Any]) -> str:

@@ -1,33 +1,56 @@
 """The report: one HTML file that needs no network and no other file, and has the same bytes for the same inputs.
 
-Reads `data/evaluation/` and, where they are at hand, the loss curve and the tables of earlier stages. The stage itself writes it
-before any decision; `viewforge promote` writes it again with one.
+The stage writes it before any decision, and `viewforge promote` writes it again with one (`write_report`): it reads
+`data/evaluation/` and, where they are at hand, the loss curve and the tables of earlier stages. `report_of` reports any folder of
+scores, without a model, shards or a training.
 """
 
 import base64
-import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 from markupsafe import Markup
 
+from evaluation.comparison import Comparison, comparison_tables
+from evaluation.evaluated_folder import EvaluatedFolder
 from evaluation.geometry_section import geometry_section
-from evaluation.headline import BASELINES, sentences, verdict
+from evaluation.headline import METHOD_TITLES, sentences, verdict
 from evaluation.loss_curve import loss_svg, read_loss
 from evaluation.problems import earlier_problems
-from evaluation.scores import METHODS
+from evaluation.published.tables import COLUMNS, by_protocol, read_published
+from evaluation.report_sections import (
+    ARROWS,
+    baseline_pairings,
+    heading,
+    metric_tables,
+    object_table,
+)
+from evaluation.strips import STRIPS_FILE, Strip, read_strips
+from evaluation.view_curves import view_charts
 from geometry.perceptual import NOT_AVAILABLE
-from stage.errors import InputError
 from stage.files import write_text
 from stage.pages import page_environment
 from stage.workspace import Workspace
 
-_TEMPLATE = "report.html.jinja"
 # A page with more rows than this is no longer read; the parquet file has all.
-MAX_ROWS = 200
-_SUBSETS = ("unseen", "training")
+MAX_ROWS = 2000
+_PAGE = Path(__file__).parent / "page"
 _PICTURES = ("contact_sheet.png", "gallery_unseen.png", "gallery_training.png")
+_SOURCES = {"heldout": "held-out objects of the catalogue", "gso": "Google Scanned Objects"}
+_SAID_ELSEWHERE = {"resolution", "scheduler", "inference_steps", "guidance_scale", "eta"}
+
+
+@dataclass(frozen=True)
+class StageParts:
+    """What the report of a workspace shows beside its scores."""
+
+    curve: Markup | None
+    """The training loss."""
+    problems: list[dict[str, str]]
+    """Of earlier stages."""
+    decision: dict[str, Any] | None
+    """The promotion decision (model, version, promoted, gate, alias, reasons, checks); None before there is one."""
 
 
 def write_report(workspace: Workspace, path: Path, decision: dict[str, Any] | None) -> None:
@@ -36,52 +59,159 @@ def write_report(workspace: Workspace, path: Path, decision: dict[str, Any] | No
 
 
 def build_report(workspace: Workspace, decision: dict[str, Any] | None) -> str:
-    """The report as HTML.
+    """The report of a workspace as HTML.
 
     Args:
         workspace: whose evaluation is reported.
-        decision: the promotion decision (model, version, promoted, gate, alias, reasons, checks); None before there is one.
+        decision: the promotion decision; None before there is one.
 
     Raises:
         InputError: when there is no evaluation.
     """
-    metrics = _read_json(workspace.evaluation / "metrics.json")
-    details = _read_json(workspace.evaluation / "details.json")
-    table = pd.read_parquet(workspace.evaluation / "per_object.parquet")
+    result = EvaluatedFolder.read(workspace.evaluation)
     curve = read_loss(workspace.training_report / "loss.csv")
-    objects = _object_rows(table)
-    return _template().render(
-        metrics=metrics,
-        settings=details["settings"],
-        shown=details["gallery_objects"],
-        verdict=verdict(metrics),
-        sentences=sentences(metrics, table),
-        best=_best(metrics, details["metrics"]),
-        methods=METHODS,
-        metric_titles=_titles(details["metrics"]),
-        subsets=_SUBSETS,
-        objects=objects[:MAX_ROWS],
-        objects_total=len(objects),
-        geometry=geometry_section(metrics, details, table, MAX_ROWS),
-        curve=loss_svg(curve) if curve else None,
-        pictures={Path(name).stem: _data_uri(workspace.evaluation / name) for name in _PICTURES},
-        problems=[*(problem.row() for problem in earlier_problems(workspace)), *details["problems"]],
-        decision=decision,
+    problems = [problem.row() for problem in earlier_problems(workspace)]
+    return _rendered(result, "viewforge report", StageParts(loss_svg(curve) if curve else None, problems, decision))
+
+
+def report_of(folder: Path, title: str = "viewforge report", comparison: Comparison | None = None) -> str:
+    """The report of a folder of scores as HTML.
+
+    Args:
+        folder: what `EvaluatedFolder` reads.
+        title: of the page.
+        comparison: with another folder, shown where there is one.
+
+    Raises:
+        InputError: when it holds no evaluation, or a damaged one.
+    """
+    return _rendered(EvaluatedFolder.read(folder), title, None, comparison)
+
+
+def _rendered(
+    result: EvaluatedFolder, title: str, parts: StageParts | None, comparison: Comparison | None = None
+) -> str:
+    """The page; without parts of a stage it shows scores alone."""
+    details = result.details
+    return page_template("report.html.jinja").render(
+        title=title,
+        verdict=verdict(result.metrics),
+        sentences=sentences(result.metrics, result.objects),
+        incomplete=_incomplete(result),
+        facts=_facts(result),
+        from_stage=parts is not None,
+        with_decision=parts is not None,
+        decision=parts.decision if parts else None,
+        curve=parts.curve if parts else None,
+        shown=details.get("gallery_objects", {}),
+        pictures={Path(name).stem: _address(result.folder / name) for name in _PICTURES},
+        methods=result.methods,
+        **_figures(result),
+        **_published(result),
+        comparison=comparison_tables(comparison, MAX_ROWS) if comparison else None,
+        charts=_charts(result),
+        strips=_strip_groups(read_strips(result.folder / STRIPS_FILE)),
+        objects=object_table(result, MAX_ROWS),
+        geometry=geometry_section(result.metrics, details, result.objects, MAX_ROWS),
+        problems=[*(parts.problems if parts else []), *details.get("problems", [])],
     )
 
 
-def _template() -> Any:  # noqa: ANN401 - jinja2's template renders anything
-    environment = page_environment(Path(__file__).parent)
-    environment.filters["figure"] = _figure
+def page_template(name: str) -> Any:  # noqa: ANN401 - jinja2's template renders anything
+    """A template of this room's pages, with what all of them know."""
+    environment = page_environment(_PAGE)
     environment.filters["number"] = _number
-    return environment.get_template(_TEMPLATE)
+    environment.globals.update(titles=METHOD_TITLES, arrows=ARROWS)
+    return environment.get_template(name)
 
 
-def _figure(value: float | str | None, metric: str) -> str:
-    """A metric's value as text: dB with two digits, similarities with three; what is no number stays words."""
-    if value is None or isinstance(value, str):
-        return value or NOT_AVAILABLE
-    return f"{value:.2f}" if metric == "psnr" else f"{value:.3f}"
+def _figures(result: EvaluatedFolder) -> dict[str, Any]:
+    """What the section of metrics shows."""
+    titles = {definition.name: definition.title for definition in result.definitions} | METHOD_TITLES
+    return {
+        "metric_tables": metric_tables(result),
+        "headings": [heading(definition) for definition in result.definitions],
+        "definitions": result.definitions,
+        "pairs": baseline_pairings(result),
+        "unavailable": {titles.get(k, k): reason for k, reason in result.metrics.get("unavailable", {}).items()},
+    }
+
+
+def _published(result: EvaluatedFolder) -> dict[str, Any]:
+    """Published tables, those of the evaluation's protocol apart."""
+    files, protocol = read_published(), str(result.metrics.get("protocol", ""))
+    fitting, others = by_protocol(files, protocol)
+    return {
+        "protocol": protocol,
+        "fitting": fitting,
+        "others": others,
+        "protocol_fits": bool(fitting),
+        "published_objects": result.metrics.get("source") == "gso",
+        "published_notes": [file for file in files if file.note],
+        "columns": COLUMNS,
+    }
+
+
+def _charts(result: EvaluatedFolder) -> list[dict[str, Any]]:
+    if result.views.empty:
+        return []
+    found = []
+    for subset in result.subsets:
+        rows = result.views[result.views["subset"] == subset]
+        charts = view_charts(rows, result.definitions, result.methods, METHOD_TITLES)
+        found.append({"subset": subset, "charts": [chart for chart in charts if chart.azimuth or chart.elevation]})
+    return [entry for entry in found if entry["charts"]]
+
+
+def _facts(result: EvaluatedFolder) -> dict[str, Any]:
+    """What was measured and how, in a few words each."""
+    metrics, settings = result.metrics, result.details.get("settings", {})
+    source = _SOURCES.get(metrics.get("source", ""), metrics.get("source", ""))
+    facts = {
+        f"{subset} objects": f"{result.count(subset)} {source if n == 0 else ''}".strip()
+        for n, subset in enumerate(result.subsets)
+    }
+    facts["protocol"] = f"{metrics.get('protocol', NOT_AVAILABLE)}"
+    if "views" in metrics:
+        facts["protocol"] += f", {metrics['views']} views"
+    if isinstance(settings.get("resolution"), int):
+        facts["pictures"] = f"{settings['resolution']} × {settings['resolution']} px"
+    elif "resolution" in settings:
+        facts["pictures"] = settings["resolution"]
+    if "inference_steps" in settings:
+        facts["sampler"] = (
+            f"{settings['inference_steps']} steps of {settings['scheduler']}, "
+            f"guidance {settings['guidance_scale']}, η {settings['eta']}"
+        )
+    for name, value in settings.items():
+        if name not in _SAID_ELSEWHERE:
+            facts[name.replace("_", " ")] = ("no", "yes")[value] if isinstance(value, bool) else value
+    if "data_sha256" in metrics:
+        facts["evaluation data"] = metrics["data_sha256"][:12]
+    return facts
+
+
+def _incomplete(result: EvaluatedFolder) -> str:
+    """That objects lack figures, which makes means incomparable; empty where none does."""
+    if result.metrics.get("complete", True):
+        return ""
+    missing, total = len(result.metrics.get("missing", {})), result.metrics.get("objects_of_truth", "?")
+    return f"{missing} of {total} objects lack figures: means over the others cannot be compared with those over all."
+
+
+def _strip_groups(strips: list[Strip]) -> list[dict[str, Any]]:
+    """Strips by subset, each as the template shows it."""
+    return [
+        {
+            "title": f"{subset} objects",
+            "strips": [
+                {**vars(strip), "address": _data("image/webp", strip.webp)}
+                for strip in strips
+                if strip.subset == subset
+            ],
+        }
+        for subset in dict.fromkeys(strip.subset for strip in strips)
+    ]
 
 
 def _number(value: float | str | None) -> str:
@@ -89,52 +219,10 @@ def _number(value: float | str | None) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else value or NOT_AVAILABLE
 
 
-def _titles(definitions: list[dict[str, Any]]) -> dict[str, str]:
-    """Each metric's title with its unit and an arrow to the better side."""
-    arrows = {"higher": "↑", "lower": "↓"}
-    return {
-        d["name"]: f"{', '.join(filter(None, (d['title'], d['unit'])))} {arrows[d['better']]}" for d in definitions
-    }
-
-
-def _best(metrics: dict[str, Any], definitions: list[dict[str, Any]]) -> dict[str, dict[str, list[str]]]:
-    """The methods with the best figure of each metric in each subset; none where the metric is not available."""
-    return {subset: {d["name"]: _winners(metrics[subset], d) for d in definitions} for subset in _SUBSETS}
-
-
-def _winners(figures: dict[str, dict[str, Any]], definition: dict[str, Any]) -> list[str]:
-    numbers = {method: figures[method][definition["name"]] for method in METHODS}
-    if any(isinstance(value, str) for value in numbers.values()):
-        return []
-    best = (max if definition["better"] == "higher" else min)(numbers.values())
-    return [method for method, value in numbers.items() if value == best]
-
-
-def _object_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """A row an object, worst first by the model's PSNR, with its gain over the better baseline."""
-    rows: dict[tuple[str, str], dict[str, Any]] = {}
-    for record in table.to_dict("records"):
-        about = {name: record[name] for name in ("subset", "uid", "title")}
-        row = rows.setdefault((record["subset"], record["uid"]), {**about, "psnr": {}, "ssim": {}})
-        row["psnr"][record["method"]] = record["psnr"]
-        row["ssim"][record["method"]] = record["ssim"]
-    for row in rows.values():
-        row["gain"] = row["psnr"]["model"] - max(row["psnr"][name] for name in BASELINES)
-    return sorted(rows.values(), key=lambda row: (row["psnr"]["model"], row["uid"]))
-
-
-def _data_uri(path: Path) -> Markup | None:
+def _address(path: Path) -> Markup | None:
     """A picture as a `data:` address; None when it is absent."""
-    if not path.is_file():
-        return None
-    return Markup("data:image/png;base64," + base64.b64encode(path.read_bytes()).decode())  # noqa: S704 - base64
+    return _data("image/png", path.read_bytes()) if path.is_file() else None
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"no evaluation {path}", "run viewforge evaluate first") from None
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} is damaged: {error}", "run viewforge evaluate again") from None
-    return document
+def _data(kind: str, content: bytes) -> Markup:
+    return Markup(f"data:{kind};base64,{base64.b64encode(content).decode()}")  # noqa: S704 - base64

@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float
 
-from evaluation.baselines import copy_input
+from evaluation.baselines import Reencoding, copy_input
 from evaluation.mesh_figures import DIGITS as MESH_DIGITS
 from evaluation.mesh_figures import MeshFigures
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.protocol import INPUT_VIEW, ObjectViews, SubsetName
 from evaluation.statistics import bootstrap_mean
 from geometry.cameras import spherical_from_position
-from geometry.perceptual import NOT_AVAILABLE
+from geometry.perceptual import NOT_AVAILABLE, Unavailable
 
-METHODS = ("model", "copy_input", "mean_image")
+AUTOENCODER = "autoencoder"
+# What is scored, the upper bound of a latent model's pictures last.
+METHODS = ("model", "copy_input", "mean_image", AUTOENCODER)
 # Far below what any picture shows, far above what another number of threads changes in the last bits.
 _DIGITS = 4
 _TURN_DIGITS = 3
@@ -77,10 +79,18 @@ class Scorer:
     Args:
         mean: the mean training picture.
         metrics: the figures.
+        reencoding: the true views through the model's autoencoder, or why there are none.
     """
 
     mean: Float[np.ndarray, "h w 3"]
     metrics: MetricSet
+    reencoding: Reencoding | Unavailable
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """Why metrics and methods have no figures, by name."""
+        lacking = {AUTOENCODER: self.reencoding.reason} if isinstance(self.reencoding, Unavailable) else {}
+        return {**self.metrics.unavailable, **lacking}
 
     def score(self, views: ObjectViews, predictions: Float[np.ndarray, "t h w 3"], subset: SubsetName) -> ObjectScores:
         """The scores of one object."""
@@ -90,6 +100,8 @@ class Scorer:
             "copy_input": copy_input(views.condition, len(targets)),
             "mean_image": np.broadcast_to(self.mean, targets.shape),
         }
+        if isinstance(self.reencoding, Reencoding):
+            answers[AUTOENCODER] = self.reencoding(targets)
         figures = {method: self.metrics.views(pictures, targets) for method, pictures in answers.items()}
         return ObjectScores(
             views.asset.uid,
@@ -150,7 +162,7 @@ def intervals(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[str,
 
 
 def _values(scores: Sequence[ObjectScores], method: str, name: str) -> list[float]:
-    return [s.methods[method][name] for s in scores if name in s.methods[method]]
+    return [s.methods[method][name] for s in scores if name in s.methods.get(method, {})]
 
 
 def _mean(values: Sequence[float]) -> float | str:

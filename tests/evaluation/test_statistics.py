@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from evaluation.statistics import bootstrap_mean, paired_difference
+from evaluation.statistics import FEW, bootstrap_mean, expanded_confidence, paired_difference
 
 
 def test_equal_figures_leave_no_doubt() -> None:
@@ -46,3 +46,31 @@ def test_no_figure_and_no_number_are_refused(values: list[float]) -> None:
 def test_pairs_need_the_same_objects() -> None:
     with pytest.raises(ValueError, match="3 figures against 2"):
         paired_difference(np.zeros(3), np.zeros(2))
+
+
+@pytest.mark.parametrize(("count", "expanded"), [(6, 0.9951), (30, 0.9625), (1000, 0.9503)])
+def test_quantiles_are_taken_farther_out_where_objects_are_few(count: int, expanded: float) -> None:
+    # 1 − 2·Φ(√(n / (n − 1))·t): of 6 objects t = −2.5706, and Φ(−2.8160) = 0.00243.
+    assert expanded_confidence(0.95, count) == pytest.approx(expanded, abs=1e-4)
+
+
+def test_two_objects_leave_everything_between_them_possible() -> None:
+    interval = bootstrap_mean(np.array([1.0, 3.0]))
+    assert (interval.mean, interval.low, interval.high) == (2.0, 1.0, 3.0)
+
+
+def test_one_object_has_no_width() -> None:
+    interval = bootstrap_mean(np.array([7.0]))
+    assert (interval.low, interval.high, interval.count) == (7.0, 7.0, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [FEW, 10, 30])
+@pytest.mark.parametrize("law", ["normal", "uniform"])
+def test_an_interval_holds_the_mean_as_often_as_it_says(count: int, law: str) -> None:
+    """300 samples: the share that is held varies by 1.3 points around 95 %."""
+    generator = np.random.default_rng(0)
+    samples = generator.normal(0, 1, (300, count)) if law == "normal" else generator.uniform(-1, 1, (300, count))
+    intervals = [bootstrap_mean(sample) for sample in samples]
+    held = np.mean([interval.low <= 0.0 <= interval.high for interval in intervals])
+    assert 0.91 <= held <= 0.985

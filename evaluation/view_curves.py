@@ -1,0 +1,146 @@
+"""Figures by where a target is seen from: how much harder the back is than the front, and how far a model can look down.
+
+Each point is the mean over all target views of a subset whose azimuth or elevation falls together; the band holds the middle
+half of the model's views. An orbit has a point at each of its azimuths; random cameras are put together in steps of 30° and 15°.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from markupsafe import Markup
+
+from evaluation.chart import Band, Line, chart_svg
+from evaluation.metrics.definitions import MetricDefinition
+from evaluation.scores import ObjectScores, per_view_table
+from stage.files import replacing
+
+Axis = Literal["azimuth_deg", "elevation_deg"]
+_STEPS: dict[Axis, float] = {"azimuth_deg": 30.0, "elevation_deg": 15.0}
+_LABELS: dict[Axis, str] = {
+    "azimuth_deg": "azimuth from the input view, degrees",
+    "elevation_deg": "elevation, degrees",
+}
+# An orbit of 36 views keeps its own azimuths.
+_MOST_PLACES = 40
+ANGLES_FILE = "by_azimuth.csv"
+_DIGITS = 4
+
+
+@dataclass(frozen=True)
+class ViewCharts:
+    """The charts of one figure; None where all targets share the angle."""
+
+    metric: MetricDefinition
+    azimuth: Markup | None
+    elevation: Markup | None
+
+
+def places(angles: Float[np.ndarray, " n"], step: float) -> Float[np.ndarray, " n"]:
+    """The angle that each view counts under: its own where there are few, the middle of a step otherwise.
+
+    Args:
+        angles: degrees.
+        step: degrees.
+    """
+    rounded = np.round(angles.astype(np.float64), 1)
+    if len(np.unique(rounded)) <= _MOST_PLACES:
+        return rounded
+    # The last step holds its upper end, so that 180° and 90° are within.
+    return np.floor(np.minimum(angles, 180.0 - 1e-6) / step) * step + step / 2
+
+
+def by_angle(views: pd.DataFrame, axis: Axis, metrics: Sequence[str]) -> pd.DataFrame:
+    """A row for each angle and method: means of the metrics, quartiles, and the number of views.
+
+    Args:
+        views: rows of `per_view.parquet` of one subset.
+        axis: which angle.
+        metrics: names of figures of views.
+
+    Returns:
+        Columns `axis`, method, views, and for each metric `name`, `name_low` and `name_high` (its quartiles).
+    """
+    grouped = views.assign(**{axis: places(views[axis].to_numpy(), _STEPS[axis])}).groupby([axis, "method"], sort=True)
+    table = grouped.size().rename("views").to_frame()
+    for name in metrics:
+        table[name] = grouped[name].mean()
+        table[f"{name}_low"] = grouped[name].quantile(0.25)
+        table[f"{name}_high"] = grouped[name].quantile(0.75)
+    return table.reset_index()
+
+
+def write_angles(path: Path, scores: Sequence[ObjectScores]) -> None:
+    """Write the means by azimuth as DVC plots them: a row for each azimuth, a column `<metric>_<method>` for each line.
+
+    Args:
+        path: a CSV file.
+        scores: of a subset's objects.
+    """
+    axis: Axis = "azimuth_deg"
+    views = per_view_table(scores)
+    metrics = list(dict.fromkeys(name for score in scores for of in score.view_figures.values() for name in of))
+    wide = by_angle(views.dropna(subset=[axis]), axis, metrics).pivot_table(
+        index=axis, columns="method", values=metrics
+    )
+    wide.columns = pd.Index([f"{metric}_{method}" for metric, method in wide.columns])
+    with replacing(path) as temporary:
+        wide.round(_DIGITS).reset_index().to_csv(temporary, index=False)
+
+
+def view_charts(
+    views: pd.DataFrame, definitions: Sequence[MetricDefinition], methods: Sequence[str], names: dict[str, str]
+) -> list[ViewCharts]:
+    """Charts of each figure of views.
+
+    Args:
+        views: rows of `per_view.parquet` of one subset.
+        definitions: of all figures; those that the table lacks are left out.
+        methods: in the order of their lines.
+        names: of the methods, for people.
+    """
+    known = {str(name) for name in views.columns[views.notna().any()]}
+    shown = [definition for definition in definitions if definition.scope == "view" and definition.name in known]
+    return [
+        ViewCharts(
+            definition,
+            _chart(views, "azimuth_deg", definition, methods, names),
+            _chart(views, "elevation_deg", definition, methods, names),
+        )
+        for definition in shown
+    ]
+
+
+def _chart(
+    views: pd.DataFrame, axis: Axis, definition: MetricDefinition, methods: Sequence[str], names: dict[str, str]
+) -> Markup | None:
+    views = views.dropna(subset=[axis]) if axis in views.columns else views.head(0)
+    if views.empty or views[axis].round(1).nunique() < 2:
+        return None
+    name = definition.name
+    table = by_angle(views, axis, [name]).dropna(subset=[name])
+    rows = {method: table[table["method"] == method] for method in methods}
+    lines = [
+        Line(method, names.get(method, method), _points(found, axis, name))
+        for method, found in rows.items()
+        if not found.empty
+    ]
+    columns = [axis, f"{name}_low", f"{name}_high"]
+    band = Band([(x, low, high) for x, low, high in rows[methods[0]][columns].to_numpy(float).tolist()])
+    turns = axis == "azimuth_deg"
+    return chart_svg(
+        lines,
+        band,
+        _LABELS[axis],
+        ", ".join(filter(None, (definition.title, definition.unit))),
+        x_range=(-180.0, 180.0) if turns else None,
+        x_spacing=45.0 if turns else None,
+    )
+
+
+def _points(rows: pd.DataFrame, x: str, y: str) -> list[tuple[float, float]]:
+    return [(a, b) for a, b in rows[[x, y]].to_numpy(float).tolist()]
