@@ -56,9 +56,9 @@ def score_folders(request: FolderRequest) -> None:
     Raises:
         ViewforgeError: when options or folders are wrong, or more than `max_missing` objects lack figures.
     """
+    predictions, truth, output = request.folders()
     from evaluation.folders.scoring import evaluate_folders
 
-    predictions, truth, output = request.folders()
     parameters = _parameters(request)
     evaluation = evaluate_folders(predictions, truth, output, parameters)
     _tell(evaluation, output)
@@ -96,7 +96,7 @@ def _tell(evaluation: "FolderEvaluation", output: Path) -> None:
 
     figures, total = evaluation.metrics(), evaluation.total
     print(
-        f"evaluate: {len(evaluation.results)} of {total} objects, {figures['views']} views, {evaluation.kept} results kept"
+        f"evaluate: {len(evaluation.results)} of {total} objects, {figures['pairs']} views, {evaluation.kept} results kept"
     )
     for definition in evaluation.asked.definitions if evaluation.pictures else ():
         for method in evaluation.methods:
@@ -119,6 +119,16 @@ def _text(figures: dict[str, Any], subset: str, method: str, definition: Any) ->
 
 def _compare(output: Path, other: Path) -> None:
     from evaluation.folders.comparison import compare_folders
+    from evaluation.folders.publication import write_folder_report
 
-    for line in compare_folders(output, other).lines():
-        print(f"compare: {line}")
+    comparison = compare_folders(output, other)
+    for pairing in comparison.pairings:
+        found, digits = pairing.difference, pairing.metric.digits + 1
+        print(
+            f"compare: {pairing.metric.title} {found.mean:+.{digits}f} ({found.low:+.{digits}f} to {found.high:+.{digits}f}), "
+            f"better on {pairing.better_on}, worse on {pairing.worse_on} of {found.count} objects: {pairing.outcome}"
+        )
+    for name, uids in comparison.alone.items():
+        if uids:
+            print(f"compare: {len(uids)} objects of {name} left out, which the other lacks or has of another truth")
+    write_folder_report(output, comparison)

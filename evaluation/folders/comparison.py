@@ -1,144 +1,96 @@
-"""Two scored folders compared object by object: the mean difference with its interval, and how many objects each is better on.
+"""Two scored folders compared object by object, though each may lack other objects.
 
-Only objects that both have figures of, and only where the truth has the same bytes; only figures of the same definition and
-settings. Everything else is refused or counted, so that no difference comes from the objects.
+`evaluation.comparison` refuses evaluations of other data as a whole. Here the truth's hash of each object tells what can be
+paired: objects that both have figures of, of the same true bytes. A figure is compared where its definition and the settings that
+it depends on are the same.
 """
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
+from evaluation.comparison import Comparison
+from evaluation.evaluated_folder import EvaluatedFolder
 from evaluation.folders.publication import COMPARISON_FILE, PROTOCOL
 from evaluation.mesh_figures import definitions
+from evaluation.metrics.definitions import MetricDefinition
+from evaluation.pairs import pairings
 from evaluation.parameters import GeometryParameters
-from evaluation.statistics import PairedDifference, paired_difference
 from stage.errors import InputError
 from stage.files import write_json
 
-_DIGITS = 6
+_OF_MESHES = ("mesh_frame", "mesh_yaw")
+_OF_NO_FIGURE = ("resolution",)
+_MESH_DIGITS = 4
 
 
-@dataclass(frozen=True)
-class Figure:
-    """What one figure is, as far as a comparison needs it."""
-
-    title: str
-    better: str
-    definition: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One figure's paired difference, ours minus theirs."""
-
-    title: str
-    better: str
-    paired: PairedDifference
-
-    def line(self) -> str:
-        """The difference in words."""
-        of, higher = self.paired, self.better == "higher"
-        better, worse = (of.wins, of.losses) if higher else (of.losses, of.wins)
-        return (
-            f"{self.title} {of.mean:+.4f} ({of.low:+.4f} to {of.high:+.4f}, {self.better} is better): "
-            f"better on {better}, worse on {worse}, equal on {of.ties} of {of.count} objects"
-        )
-
-
-@dataclass(frozen=True)
-class FolderComparison:
-    """Two scored folders."""
-
-    ours: int
-    """Objects with figures."""
-    theirs: int
-    common: int
-    """Objects that both have figures of, with the same truth."""
-    differences: dict[str, Difference]
-
-    def lines(self) -> list[str]:
-        """The comparison in words."""
-        first = f"ours minus theirs over {self.common} common objects, of our {self.ours} and their {self.theirs}"
-        return [first, *(difference.line() for difference in self.differences.values())]
-
-    def document(self) -> dict[str, Any]:
-        """The comparison as JSON."""
-        found = {
-            name: {
-                **{key: round(value, _DIGITS) for key, value in asdict(of.paired).items()},
-                "title": of.title,
-                "better": of.better,
-            }
-            for name, of in self.differences.items()
-        }
-        return {"ours": self.ours, "theirs": self.theirs, "common": self.common, "differences": found}
-
-
-def compare_folders(ours: Path, theirs: Path) -> FolderComparison:
+def compare_folders(ours: Path, theirs: Path) -> Comparison:
     """Compare two outputs and write `comparison.json` into ours.
 
     Raises:
         InputError: when one is no scored folder, or they have no object or no figure in common.
     """
-    mine, other = _figures(ours), _figures(theirs)
-    common = {name: of for name, of in mine.items() if name in other and other[name].definition == of.definition}
+    mine, other = _read(ours), _read(theirs)
+    figures, others = _figures(mine), _figures(other)
+    common = [
+        definition for name, (definition, rests_on) in figures.items() if others.get(name, ((), ()))[1] == rests_on
+    ]
     if not common:
         raise InputError(
             f"{ours} and {theirs} have no figure of the same definition and settings", "score both in the same way"
         )
-    tables = _table(ours), _table(theirs)
-    joined = _joined(*tables)
-    if joined.empty:
+    mine, other, alone = _with_common_objects(mine, other)
+    found = pairings(mine.objects, other.objects, common)
+    if not found:
         raise InputError(f"{ours} and {theirs} have no object with the same truth", "score both against one folder")
-    found = {name: difference for name, of in common.items() if (difference := _difference(joined, name, of))}
-    comparison = FolderComparison(len(tables[0]), len(tables[1]), len(joined), found)
-    write_json(ours / COMPARISON_FILE, comparison.document())
+    comparison = Comparison(mine, other, (str(ours), str(theirs)), common, found, {}, alone)
+    write_json(ours / COMPARISON_FILE, {**comparison.to_json(), "objects": int(mine.objects["uid"].nunique())})
     return comparison
 
 
-def _figures(folder: Path) -> dict[str, Figure]:
-    """The figures of a scored folder by name, each with all that it depends on beside the objects."""
-    metrics, details = _read(folder / "metrics.json"), _read(folder / "details.json")
-    if metrics.get("protocol") != PROTOCOL:
+def _read(folder: Path) -> EvaluatedFolder:
+    found = EvaluatedFolder.read(folder)
+    if found.metrics.get("protocol") != PROTOCOL:
         raise InputError(
             f"{folder} is no scored folder", "name the --output of another viewforge evaluate --predictions"
         )
-    settings = details["settings"]
-    frame = {key: settings.get(key) for key in ("mesh_frame", "mesh_yaw")}
-    rest = {key: value for key, value in settings.items() if key not in {*frame, "resolution"}}
-    pictures = {d["name"]: Figure(d["title"], d["better"], {**d, **rest}) for d in details["metrics"]}
+    return found
+
+
+def _figures(folder: EvaluatedFolder) -> dict[str, tuple[MetricDefinition, dict[str, Any]]]:
+    """The figures by name, each with all that it rests on beside the objects."""
+    settings = folder.details["settings"]
+    of_meshes = {key: settings.get(key) for key in _OF_MESHES}
+    of_pictures = {key: value for key, value in settings.items() if key not in {*_OF_MESHES, *_OF_NO_FIGURE}}
+    found = {of.name: (of, {**asdict(of), **of_pictures}) for of in folder.definitions}
+    shapes = _shapes(folder.details)
+    return found | {of.name: (of, {**asdict(of), **of_meshes}) for of in shapes}
+
+
+def _shapes(details: dict[str, Any]) -> list[MetricDefinition]:
+    """The definitions of figures about meshes in the form of those about pictures."""
     if "geometry" not in details:
-        return pictures
-    shapes = definitions(GeometryParameters.model_validate(details["geometry"]))
-    return pictures | {n: Figure(d.title, d.better, {**vars(d), **frame}) for n, d in shapes.items()}
+        return []
+    return [
+        MetricDefinition(
+            name, of.title, "", of.better, "object", _MESH_DIGITS, of.text, "mean over objects that have it", of.source
+        )
+        for name, of in definitions(GeometryParameters.model_validate(details["geometry"])).items()
+    ]
 
 
-def _table(folder: Path) -> pd.DataFrame:
-    """Rows of the predictions that have figures."""
-    table = pd.read_parquet(folder / "per_object.parquet")
-    return table[(table["method"] == "model") & (table["failure"] == "")]
-
-
-def _joined(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
-    return ours.merge(theirs, on=["uid", "truth_sha256"], suffixes=("", " theirs")).sort_values("uid")
-
-
-def _difference(joined: pd.DataFrame, name: str, figure: Figure) -> Difference | None:
-    """None where no object has the figure on both sides."""
-    if name not in joined or f"{name} theirs" not in joined:
-        return None
-    pairs = joined[[name, f"{name} theirs"]].dropna()
-    if pairs.empty:
-        return None
-    return Difference(figure.title, figure.better, paired_difference(*pairs.to_numpy().T))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        document: dict[str, Any] = json.loads(path.read_text())
-    except (OSError, json.JSONDecodeError):
-        raise InputError(f"{path} is missing or damaged", "name the output of another evaluation") from None
-    return document
+def _with_common_objects(
+    ours: EvaluatedFolder, theirs: EvaluatedFolder
+) -> tuple[EvaluatedFolder, EvaluatedFolder, dict[str, list[str]]]:
+    """Both with the rows alone that can be paired, and by folder the objects that cannot."""
+    tables = [
+        side.objects[(side.objects["method"] == "model") & (side.objects["failure"] == "")] for side in (ours, theirs)
+    ]
+    keys = [set(zip(table["uid"], table["truth_sha256"], strict=True)) for table in tables]
+    common = {uid for uid, _ in keys[0] & keys[1]}
+    first, second = (
+        replace(side, objects=table[table["uid"].isin(common)])
+        for side, table in zip((ours, theirs), tables, strict=True)
+    )
+    alone = [sorted(uid for uid, _ in own if uid not in common) for own in keys]
+    return first, second, {str(ours.folder): alone[0], str(theirs.folder): alone[1]}

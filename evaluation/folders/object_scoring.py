@@ -8,16 +8,19 @@ from pathlib import Path
 from pkgutil import iter_modules
 from typing import Any
 
+import cv2
 import numpy as np
+import torch
 from jaxtyping import Float
 
 from evaluation.baselines import copy_input
 from evaluation.folders.cameras import read_cameras
+from evaluation.folders.consistency import object_figures, view_cameras
 from evaluation.folders.layout import ObjectFiles
 from evaluation.folders.meshes import compare_meshes, read_mesh
 from evaluation.folders.parameters import FolderParameters
 from evaluation.folders.poses import poses_of
-from evaluation.folders.result import FolderResult, read_result
+from evaluation.folders.result import Features, FolderResult, features_path, read_result
 from evaluation.folders.views import Side, predicted_pictures, read_bytes, require_views, scored_views, true_pictures
 from evaluation.mesh_figures import MeshFigures, unavailable
 from evaluation.metrics.metric_set import MetricSet
@@ -112,7 +115,7 @@ def _score(job: FolderJob) -> bool:
     truth, prediction = _sides(job)
     key = _key(job, truth, prediction)
     before = read_result(job.output)
-    if before and before.key == key:
+    if before and before.key == key and _features_there(job):
         return True
     result = FolderResult(key, truth.sha256(), prediction.sha256())
     if job.pictures:
@@ -156,6 +159,11 @@ def _key(job: FolderJob, truth: Side, prediction: Side) -> str:
     return json_sha256(parts)
 
 
+def _features_there(job: FolderJob) -> bool:
+    wanted = job.pictures and _metrics(job.parameters.metrics).inception is not None
+    return not wanted or features_path(job.output).is_file()
+
+
 def _with_pictures(result: FolderResult, job: FolderJob, truth: Side, prediction: Side) -> FolderResult:
     settings = job.parameters
     views = scored_views(job.truth, settings.input_view)
@@ -163,22 +171,39 @@ def _with_pictures(result: FolderResult, job: FolderJob, truth: Side, prediction
     height, width = next(iter(pictures.values())).shape[:2]
     targets = np.stack([pictures[view] for view in views])
     answers = {"model": predicted_pictures(prediction, views, pictures, settings.resize, settings.sample)}
-    if settings.input_view is not None:
-        answers["copy_input"] = copy_input(pictures[settings.input_view], len(views))
+    condition = None if settings.input_view is None else pictures[settings.input_view]
+    if condition is not None:
+        answers["copy_input"] = copy_input(condition, len(views))
     metrics = _metrics(settings.metrics)
     cameras = read_cameras(truth.content[_CAMERAS], height, width) if _CAMERAS in truth.content else {}
+    around = view_cameras(cameras, views if settings.input_view is None else [settings.input_view, *views])
+    whole, unavailable = object_figures(metrics, answers, condition, around)
+    _keep_features(metrics, answers["model"], targets, job.output)
     return replace(
         result,
         views=tuple(views),
         size=(height, width),
         poses=poses_of(cameras, views, settings.input_view),
         figures={method: _rounded(metrics.views(answer, targets)) for method, answer in answers.items()},
+        object_figures=whole,
+        unavailable=unavailable,
     )
+
+
+def _keep_features(
+    metrics: MetricSet, predictions: Float[np.ndarray, "t h w 3"], targets: Float[np.ndarray, "t h w 3"], output: Path
+) -> None:
+    """Write what figures of whole sets need, where any is asked for; before the result, whose presence means complete."""
+    first, second = metrics.features(predictions), metrics.features(targets)
+    if first is not None and second is not None:
+        Features(first, second).write(output)
 
 
 @cache
 def _metrics(parameters: MetricParameters) -> MetricSet:
     """The figures; networks are loaded once a process."""
+    # OpenCV would start a thread for each core of the machine, and its other workers have those.
+    cv2.setNumThreads(torch.get_num_threads())
     return MetricSet.of(parameters)
 
 

@@ -8,6 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from evaluation.comparison import Comparison
+from evaluation.folders.galleries import strips
+from evaluation.folders.layout import ObjectFiles
 from evaluation.folders.meshes import ALIGNMENTS
 from evaluation.folders.parameters import FolderParameters
 from evaluation.folders.result import FolderResult
@@ -15,10 +18,12 @@ from evaluation.mesh_figures import definitions
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.problems import Problem
 from evaluation.protocol import SubsetName
+from evaluation.report import report_of
 from evaluation.scores import ObjectScores, TargetPose, mesh_summary, per_object_table, per_view_table
 from evaluation.statistics import bootstrap_mean
+from evaluation.strips import STRIPS_FILE, write_strips
 from geometry.perceptual import NOT_AVAILABLE
-from stage.files import json_sha256, replacing, write_json
+from stage.files import json_sha256, replacing, write_json, write_text
 
 # The name that the tables of other evaluations have for what counts; whether a system has seen the objects nobody can tell here.
 SUBSET: SubsetName = "unseen"
@@ -45,6 +50,8 @@ class FolderEvaluation:
     """Whether pictures were scored."""
     meshes: bool
     """Whether meshes were."""
+    of_set: Mapping[str, float]
+    """Figures of all objects at once."""
     kept: int
     """Results of an earlier run that are still valid."""
 
@@ -72,23 +79,38 @@ class FolderEvaluation:
         """Figures with how many objects they are of; nothing in them depends on time, machine or where the folders lie."""
         scores = self.scores()
         names = self.asked.names if self.pictures else ()
+        counts = sorted({len(result.views) for result in self.results.values()})
         return {
             "protocol": PROTOCOL,
-            "source": PROTOCOL,
+            "source": "objects of a folder",
             "objects": len(self.results),
             f"{SUBSET}_objects": len(self.results),
             "objects_of_truth": self.total,
             "complete": not self.missing,
             "missing": self.missing,
             "without_truth": list(self.unknown),
-            "views": sum(len(result.views) for result in self.results.values()),
+            "views": counts[0] if len(counts) == 1 else counts,
+            "pairs": sum(len(result.views) for result in self.results.values()),
             "data_sha256": json_sha256([[uid, r.truth_sha256] for uid, r in self.results.items()]),
             "predictions_sha256": json_sha256([[uid, r.prediction_sha256] for uid, r in self.results.items()]),
-            SUBSET: {m: {name: _mean(_values(scores, m, name)) for name in names} for m in self.methods},
+            SUBSET: {m: {name: self._mean(scores, m, name) for name in names} for m in self.methods},
             "intervals": {SUBSET: {method: _intervals(scores, method, names) for method in self.methods}},
-            "unavailable": self.asked.unavailable,
+            "unavailable": self._unavailable(scores),
             **({"geometry": {SUBSET: self._geometry(scores)}} if self.meshes else {}),
         }
+
+    def _mean(self, scores: Sequence[ObjectScores], method: str, name: str) -> float | str:
+        """A figure of all objects; of whole sets the predictions alone have one."""
+        if method == "model" and name in self.of_set:
+            return round(self.of_set[name], _DIGITS)
+        values = _values(scores, method, name)
+        return round(float(np.mean(values)), _DIGITS) if values else NOT_AVAILABLE
+
+    def _unavailable(self, scores: Sequence[ObjectScores]) -> dict[str, str]:
+        """Why figures are not available: here, or of any of these objects."""
+        lacking = {name: why for result in self.results.values() for name, why in result.unavailable.items()}
+        none = {name: why for name, why in lacking.items() if not _values(scores, "model", name)}
+        return {**none, **self.asked.unavailable}
 
     def _geometry(self, scores: Sequence[ObjectScores]) -> dict[str, Any]:
         return mesh_summary(scores, tuple(definitions(self.parameters.geometry)))
@@ -130,8 +152,13 @@ class FolderEvaluation:
         return rows + [Problem(stage, uid, uid, "left out", "the truth has no such object") for uid in self.unknown]
 
 
-def publish(evaluation: FolderEvaluation, output: Path) -> None:
-    """Write all outputs, each whole; `metrics.json` last but for the report."""
+def publish(
+    evaluation: FolderEvaluation,
+    truth: Mapping[str, ObjectFiles],
+    predictions: Mapping[str, ObjectFiles],
+    output: Path,
+) -> None:
+    """Write all outputs, each whole, the report last."""
     # It would be of other figures.
     (output / COMPARISON_FILE).unlink(missing_ok=True)
     scores = evaluation.scores()
@@ -141,6 +168,13 @@ def publish(evaluation: FolderEvaluation, output: Path) -> None:
             table.to_parquet(temporary, index=False)
     write_json(output / "details.json", evaluation.details())
     write_json(output / "metrics.json", evaluation.metrics())
+    write_strips(output / STRIPS_FILE, strips(evaluation, tables["per_object"], truth, predictions))
+    write_folder_report(output)
+
+
+def write_folder_report(output: Path, comparison: Comparison | None = None) -> None:
+    """Write the report of a scored folder, with a comparison where there is one."""
+    write_text(output / "report.html", report_of(output, "viewforge report: pictures of a folder", comparison))
 
 
 def object_table(evaluation: FolderEvaluation) -> pd.DataFrame:
@@ -176,10 +210,6 @@ def _unknown_pose(view: str, number: int) -> TargetPose:
 
 def _values(scores: Sequence[ObjectScores], method: str, name: str) -> list[float]:
     return [s.methods[method][name] for s in scores if name in s.methods.get(method, {})]
-
-
-def _mean(values: Sequence[float]) -> float | str:
-    return round(float(np.mean(values)), _DIGITS) if values else NOT_AVAILABLE
 
 
 def _intervals(scores: Sequence[ObjectScores], method: str, names: Sequence[str]) -> dict[str, list[float]]:

@@ -10,9 +10,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import Float32
+
 from evaluation.mesh_figures import MeshFigures
 from evaluation.scores import TargetPose
-from stage.files import write_json
+from stage.files import replacing, write_json
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,38 @@ class FolderResult:
     """By method and metric, of each scored view."""
     object_figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """By method and metric, of all views together."""
+    unavailable: Mapping[str, str] = field(default_factory=dict)
+    """Why this object lacks figures that others may have."""
     mesh: MeshFigures | None = None
     """None where no mesh was asked for."""
 
     def write(self, path: Path) -> None:
         """Write the file."""
         write_json(path, asdict(self))
+
+
+@dataclass(frozen=True)
+class Features:
+    """What figures of whole sets need of an object's pictures, a row a scored view."""
+
+    prediction: Float32[np.ndarray, "t d"]
+    truth: Float32[np.ndarray, "t d"]
+
+    def write(self, result: Path) -> None:
+        """Write the file beside the result's."""
+        with replacing(features_path(result)) as temporary, temporary.open("wb") as stream:
+            np.savez(stream, prediction=self.prediction, truth=self.truth)
+
+    @classmethod
+    def read(cls, result: Path) -> "Features":
+        """The features beside a result's file."""
+        with np.load(features_path(result), allow_pickle=False) as arrays:
+            return cls(arrays["prediction"], arrays["truth"])
+
+
+def features_path(result: Path) -> Path:
+    """Where the features of an object lie."""
+    return result.with_suffix(".npz")
 
 
 def read_result(path: Path) -> FolderResult | None:

@@ -14,7 +14,7 @@ from evaluation.folders.layout import ObjectFiles, find_objects
 from evaluation.folders.object_scoring import HANDLER, FolderJob, recipe
 from evaluation.folders.parameters import FolderParameters
 from evaluation.folders.publication import FolderEvaluation, publish
-from evaluation.folders.result import FolderResult, read_result
+from evaluation.folders.result import Features, FolderResult, read_result
 from evaluation.metrics.metric_set import MetricSet
 from stage.errors import InputError
 from stage.executor import Job, executor_for
@@ -92,9 +92,19 @@ def evaluate_folders(predictions: Path, truth: Path, output: Path, parameters: F
         if not results:
             raise InputError(f"none of {len(pair.uids)} objects could be scored: {_some(failures)}", "mend them")
         evaluation = FolderEvaluation(
-            predictions, truth, parameters, metrics, results, failures, pair.unknown, pair.pictures, pair.meshes, kept
+            predictions,
+            truth,
+            parameters,
+            metrics,
+            results,
+            failures,
+            pair.unknown,
+            pair.pictures,
+            pair.meshes,
+            _of_set(metrics, list(results), cache) if pair.pictures else {},
+            kept,
         )
-        publish(evaluation, output)
+        publish(evaluation, pair.truth, pair.predictions, output)
     return evaluation
 
 
@@ -145,6 +155,14 @@ def _results(uids: Sequence[str], failures: Mapping[str, str], cache: Path) -> I
         if result is None:
             raise InputError(f"{result_path(cache, uid)} is gone or damaged", "run again")
         yield uid, result
+
+
+def _of_set(metrics: MetricSet, uids: Sequence[str], cache: Path) -> dict[str, float]:
+    """Figures of all objects at once, from the features that each left."""
+    if metrics.inception is None:
+        return {}
+    features = [Features.read(result_path(cache, uid)) for uid in uids]
+    return metrics.set([each.prediction for each in features], [each.truth for each in features])
 
 
 def _some(failures: Mapping[str, str]) -> str:

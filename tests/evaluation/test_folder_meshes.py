@@ -113,4 +113,4 @@ def test_folders_of_meshes_alone(tmp_path, monkeypatch):
     metrics = evaluation.metrics()
     assert metrics["geometry"]["unseen"]["iou_points"] == pytest.approx(0.8, abs=0.03)
     assert metrics["unseen"] == {"model": {}}
-    assert metrics["views"] == 0
+    assert metrics["pairs"] == 0

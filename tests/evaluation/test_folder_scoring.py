@@ -43,7 +43,7 @@ def test_known_errors_have_known_figures(tmp_path, score):
     assert metrics == evaluation.metrics()
     assert metrics["unseen"]["model"]["psnr"] == TEN_OFF
     assert metrics["intervals"]["unseen"]["model"]["psnr"] == [TEN_OFF, TEN_OFF]
-    assert (metrics["objects"], metrics["objects_of_truth"], metrics["views"]) == (3, 3, 9)
+    assert (metrics["objects"], metrics["objects_of_truth"], metrics["views"], metrics["pairs"]) == (3, 3, 3, 9)
     assert metrics["complete"]
     views = pd.read_parquet(tmp_path / "output" / "per_view.parquet")
     assert list(views["view"]) == [0, 1, 2] * 3
