@@ -1,9 +1,11 @@
 """Subcommands of the stages behind the renderings; `dvc.yaml` calls them. Each reads its section of params.yaml."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from cli.evaluation_folders import FolderRequest, score_folders
 from cli.options import HERE, WorkspaceOption, opened
 from stage.errors import ParameterError
 from stage.lifeline import exclusive
@@ -70,14 +72,53 @@ def train(
     print(f"train: the pipeline is in {place.model}")
 
 
-def evaluate(workspace: WorkspaceOption = HERE) -> None:
-    """Score the model and the baselines on objects it has not seen."""
+def evaluate(
+    workspace: WorkspaceOption = HERE,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Score this folder of pictures or meshes, by whatever program, and no model.")
+    ] = None,
+    ground_truth: Annotated[Path | None, typer.Option(help="Of folders: the true pictures or meshes.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Of folders: where figures and report are written.")] = None,
+    input_view: Annotated[
+        str | None, typer.Option(help="Of folders: view that the system was given, as 0; it is not scored.")
+    ] = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(help="Of folders: filter for pictures of another size: bilinear, bicubic, lanczos, box."),
+    ] = None,
+    sample: Annotated[int | None, typer.Option(min=0, help="Of folders: which strip of views of an object.")] = None,
+    align: Annotated[
+        str | None, typer.Option(help="Of folders: frame of meshes: none, or true_box as SyncDreamer.")
+    ] = None,
+    metric: Annotated[list[str] | None, typer.Option(help="Of folders: a figure; may be repeated.")] = None,
+    max_missing: Annotated[
+        int | None, typer.Option(min=0, help="Of folders: objects that may lack figures without exit status 1.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Of folders: processes; one a core if absent.")] = None,
+    parameters: Annotated[Path | None, typer.Option(help="Of folders: YAML of FolderParameters.")] = None,
+    compare: Annotated[
+        Path | None, typer.Option(help="Of folders: another output, of the same truth, to compare object by object.")
+    ] = None,
+) -> None:
+    """Score the model and the baselines on objects it has not seen; or a folder of pictures that any program made."""
+    chosen = {
+        "input_view": input_view,
+        "resize": resize,
+        "sample": sample,
+        "align": align,
+        "metric": metric,
+        "max_missing": max_missing,
+    }
+    request = FolderRequest(predictions, ground_truth, output, parameters, compare, chosen, workers)
+    if request.asked:
+        score_folders(request)
+        return
     from evaluation.evaluate import evaluate as run
     from evaluation.parameters import EvaluateParameters
 
     place = opened(workspace)
-    parameters = load_section(place.parameters, "evaluate", EvaluateParameters)
+    settings = load_section(place.parameters, "evaluate", EvaluateParameters)
     with exclusive(place, "evaluate"):
-        metrics = run(parameters, load_seed(place.parameters), place)
+        metrics = run(settings, load_seed(place.parameters), place)
     for method, scores in metrics["unseen"].items():
         print(f"evaluate: {method}: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}")

@@ -121,6 +121,7 @@ def draw_strip(
     predictions: Float[np.ndarray, "t h w 3"],
     azimuths_deg: Sequence[float],
     condition: Float[np.ndarray, "h w 3"] | None = None,
+    labels: Sequence[str] | None = None,
 ) -> Strip:
     """A column for each view in order of azimuth, the input first.
 
@@ -130,9 +131,11 @@ def draw_strip(
         predictions: of the same views.
         azimuths_deg: of the views; from the input view where there is one.
         condition: the input view; it stands among the true views at 0° and has no prediction.
+        labels: of the views, where the azimuths are no more than their order; the angles when None.
     """
     order = np.argsort(np.mod(np.round(azimuths_deg, 3), 360.0), kind="stable")
-    columns = [(f"{azimuths_deg[n] % 360:.0f}°", predictions[n], targets[n]) for n in order]
+    labels = labels or [f"{azimuth % 360:.0f}°" for azimuth in azimuths_deg]
+    columns = [(labels[n], predictions[n], targets[n]) for n in order]
     if condition is not None:
         columns.insert(0, ("input", None, condition))
     picture = _drawn(columns)

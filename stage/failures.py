@@ -17,6 +17,7 @@ class FailureClass(StrEnum):
     PARSE = "parse"
     EMPTY = "empty"
     DEGENERATE = "degenerate"
+    MISMATCH = "mismatch"
     UNSAFE = "unsafe"
     OVERSIZED = "oversized"
     MISSING_TEXTURE = "missing-texture"

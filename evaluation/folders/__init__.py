@@ -1,0 +1,1 @@
+"""Scoring folders of pictures that any program made against folders of true ones: `viewforge evaluate --predictions`."""
