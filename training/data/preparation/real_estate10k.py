@@ -22,7 +22,7 @@ from stage.errors import InputError
 from stage.failures import ObjectFailedError
 from training.data.importers.real_estate10k import camera_lines, camera_of, frame_file
 from training.data.preparation.picture_files import read_rgb, size_of
-from training.data.preparation.reconstructions import check_installed, model_folder, shots, sparse_depth
+from reconstruction.colmap_models import check_installed, model_folder, shots
 from training.data.preparation.source_scenes import LeftOut, LoadedFrame, OpenedScene, SourceFrame, SourceScene
 
 _SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
@@ -92,7 +92,7 @@ def _open(cameras: Path, pictures: Path, model: Path | None) -> OpenedScene:
 
 def _load(path: Path, view: View, points: Points | None) -> LoadedFrame:
     picture = read_rgb(path, view.intrinsics.width, view.intrinsics.height)
-    return LoadedFrame(picture, None if points is None else sparse_depth(points, view.c2w, view.intrinsics))
+    return LoadedFrame(picture, None if points is None else SparseDepth.of(points, view.c2w, view.intrinsics))
 
 
 def _points(views: dict[str, View], model: Path) -> dict[str, Points]:
