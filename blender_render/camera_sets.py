@@ -173,8 +173,8 @@ def viewfusion360(generator: np.random.Generator, views: int, size: int) -> Came
 def viewfusion_free(generator: np.random.Generator, views: int, size: int) -> CameraSet:
     """ViewFusion's free renders: random views above the horizon, the first of them the input; it takes 12.
 
-    Elevation uniform in [0°, 30°], azimuth in [0°, 360°), distance in [1.5, 2.2], each view by itself (Wi-sc/ViewFusion's variant of
-    Zero-1-to-3's Blender script). It takes a view from a list as the input; that ours is the first is as random.
+    Elevation uniform in [0°, 30°], azimuth in [0°, 360°), distance in [1.5, 2.2], each view by itself (Wi-sc/ViewFusion's
+    variant of Zero-1-to-3's Blender script). It takes a view from a list as the input; that ours is the first is as random.
     """
     elevations = _uniform(generator, VIEWFUSION_FREE_ELEVATIONS, views)
     azimuths = generator.uniform(0.0, 2.0 * np.pi, views)

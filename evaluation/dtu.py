@@ -12,6 +12,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from blender_render.camera_sets import View
@@ -41,6 +42,7 @@ MANUAL_SCALES = {
 }
 """The scenes, and `manual_gt_to_pred_scale` of each, chosen by its authors from 0.3, 0.4 … 1.5."""
 _UNIT, _CONDITION_SCALE = 2.02, 0.7
+_ARCHIVE = "take the folder rs_dtu_4/DTU of pixelNeRF's archive dtu_dataset.zip"
 
 
 def dtu_scene(folder: Path, most: int | None = None) -> Scene:
@@ -62,23 +64,23 @@ def dtu_scene(folder: Path, most: int | None = None) -> Scene:
         raise InputError(f"{folder}/image has no pictures 000000.png, 000001.png … to 000025.png and on", _ARCHIVE)
     cameras = _cameras(folder / "cameras.npz", len(paths))
     c2w = scaled(upright(np.stack([pose for _, pose in cameras])), _UNIT)
-    photographs = []
-    for path, (lens, _), pose in zip(paths, cameras, c2w, strict=True):
-        photographs.append(_photograph(path, lens, pose))
+    rows = zip(paths, cameras, c2w, strict=True)
+    photographs = [_photograph(path, matrix, pose) for path, (matrix, _), pose in rows]
     scale = MANUAL_SCALES.get(folder.name)
     known = None if scale is None else scale * _CONDITION_SCALE
     return Scene(in_protocol_order(photographs, INPUT, EXCLUDED, most), known)
 
 
-_ARCHIVE = "take the folder rs_dtu_4/DTU of pixelNeRF's archive dtu_dataset.zip"
-
-
-def _photograph(path: Path, lens: Intrinsics, pose: np.ndarray) -> Photograph:
-    with Image.open(path) as image:
-        size = image.size
-    check_lens(lens, size, path)
-    fitting = Intrinsics(lens.fx, lens.fy, lens.cx, lens.cy, *size)
-    return Photograph(path, View(pose, fitting), partial(_decode, path))
+def _photograph(path: Path, matrix: np.ndarray, pose: np.ndarray) -> Photograph:
+    try:
+        with Image.open(path) as image:
+            size = image.size
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}", _ARCHIVE) from None
+    fx, fy, cx, cy = (float(value) for value in (matrix[0, 0], matrix[1, 1], matrix[0, 2], matrix[1, 2]))
+    lens = Intrinsics(fx, fy, cx, cy, *size)
+    check_lens(lens, path)
+    return Photograph(path, View(pose, lens), partial(_decode, path))
 
 
 def _decode(path: Path) -> Image.Image:
@@ -86,7 +88,7 @@ def _decode(path: Path) -> Image.Image:
         return image.convert("RGB")
 
 
-def _cameras(path: Path, count: int) -> list[tuple[Intrinsics, np.ndarray]]:
+def _cameras(path: Path, count: int) -> list[tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "4 4"]]]:
     try:
         with np.load(path) as stored:
             matrices = [(stored[f"world_mat_{number}"], stored[f"scale_mat_{number}"]) for number in range(count)]
@@ -97,18 +99,18 @@ def _cameras(path: Path, count: int) -> list[tuple[Intrinsics, np.ndarray]]:
     return [_camera(world, scale) for world, scale in matrices]
 
 
-def _camera(world: np.ndarray, scale: np.ndarray) -> tuple[Intrinsics, np.ndarray]:
-    """Lens and c2w (OpenGL axes) of a projection, in units of the unit sphere.
+def _camera(
+    world: Float[np.ndarray, "4 4"], scale: Float[np.ndarray, "4 4"]
+) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "4 4"]]:
+    """K, pixels, and c2w (OpenGL axes) of a projection, in units of the unit sphere.
 
     Args:
-        world: P = K [R | t], 4×4.
+        world: P = K [R | t].
         scale: from the unit sphere to the world: its middle in the last column, its radius on the diagonal.
     """
     matrix, rotation, centre = cv2.decomposeProjectionMatrix(np.asarray(world, dtype=np.float64)[:3])[:3]
-    K = matrix / matrix[2, 2]
     c2w = np.eye(4)
     c2w[:3, :3] = rotation.T
-    c2w[:3, 3] = ((centre[:3, 0] / centre[3, 0]) - scale[:3, 3]) / np.diagonal(scale)[:3]
-    lens = Intrinsics(*(float(value) for value in (K[0, 0], K[1, 1], K[0, 2], K[1, 2])), 0, 0)
+    c2w[:3, 3] = (centre[:3, 0] / centre[3, 0] - scale[:3, 3]) / np.diagonal(scale)[:3]
     # The flip of axes is its own inverse.
-    return lens, opencv_from_opengl(c2w)
+    return matrix / matrix[2, 2], opencv_from_opengl(c2w)

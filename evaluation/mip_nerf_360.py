@@ -41,7 +41,8 @@ SPLITS = {
     "room": Split(151, 2.0, 0.9),
     "stump": Split(34, 0.9, 1.1),
 }
-_FOLDERS = ("images_8", "images_4", "images_2", "images")
+PICTURE_FOLDERS = ("images_8", "images_4", "images_2", "images")
+"""The first that there is, is read."""
 _ARCHIVE = "take it from the archive 360_v2 of Mip-NeRF 360"
 
 
@@ -49,7 +50,8 @@ def mip_nerf_360_scene(folder: Path, split: Split | None = None, most: int | Non
     """A scene of Mip-NeRF 360.
 
     Its unit is that of ZeroNVS: the mean distance of the cameras to the point they look at. Its scale is what the released
-    distillation comes to: target cameras are divided by `manual_gt_to_pred_scale` and then, for the model, by `precomputed_scale`.
+    distillation comes to: target cameras are divided by `manual_gt_to_pred_scale` and then, for the model, by
+    `precomputed_scale`.
 
     Args:
         folder: the scene's.
@@ -77,10 +79,10 @@ def mip_nerf_360_scene(folder: Path, split: Split | None = None, most: int | Non
 
 
 def _pictures(folder: Path) -> Path:
-    for name in _FOLDERS:
+    for name in PICTURE_FOLDERS:
         if (folder / name).is_dir():
             return folder / name
-    raise InputError(f"{folder} has no folder {_FOLDERS[0]}", _ARCHIVE)
+    raise InputError(f"{folder} has no folder {PICTURE_FOLDERS[0]}", _ARCHIVE)
 
 
 def _photograph(path: Path, shot: Shot, pose: np.ndarray) -> Photograph:
@@ -90,7 +92,7 @@ def _photograph(path: Path, shot: Shot, pose: np.ndarray) -> Photograph:
         lens = pinhole(shot, *size)
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}", _ARCHIVE) from None
-    check_lens(lens, (lens.width, lens.height), path)
+    check_lens(lens, path)
     return Photograph(path, View(pose, lens), partial(_decode, path, shot))
 
 

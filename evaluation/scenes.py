@@ -1,8 +1,8 @@
 """Scenes of published photographs: what ZeroNVS is evaluated on, beside rendered objects.
 
-A reader (`evaluation.dtu`, `evaluation.mip_nerf_360`) finds a scene's pictures and cameras; here they are cut to the square in the
-middle, as kylesargent/zeronvs_diffusion does (`central_crop_v2` of `ldm/data/common.py`), and stood upright: the published frames
-have no up axis in common, and systems that tell positions on a sphere need one.
+A reader (`evaluation.dtu`, `evaluation.mip_nerf_360`) finds a scene's pictures and cameras; here they are cut to the square
+in the middle, as kylesargent/zeronvs_diffusion does (`central_crop_v2` of `ldm/data/common.py`), and stood upright: the
+published frames have no up axis in common, and systems that tell positions on a sphere need one.
 """
 
 from collections.abc import Callable, Sequence
@@ -132,15 +132,15 @@ def scaled(c2w: Float[np.ndarray, "v 4 4"], unit: float) -> Float[np.ndarray, "v
     return np.concatenate([np.concatenate([c2w[:, :3, :3], c2w[:, :3, 3:] / unit], axis=2), c2w[:, 3:]], axis=1)
 
 
-def check_lens(lens: Intrinsics, size: tuple[int, int], path: Path) -> None:
+def check_lens(lens: Intrinsics, path: Path) -> None:
     """Refuse a camera whose principal point lies outside of its picture: it is of the picture at another size.
 
     Raises:
         InputError: in that case.
     """
-    if not (0 < lens.cx < size[0] and 0 < lens.cy < size[1]):
+    if not (0 < lens.cx < lens.width and 0 < lens.cy < lens.height):
         raise InputError(
             f"the camera of {path} has its principal point at ({lens.cx:.0f}, {lens.cy:.0f}), and the picture "
-            f"{size[0]}×{size[1]} pixels",
+            f"{lens.width}×{lens.height} pixels",
             "take the pictures and cameras of one archive",
         )

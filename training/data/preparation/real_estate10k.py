@@ -18,12 +18,19 @@ import numpy as np
 from jaxtyping import Float
 
 from blender_render.camera_sets import View
+from reconstruction.colmap_models import check_installed, model_folder, shots
 from stage.errors import InputError
 from stage.failures import ObjectFailedError
 from training.data.importers.real_estate10k import camera_lines, camera_of, frame_file
 from training.data.preparation.picture_files import read_rgb, size_of
-from reconstruction.colmap_models import check_installed, model_folder, shots
-from training.data.preparation.source_scenes import LeftOut, LoadedFrame, OpenedScene, SourceFrame, SourceScene
+from training.data.preparation.source_scenes import (
+    LeftOut,
+    LoadedFrame,
+    OpenedScene,
+    SourceFrame,
+    SourceScene,
+    SparseDepth,
+)
 
 _SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 # Of an axis, and of the mean distance of a clip's cameras to their middle: what two poses of a frame may differ by in one world.
