@@ -94,7 +94,7 @@ def test_views_derive_from_the_seed_alone(protocol: str) -> None:
     first, again, other = made(protocol), made(protocol), made(protocol, 1)
     assert all(np.array_equal(a.c2w, b.c2w) for a, b in zip(first.views, again.views, strict=True))
     random = {"zero123", "syncdreamer_training", "zero123plus", "zero123plus_v1_1", "hammersley", "gso_free", "inside"}
-    random |= {"zero_1_to_g_training", "zero_1_to_g_lvis_training"}
+    random |= {"zero_1_to_g_training", "zero_1_to_g_lvis_training", "viewfusion_free"}
     changed = any(not np.array_equal(a.c2w, b.c2w) for a, b in zip(first.views, other.views, strict=True))
     assert changed == (protocol in random)
 
