@@ -2,9 +2,8 @@
 
 Reads `data/catalog/`, `data/shards/`, `data/model/`; renders, and keeps what the model answers, in `scratch/evaluation/`, so
 that a killed evaluation goes on where it was; writes `data/evaluation/`: `metrics.json`, `per_object.parquet`,
-`per_view.parquet`, `details.json`, the pictures, and `report.html`. The same inputs give the same bytes, but for
-`timing.json`, which tells how long sampling took. With `evaluate.geometry` the meshes of a model that makes Gaussians are
-compared with the assets as well (`evaluation.meshes`).
+`per_view.parquet`, `details.json`, the pictures, and `report.html`. The same inputs give the same bytes. With
+`evaluate.geometry` the meshes of a model that makes Gaussians are compared with the assets as well (`evaluation.meshes`).
 """
 
 from collections.abc import Sequence
@@ -37,7 +36,6 @@ from evaluation.scores import (
 )
 from evaluation.shards import TrainingShards
 from evaluation.sizes import at_size, check_resolution
-from evaluation.timing import FILE as TIMING
 from evaluation.timing import Timing
 from stage.errors import StageFailedError
 from stage.failures import Outcome, check_failure_rate
@@ -76,7 +74,6 @@ class Evaluation:
     training: SubsetResult
     asked: MetricSet
     """The figures about pictures."""
-    timing: Timing
 
     @property
     def subsets(self) -> tuple[SubsetResult, SubsetResult]:
@@ -156,7 +153,8 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     with Progress("evaluate", sum(len(s.assets) for s in subsets), "objects") as progress, deterministic_torch():
         unseen, training = (_run(s, sampler, scorer, judge, timing, progress) for s in subsets)
     steps = type(pipeline.scheduler).__name__
-    evaluation = Evaluation(parameters, resolution, steps, unseen, training, asked, timing)
+    evaluation = Evaluation(parameters, resolution, steps, unseen, training, asked)
+    timing.write(workspace)
     _publish(evaluation, shards, workspace)
     return evaluation.metrics()
 
@@ -203,6 +201,5 @@ def _publish(evaluation: Evaluation, shards: TrainingShards, workspace: Workspac
         with replacing(folder / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
     write_json(folder / "details.json", evaluation.details())
-    write_json(folder / TIMING, evaluation.timing.document())
     write_json(folder / "metrics.json", evaluation.metrics())
     write_report(workspace, folder / "report.html", decision=None)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from stage.errors import InputError
 from systems.gaussian_pipeline import GaussianPipeline
 from systems.object_pipeline import ObjectPipeline
+from systems.zero123.latent_pipeline import LatentPipeline
 
 
 def check_resolution(pipeline: ObjectPipeline, resolution: int | None) -> None:
@@ -20,7 +21,11 @@ def check_resolution(pipeline: ObjectPipeline, resolution: int | None) -> None:
     Raises:
         InputError: in that case.
     """
-    if resolution is None or isinstance(pipeline, GaussianPipeline) or resolution == pipeline.image_size:
+    if resolution is None or isinstance(pipeline, GaussianPipeline):
+        return
+    # A pipeline of another's making may not say what it was trained on.
+    unknown = isinstance(pipeline, LatentPipeline) and pipeline.unet.config.sample_size is None
+    if unknown or resolution == pipeline.image_size:
         return
     raise InputError(
         f"the trained {type(pipeline).__name__} makes pictures of {pipeline.image_size} pixels, and evaluate.resolution "
