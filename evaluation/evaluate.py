@@ -39,7 +39,7 @@ from evaluation.sizes import at_size, check_resolution
 from evaluation.timing import Timing
 from stage.errors import StageFailedError
 from stage.failures import Outcome, check_failure_rate
-from stage.files import replacing, write_json
+from stage.files import folder_sha256, replacing, write_json
 from stage.progress import Progress
 from stage.workspace import Workspace
 
@@ -147,9 +147,10 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
         judge = MeshJudge.of(parameters.geometry, subsets, parameters.executor, seed, workspace)
     asked = MetricSet.of(parameters.metrics)
     scorer = Scorer(at_size(mean_image(shards.all_views()), resolution), asked)
-    recipe = sampling_recipe(workspace.model, parameters, seed)
+    model = folder_sha256(workspace.model)
+    recipe = sampling_recipe(model, parameters, seed)
     sampler = Sampler(pipeline, parameters, seed, recipe, workspace.scratch / "evaluation" / "predictions")
-    timing = Timing.of(workspace.model)
+    timing = Timing.of(workspace.model, model)
     with Progress("evaluate", sum(len(s.assets) for s in subsets), "objects") as progress, deterministic_torch():
         unseen, training = (_run(s, sampler, scorer, judge, timing, progress) for s in subsets)
     steps = type(pipeline.scheduler).__name__

@@ -25,7 +25,7 @@ from evaluation.parameters import EvaluateParameters
 from evaluation.protocol import INPUT_VIEW, ObjectViews
 from geometry.gaussians import Gaussians
 from stage.code import source_fingerprint
-from stage.files import folder_sha256, json_sha256, replacing
+from stage.files import json_sha256, replacing
 from stage.packs import object_folder
 
 FILE = "prediction.safetensors"
@@ -64,18 +64,18 @@ class Prediction:
     """That sampling took, a picture."""
 
 
-def sampling_recipe(model: Path, parameters: EvaluateParameters, seed: int) -> str:
+def sampling_recipe(model_sha256: str, parameters: EvaluateParameters, seed: int) -> str:
     """Hash of all that decides an answer but what the model is shown.
 
     Args:
-        model: the pipeline's folder.
+        model_sha256: hash of the pipeline's folder.
         parameters: of the evaluation.
         seed: the run's seed.
     """
     code = [*_modules(systems), *_modules(geometry), "evaluation.sampler", "evaluation.sampling", "evaluation.scales"]
     return json_sha256(
         {
-            "model": folder_sha256(model),
+            "model": model_sha256,
             "sampler": parameters.model_dump(mode="json", exclude=_INDIFFERENT),
             "seed": seed,
             "code": source_fingerprint(code),

@@ -55,17 +55,18 @@ class Timing:
     seconds: list[float] = field(default_factory=list)
 
     @classmethod
-    def of(cls, model: Path) -> "Timing":
+    def of(cls, model: Path, model_sha256: str) -> "Timing":
         """Of a model, before anything is sampled.
 
         Args:
             model: the pipeline's folder.
+            model_sha256: its hash.
         """
         size = sum(path.stat().st_size for path in model.rglob("*") if path.is_file())
         device = (
             torch.cuda.get_device_name() if torch.cuda.is_available() else f"cpu, {torch.get_num_threads()} threads"
         )
-        return cls(folder_sha256(model), size, device)
+        return cls(model_sha256, size, device)
 
     def note(self, prediction: Prediction) -> None:
         """Count an object's prediction."""

@@ -20,6 +20,7 @@ from evaluation.timing import Timing, read_timing
 from geometry.cameras import Intrinsics, look_at_origin
 from geometry.gaussians import Gaussians
 from stage.errors import InputError
+from stage.files import folder_sha256
 from stage.workspace import Workspace
 
 SIZE, SEED = 16, 3
@@ -66,10 +67,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def recipe_of(model: Path, parameters: EvaluateParameters, seed: int) -> str:
+    return sampling_recipe(folder_sha256(model), parameters, seed)
+
+
 def sampler(model: Path, root: Path, **further: object) -> Sampler:
     parameters = PARAMETERS.model_copy(update=further)
     pipeline = load_for_sampling(model)
-    return Sampler(pipeline, parameters, SEED, sampling_recipe(model, parameters, SEED), root)
+    return Sampler(pipeline, parameters, SEED, recipe_of(model, parameters, SEED), root)
 
 
 def pictures(answers: list[Answered | Failed]) -> np.ndarray:
@@ -102,9 +107,9 @@ def test_what_is_kept_is_read_back_to_the_bit(tmp_path: Path) -> None:
 
 def test_a_key_follows_everything_that_decides_an_answer(model: Path, tmp_path: Path) -> None:
     views = object_views("a1")
-    recipe = sampling_recipe(model, PARAMETERS, SEED)
+    recipe = recipe_of(model, PARAMETERS, SEED)
     key = prediction_key(recipe, [views], [None])
-    assert prediction_key(sampling_recipe(model, PARAMETERS, SEED), [object_views("a1")], [None]) == key
+    assert prediction_key(recipe_of(model, PARAMETERS, SEED), [object_views("a1")], [None]) == key
     touched = views.views.copy()
     touched[0, 3, 3] += 1 / 255
     moved = (replace(views.cameras[0], c2w=look_at_origin(1.1, 0, 1.6)), *views.cameras[1:])
@@ -115,7 +120,7 @@ def test_a_key_follows_everything_that_decides_an_answer(model: Path, tmp_path: 
         prediction_key(recipe, [views], [0.7]),
         prediction_key(recipe, [views, object_views("b2")], [None, None]),
         *(
-            prediction_key(sampling_recipe(model, PARAMETERS.model_copy(update=change), seed), [views], [None])
+            prediction_key(recipe_of(model, PARAMETERS.model_copy(update=change), seed), [views], [None])
             for change, seed in (
                 ({"inference_steps": 3}, SEED),
                 ({"guidance_scale": 1.0}, SEED),
@@ -127,7 +132,7 @@ def test_a_key_follows_everything_that_decides_an_answer(model: Path, tmp_path: 
     ]
     other_model = tmp_path / "model"
     save_tiny_pipeline(other_model, seed=1)
-    others.append(prediction_key(sampling_recipe(other_model, PARAMETERS, SEED), [views], [None]))
+    others.append(prediction_key(recipe_of(other_model, PARAMETERS, SEED), [views], [None]))
     assert len({key, *others}) == len(others) + 1
 
 
@@ -136,8 +141,8 @@ def test_a_key_does_not_follow_a_target_that_the_model_never_sees_or_other_metri
     touched = views.views.copy()
     touched[2] = 0
     changed = PARAMETERS.model_copy(update={"max_objects": 3, "gallery_objects": 1, "training_objects": 2})
-    recipe = sampling_recipe(model, PARAMETERS, SEED)
-    assert sampling_recipe(model, changed, SEED) == recipe
+    recipe = recipe_of(model, PARAMETERS, SEED)
+    assert recipe_of(model, changed, SEED) == recipe
     assert prediction_key(recipe, [replace(views, views=touched)], [None]) == prediction_key(recipe, [views], [None])
     assert set(EvaluateParameters.model_fields) >= _INDIFFERENT
 
@@ -198,7 +203,7 @@ def test_a_damaged_object_is_left_out_and_told(model: Path, tmp_path: Path, monk
 
 
 def test_timing_tells_the_median_and_of_which_model(model: Path, tmp_path: Path) -> None:
-    timing = Timing.of(model)
+    timing = Timing.of(model, "hash")
     assert timing.document()["median_seconds_per_picture"] is None
     for seconds in (0.5, 0.1, None, 0.2):
         timing.note(Prediction(np.zeros((1, 2, 2, 3)), seconds=seconds))
@@ -215,7 +220,7 @@ def test_the_timing_of_another_model_is_refused(model: Path, tmp_path: Path) -> 
     with pytest.raises(InputError, match=r"timing\.json is missing or damaged; run viewforge evaluate"):
         read_timing(workspace)
     shutil.copytree(model, workspace.model)
-    timing = Timing.of(workspace.model)
+    timing = Timing.of(workspace.model, folder_sha256(workspace.model))
     timing.write(workspace)
     assert read_timing(workspace) == timing.document()
     (workspace.model / "model_index.json").write_text("{}")
