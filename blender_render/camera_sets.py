@@ -23,6 +23,7 @@ ZERO123PLUS_ELEVATIONS = np.deg2rad([20.0, -10.0, 20.0, -10.0, 20.0, -10.0])
 ZERO123PLUS_FOV = np.deg2rad(30.0)
 ZERO123PLUS_RADIUS = 2.0
 VIEWFUSION_ELEVATION = np.deg2rad(30.0)
+VIEWFUSION_FREE_ELEVATIONS = np.deg2rad([0.0, 30.0])
 LGM_RADIUS, LGM_TURNS, LGM_INPUTS = 1.5, 5, 4
 # At 20° the far side of an object is 5.9 away, just within the 6 that stored depth reaches.
 HAMMERSLEY_FOV = np.deg2rad([20.0, 70.0])
@@ -167,6 +168,21 @@ def viewfusion360(generator: np.random.Generator, views: int, size: int) -> Came
     """
     orbited = ring(views, VIEWFUSION_ELEVATION, ZERO123_RADIUS[0], FOV, size)
     return CameraSet(tuple(orbited[:1]), tuple(orbited[1:]))
+
+
+def viewfusion_free(generator: np.random.Generator, views: int, size: int) -> CameraSet:
+    """ViewFusion's free renders: random views above the horizon, the first of them the input; it takes 12.
+
+    Elevation uniform in [0°, 30°], azimuth in [0°, 360°), distance in [1.5, 2.2], each view by itself (Wi-sc/ViewFusion's
+    variant of Zero-1-to-3's Blender script). It takes a view from a list as the input; that ours is the first is as random.
+    """
+    elevations = _uniform(generator, VIEWFUSION_FREE_ELEVATIONS, views)
+    azimuths = generator.uniform(0.0, 2.0 * np.pi, views)
+    radii = generator.uniform(*ZERO123_RADIUS, views)
+    intrinsics = Intrinsics.from_fov(FOV, size)
+    rows = zip(0.5 * np.pi - elevations, azimuths, radii, strict=True)
+    some = [View(look_at_origin(*map(float, row)), intrinsics) for row in rows]
+    return CameraSet(tuple(some[:1]), tuple(some[1:]))
 
 
 def lgm(generator: np.random.Generator, views: int, size: int) -> CameraSet:  # noqa: ARG001 - fixed views

@@ -58,6 +58,7 @@ PROTOCOLS: dict[str, Protocol] = {
     "zero123plus": Protocol(camera_sets.zero123plus, views=7),
     "zero123plus_v1_1": Protocol(camera_sets.zero123plus_v1_1, views=7),
     "viewfusion360": Protocol(camera_sets.viewfusion360, views=36),
+    "viewfusion_free": Protocol(camera_sets.viewfusion_free),
     "lgm": Protocol(camera_sets.lgm, least=camera_sets.LGM_INPUTS + 1),
     "zero_1_to_g": Protocol(zero_1_to_g_cameras.zero_1_to_g),
     "zero_1_to_g_lvis": Protocol(zero_1_to_g_cameras.zero_1_to_g_lvis, views=6),

@@ -28,7 +28,7 @@ def render(context: typer.Context, workspace: WorkspaceOption = HERE, shard: Sha
     """Render every selected object from the training cameras.
 
     render.protocol is one of zero123, syncdreamer, syncdreamer_training, six_views, zero123plus, zero123plus_v1_1,
-    viewfusion360, lgm, zero_1_to_g, zero_1_to_g_training, zero_1_to_g_lvis, zero_1_to_g_lvis_training,
+    viewfusion360, viewfusion_free, lgm, zero_1_to_g, zero_1_to_g_training, zero_1_to_g_lvis, zero_1_to_g_lvis_training,
     zero_1_to_g_lvis_early, zero_1_to_g_lara, hammersley, gso_free, inside.
     render.quality.lighting is one of zero123, four_suns, uniform, trellis, hdri.
     """

@@ -1,9 +1,9 @@
 """The `evaluate` stage: render the protocol's views, sample the model, score it beside the baselines, show it.
 
-Reads `data/catalog/`, `data/shards/`, `data/model/`; renders in `scratch/evaluation/`; writes `data/evaluation/`:
-`metrics.json`, `per_object.parquet`, `per_view.parquet`, `details.json`, the pictures, and `report.html`. The same inputs give
-the same bytes. With `evaluate.geometry` the meshes of a model that makes Gaussians are compared with the assets as well
-(`evaluation.meshes`).
+Reads `data/catalog/`, `data/shards/`, `data/model/`; renders, and keeps what the model answers, in `scratch/evaluation/`, so
+that a killed evaluation goes on where it was; writes `data/evaluation/`: `metrics.json`, `per_object.parquet`,
+`per_view.parquet`, `details.json`, the pictures, and `report.html`. The same inputs give the same bytes. With
+`evaluate.geometry` the meshes of a model that makes Gaussians are compared with the assets as well (`evaluation.meshes`).
 """
 
 from collections.abc import Sequence
@@ -16,11 +16,15 @@ from evaluation.mesh_figures import definitions
 from evaluation.meshes import MeshJudge, check_geometry
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.parameters import EvaluateParameters
+from evaluation.predictions import sampling_recipe
+from evaluation.preset_check import check_preset, preset_details
 from evaluation.problems import mesh_problems, subset_problems
-from evaluation.protocol import Subset, render_subset, select_training, select_unseen
+from evaluation.protocol import Subset, select_training, select_unseen
 from evaluation.report import write_report
-from evaluation.sampling import deterministic_torch, load_for_sampling, predict
+from evaluation.sampler import Failed, Sampler
+from evaluation.sampling import deterministic_torch, load_for_sampling
 from evaluation.scales import check_scale
+from evaluation.scene_subset import subset_of
 from evaluation.scores import (
     ObjectScores,
     Scorer,
@@ -31,12 +35,15 @@ from evaluation.scores import (
     summary,
 )
 from evaluation.shards import TrainingShards
+from evaluation.sizes import at_size, check_resolution
 from evaluation.strips import STRIPS_FILE, StripKeeper, write_strips
+from evaluation.timing import Timing
 from evaluation.view_curves import ANGLES_FILE, write_angles
-from stage.files import replacing, write_json
+from stage.errors import StageFailedError
+from stage.failures import Outcome, check_failure_rate
+from stage.files import folder_sha256, replacing, write_json
 from stage.progress import Progress
 from stage.workspace import Workspace
-from systems.object_pipeline import ObjectPipeline
 
 _SAMPLER = {"inference_steps", "guidance_scale", "eta", "drop_first_step", "null_condition"}
 
@@ -48,8 +55,15 @@ class SubsetResult:
     subset: Subset
     scores: list[ObjectScores]
     shown: list[GalleryItem]
+    failures: list[Outcome]
+    """Of objects that the model has no answer for."""
     strips: StripKeeper = field(default_factory=StripKeeper)
     """Of the worst and the best objects."""
+
+    @property
+    def failed(self) -> int:
+        """Objects without figures."""
+        return len(self.subset.failures) + len(self.failures)
 
 
 @dataclass(frozen=True)
@@ -77,6 +91,7 @@ class Evaluation:
         geometry = self.parameters.geometry
         return {
             "protocol": self.parameters.protocol,
+            "preset": self.parameters.preset,
             "source": self.parameters.source,
             "objects": len(self.unseen.scores) + len(self.training.scores),
             "views": self.parameters.views,
@@ -85,6 +100,7 @@ class Evaluation:
             "intervals": {result.subset.name: intervals(result.scores, self.asked.names) for result in self.subsets},
             "unseen_objects": len(self.unseen.scores),
             "training_objects": len(self.training.scores),
+            "failed": {result.subset.name: result.failed for result in self.subsets},
             "unavailable": self.unavailable,
             **({"geometry": self._geometry(tuple(definitions(geometry)))} if geometry else {}),
         }
@@ -98,11 +114,12 @@ class Evaluation:
         sampler = self.parameters.model_dump(include=_SAMPLER)
         if self.parameters.scale is not None:
             sampler["scale"] = self.parameters.scale
-        problems = [problem for result in self.subsets for problem in subset_problems(result.subset)]
+        problems = [problem for result in self.subsets for problem in subset_problems(result.subset, result.failures)]
         problems += [problem for result in self.subsets for problem in mesh_problems(result.scores)]
         geometry = self.parameters.geometry
         return {
             "settings": {**sampler, "scheduler": self.scheduler, "resolution": self.resolution},
+            "preset": preset_details(self.parameters),
             "metrics": [asdict(definition) for definition in self.asked.definitions],
             "problems": [problem.row() for problem in problems],
             "gallery_objects": {"unseen": len(self.unseen.shown), "training": len(self.training.shown)},
@@ -114,10 +131,12 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     """Score a workspace's model on unseen and on training objects; the content of `metrics.json`.
 
     Raises:
-        InputError: when model, shards or catalogue are missing, no object is held out, or `evaluate.scale` does not fit the
-            model.
-        StageFailedError: when too many objects cannot be rendered.
+        ParameterError: when a preset is given another source.
+        InputError: when model, shards or catalogue are missing, no object is held out, or `evaluate.scale` or
+            `evaluate.resolution` does not fit the model.
+        StageFailedError: when too many objects cannot be rendered or sampled.
     """
+    check_preset(parameters)
     shards = TrainingShards(workspace.shards)
     selections = [
         select_unseen(parameters, shards.uids, workspace),
@@ -126,42 +145,52 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     pipeline = load_for_sampling(workspace.model, parameters.scheduler)
     check_scale(pipeline, parameters.scale)
     check_geometry(pipeline, parameters.geometry)
-    resolution = shards.resolution()
-    subsets = [render_subset(s, parameters, resolution, seed, workspace) for s in selections]
+    check_resolution(pipeline, parameters.resolution)
+    resolution = parameters.resolution or shards.resolution()
+    subsets = [subset_of(s, parameters, resolution, seed, workspace) for s in selections]
     judge = None
     if parameters.geometry:
         judge = MeshJudge.of(parameters.geometry, subsets, parameters.executor, seed, workspace)
     asked = MetricSet.of(parameters.metrics).seen_from(subsets[0].read(subsets[0].assets[0]).cameras)
-    scorer = Scorer(mean_image(shards.all_views()), asked, find_reencoding(pipeline, parameters.batch_size))
+    mean = at_size(mean_image(shards.all_views()), resolution)
+    scorer = Scorer(mean, asked, find_reencoding(pipeline, parameters.batch_size))
+    model = folder_sha256(workspace.model)
+    recipe = sampling_recipe(model, parameters, seed)
+    sampler = Sampler(pipeline, parameters, seed, recipe, workspace.scratch / "evaluation" / "predictions")
+    timing = Timing.of(workspace.model, model)
     with Progress("evaluate", sum(len(s.assets) for s in subsets), "objects") as progress, deterministic_torch():
-        unseen, training = (_run(s, pipeline, scorer, judge, parameters, seed, progress) for s in subsets)
+        unseen, training = (_run(s, sampler, scorer, judge, timing, progress) for s in subsets)
     steps = type(pipeline.scheduler).__name__
     evaluation = Evaluation(parameters, resolution, steps, unseen, training, asked, scorer.unavailable)
+    timing.write(workspace)
     _publish(evaluation, shards, workspace)
     return evaluation.metrics()
 
 
 def _run(
-    subset: Subset,
-    pipeline: ObjectPipeline,
-    scorer: Scorer,
-    judge: MeshJudge | None,
-    parameters: EvaluateParameters,
-    seed: int,
-    progress: Progress,
+    subset: Subset, sampler: Sampler, scorer: Scorer, judge: MeshJudge | None, timing: Timing, progress: Progress
 ) -> SubsetResult:
-    result = SubsetResult(subset, [], [])
-    for asset in subset.assets:
-        views = subset.read(asset)
-        prediction = predict(pipeline, views, parameters, seed)
+    result = SubsetResult(subset, [], [], [])
+    parameters = sampler.parameters
+    for answer in sampler.answers(subset):
+        if isinstance(answer, Failed):
+            result.failures.append(answer.outcome)
+            progress.advance(failed=len(result.failures))
+            continue
+        views, prediction = answer.views, answer.prediction
+        timing.note(prediction)
         scores = scorer.score(views, prediction.pictures, subset.name)
         if judge and prediction.gaussians is not None:
-            scores = replace(scores, mesh=judge.judge(asset, subset.name, prediction.gaussians))
+            scores = replace(scores, mesh=judge.judge(views.asset, subset.name, prediction.gaussians))
         result.scores.append(scores)
         result.strips.offer(views, prediction.pictures, scores)
         if len(result.shown) < parameters.gallery_objects:
             result.shown.append(gallery_item(views, prediction.pictures, scores))
         progress.advance(psnr=f"{scores.methods['model']['psnr']:.2f}")
+    failed = [*subset.failures, *result.failures]
+    check_failure_rate("evaluate", failed, len(subset.selection.assets), parameters.max_failure_rate)
+    if not result.scores:
+        raise StageFailedError(f"no {subset.name} object has figures: {failed[0].message}", "see the objects named")
     return result
 
 

@@ -42,7 +42,7 @@ def gallery_item(views: ObjectViews, predictions: Float[np.ndarray, "t h w 3"], 
     count = len(predictions)
     shown = np.unique(np.linspace(0, count - 1, min(SHOWN_TARGETS, count)).round().astype(int))
     azimuths = [spherical_from_position(camera[:3, 3])[1] for camera in views.c2w]
-    turns = np.rad2deg(np.array(azimuths[INPUT_VIEW + 1 :]) - azimuths[INPUT_VIEW])
+    turns = np.rad2deg(np.array(azimuths[views.first_target :]) - azimuths[INPUT_VIEW])
     psnr = {method: values["psnr"] for method, values in scores.methods.items()}
     return GalleryItem(
         title=views.asset.title,

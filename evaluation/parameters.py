@@ -1,15 +1,27 @@
 """Parameters of the `evaluate` stage: which objects, which views, how the model is sampled."""
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, model_validator
 
 from blender_render.parameters import QualityParameters
 from evaluation.metrics.parameters import MetricParameters
+from evaluation.protocol_presets import PRESETS
 from reconstruction.parameters import FusionParameters
 from stage.executor import ExecutorParameters
 from stage.parameters import Parameters
 from systems.zero123.parameters import NullCondition, SchedulerName
+
+PresetName = Literal[
+    "zero123",
+    "syncdreamer",
+    "viewfusion",
+    "viewfusion_36",
+    "viewfusion_16",
+    "zero_1_to_g",
+    "zeronvs_dtu",
+    "zeronvs_mip_nerf_360",
+]
 
 
 class GeometryParameters(Parameters):
@@ -28,18 +40,29 @@ class GeometryParameters(Parameters):
 
 
 class EvaluateParameters(Parameters):
-    """One evaluation. The pictures' resolution is not chosen here: it is that of the training shards."""
+    """One evaluation."""
 
-    source: Literal["heldout", "gso"] = "heldout"
-    """Objects that the model has not seen: `heldout` takes the catalogue's splits val and test, `gso` a folder."""
+    preset: PresetName | None = None
+    """A published protocol (docs/evaluation-protocols.md): values for what follows up to `score_input`, and for `quality`,
+    each of which may still be given by itself; null takes the defaults."""
+    source: Literal["heldout", "gso", "dtu", "mip_nerf_360"] = "heldout"
+    """Objects that the model has not seen: `heldout` takes the catalogue's splits val and test, the others a folder."""
     path: str = "inputs/gso"
-    """Folder of Google Scanned Objects for the source `gso`, absolute or relative to the workspace."""
+    """Folder of Google Scanned Objects, or of the scenes of DTU or Mip-NeRF 360, absolute or relative to the workspace."""
+    objects: tuple[str, ...] | str | None = None
+    """Names (titles or uids) of the unseen objects, or a file with a name a line; all of the source when null."""
     protocol: str = "syncdreamer"
     """Camera protocol, a name in `blender_render.protocols`; its first view is the input, the others are targets."""
     views: int = Field(default=16, ge=2)
-    """Views per object, the input view among them."""
+    """Views per object, the input view among them. A scene has the views of its split, or fewer: see `scene_targets`."""
+    resolution: int | None = Field(default=None, ge=8)
+    """Width and height of the pictures, pixels; those of the training shards when null."""
     max_objects: int | None = Field(default=None, ge=1)
     """Only the first so many unseen objects in order of uid; all when null."""
+    score_input: bool = False
+    """Whether the input view is a target as well, as in SyncDreamer's evaluation: a model may copy it."""
+    scene_targets: int | None = Field(default=None, ge=1)
+    """Only so many targets of each scene of DTU or Mip-NeRF 360, spread evenly; all when null."""
     training_objects: int = Field(default=8, ge=1)
     """Training objects that are scored too, the first in order of uid, to tell memory from generalisation."""
     inference_steps: int = Field(default=20, ge=1)
@@ -58,7 +81,10 @@ class EvaluateParameters(Parameters):
     """What ZeroNVS divides translations by, scene units, of every object; measured as its mode says when null
     (`evaluation.scales`). `7dof_metric_scale` needs it; other systems know of none."""
     batch_size: int = Field(default=32, ge=1)
-    """Pictures sampled at once. A batch holds views of one object only, so that no object's result depends on others."""
+    """Pictures sampled at once."""
+    objects_per_batch: int = Field(default=1, ge=1)
+    """Objects whose views share batches, in order of uid. With 1 no object's result depends on others; with more a GPU has enough
+    to do, and the last bits depend on an object's neighbours, not on what was sampled before."""
     quality: QualityParameters = QualityParameters()
     """Samples, denoising, device and light of the rendered views."""
     metrics: MetricParameters = MetricParameters()
@@ -68,6 +94,14 @@ class EvaluateParameters(Parameters):
     gallery_objects: int = Field(default=6, ge=1)
     """Objects shown in each gallery of the report, the first in order of uid."""
     max_failure_rate: float = Field(default=0.5, ge=0, le=1)
-    """Share of a subset's objects that may fail to be rendered before the stage does."""
+    """Share of a subset's objects that may fail to be rendered or sampled before the stage does."""
     executor: ExecutorParameters = ExecutorParameters()
     """Worker processes that render."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, values: Any) -> Any:  # noqa: ANN401 - any YAML value
+        if not isinstance(values, dict) or not isinstance(values.get("preset"), str):
+            return values
+        preset = PRESETS.get(values["preset"])
+        return {**preset.values, **values} if preset else values

@@ -9,6 +9,7 @@ from catalog.stats import left_out
 from catalog.table import read_table
 from evaluation.protocol import Subset
 from evaluation.scores import ObjectScores
+from stage.failures import Outcome
 from stage.workspace import Workspace
 
 # A selection may leave out most of a catalogue of a million: objects beyond this number share a row for their reason.
@@ -30,12 +31,18 @@ class Problem:
         return asdict(self)
 
 
-def subset_problems(subset: Subset) -> list[Problem]:
-    """Problems with the objects of an evaluation."""
+def subset_problems(subset: Subset, unanswered: Sequence[Outcome] = ()) -> list[Problem]:
+    """Problems with the objects of an evaluation.
+
+    Args:
+        subset: the objects, those that there are no pictures of among them.
+        unanswered: the objects that the model has no answer for.
+    """
     stage = f"evaluate, {subset.name}"
     titles = {asset.uid: asset.title for asset in subset.selection.assets}
     failed = [
-        Problem(stage, o.uid, titles[o.uid], "quarantined", f"{o.failure}: {o.message}") for o in subset.failures
+        Problem(stage, o.uid, titles[o.uid], "quarantined", f"{o.failure}: {o.message}")
+        for o in (*subset.failures, *unanswered)
     ]
     seen = "the model was trained on the same file"
     left_out = [Problem(stage, a.uid, a.title, "left out", seen) for a in subset.selection.left_out]

@@ -2,12 +2,14 @@
 
 The default is SyncDreamer's set of cameras (16 azimuths from 0, elevation 30°, distance 1.5) rendered by the farm that renders
 training data. View 0 is the input; views 1 … 15 are the targets. The input view itself is not scored: predicting it is copying,
-which would flatter every method. (SyncDreamer's `eval_nvs.py` does score all 16.)
+which would flatter every method. (SyncDreamer's `eval_nvs.py` does score all 16: `evaluate.score_input`.) Other published
+protocols are in `evaluation.protocol_presets`.
 
-Two subsets are scored. "unseen" is what counts for promotion: held-out objects of the catalogue, or Google Scanned
-Objects. "training" tells how much of a result is memory.
+Two subsets are scored. "unseen" is what counts for promotion: held-out objects of the catalogue, Google Scanned Objects, or
+scenes (`evaluation.scene_subset`). "training" tells how much of a result is memory.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +26,10 @@ from blender_render.rendered_object import on_white, read_record, read_rgba, rea
 from catalog.gso import gso_assets
 from catalog.parameters import CatalogParameters
 from catalog.table import Asset, selected_rows, with_files
+from evaluation.object_names import named
 from evaluation.parameters import EvaluateParameters
+from evaluation.render_seals import discard_altered, seal
+from evaluation.scene_assets import scene_assets
 from stage.errors import InputError
 from stage.failures import Outcome, check_failure_rate
 from stage.files import json_sha256
@@ -54,6 +59,10 @@ class ObjectViews:
     cameras: tuple[View, ...]
     folder: Path | None = None
     """Where its passes lie."""
+    scale: float | None = None
+    """What ZeroNVS's released model divides translations by, scene units, where that is published."""
+    first_target: int = INPUT_VIEW + 1
+    """Number of the first view to be predicted; that of the input view where it is scored as well."""
 
     @property
     def c2w(self) -> Float[np.ndarray, "v 4 4"]:
@@ -67,8 +76,13 @@ class ObjectViews:
 
     @property
     def targets(self) -> Float[np.ndarray, "t h w 3"]:
-        """The views to be predicted: all but the input view."""
-        return self.views[INPUT_VIEW + 1 :]
+        """The views to be predicted: all but the input view, unless that is scored as well."""
+        return self.views[self.first_target :]
+
+    @property
+    def target_cameras(self) -> tuple[View, ...]:
+        """The cameras of the views to be predicted."""
+        return self.cameras[self.first_target :]
 
     def depth(self, number: int) -> Float[np.ndarray, "h w"]:
         """Planar depth of a view, scene units; 0 is background.
@@ -76,18 +90,19 @@ class ObjectViews:
         Raises:
             InputError: when it was not rendered.
         """
-        path = pass_path(self.folder / f"{number:03d}", "depth") if self.folder else None
-        if path is None or not path.is_file():
+        if self.folder is None:
+            raise InputError(f"{self.asset.title} is photographs and has no depth", "set evaluate.scale")
+        path = pass_path(self.folder / f"{number:03d}", "depth")
+        if not path.is_file():
             raise InputError(f"object {self.asset.uid} has no depth of view {number}", "run viewforge evaluate again")
         return load_depth(path)
 
 
 @dataclass(frozen=True)
-class Subset:
-    """The rendered objects of a selection, in order of uid."""
+class Subset(ABC):
+    """The objects of a selection that there are pictures of, in order of uid."""
 
     selection: Selection
-    farm: Farm
     failures: tuple[Outcome, ...]
 
     @property
@@ -97,16 +112,37 @@ class Subset:
 
     @property
     def assets(self) -> list[Asset]:
-        """The objects that could be rendered."""
+        """The objects that there are pictures of."""
         failed = {outcome.uid for outcome in self.failures}
         return [asset for asset in self.selection.assets if asset.uid not in failed]
+
+    @abstractmethod
+    def read(self, asset: Asset) -> ObjectViews:
+        """An object's views and cameras."""
+
+    @abstractmethod
+    def warnings(self, asset: Asset) -> list[str]:
+        """What was mended or missing when the object was read."""
+
+    @abstractmethod
+    def data_sha256(self) -> str:
+        """Hash of what is scored: the objects, their files, and all that decides their pictures."""
+
+
+@dataclass(frozen=True)
+class RenderedSubset(Subset):
+    """The objects of a selection that could be rendered."""
+
+    farm: Farm
+    score_input: bool = False
 
     def read(self, asset: Asset) -> ObjectViews:
         """An object's views and cameras."""
         folder = object_folder(self.farm.root, asset.uid)
         cameras = read_views(folder)
         rgba = np.stack([read_rgba(folder, number) for number in range(len(cameras))])
-        return ObjectViews(asset, on_white(rgba), tuple(cameras), folder)
+        first = INPUT_VIEW if self.score_input else INPUT_VIEW + 1
+        return ObjectViews(asset, on_white(rgba), tuple(cameras), folder, first_target=first)
 
     def warnings(self, asset: Asset) -> list[str]:
         """What was mended or missing when the object was imported."""
@@ -114,19 +150,20 @@ class Subset:
 
     def data_sha256(self) -> str:
         """Hash of what is scored: the objects, their files, and all that decides their pictures."""
-        return json_sha256([[a.uid, a.sha256, self.farm.fingerprint(a)] for a in self.assets])
+        rows = [[a.uid, a.sha256, self.farm.fingerprint(a)] for a in self.assets]
+        return json_sha256([*rows, "the input is scored"] if self.score_input else rows)
 
 
 def select_unseen(parameters: EvaluateParameters, trained: Sequence[str], workspace: Workspace) -> Selection:
     """The objects that the model has not seen.
 
     Args:
-        parameters: source and number.
+        parameters: source, names and number.
         trained: uids of the training objects.
         workspace: catalogue, and where relative paths start.
 
     Raises:
-        InputError: when there is none.
+        InputError: when there is none, or one that is named is not among them.
     """
     catalogue = selected_rows(workspace)
     match parameters.source:
@@ -134,8 +171,10 @@ def select_unseen(parameters: EvaluateParameters, trained: Sequence[str], worksp
             found = _held_out(catalogue)
         case "gso":
             found = _scanned_objects(parameters, workspace)
+        case "dtu" | "mip_nerf_360":
+            found = scene_assets(parameters.source, workspace.root / parameters.path)
     seen = {asset.sha256 for asset in catalogue if asset.uid in set(trained)}
-    found.sort(key=lambda asset: asset.uid)
+    found = sorted(named(found, parameters.objects, workspace), key=lambda asset: asset.uid)
     unseen = [asset for asset in found if asset.sha256 not in seen]
     if not unseen:
         raise InputError(
@@ -180,7 +219,7 @@ def select_training(parameters: EvaluateParameters, trained: Sequence[str], work
 
 def render_subset(
     selection: Selection, parameters: EvaluateParameters, resolution: int, seed: int, workspace: Workspace
-) -> Subset:
+) -> RenderedSubset:
     """Render a selection under the protocol; what is there under the present input, parameters and code is kept.
 
     Raises:
@@ -195,9 +234,11 @@ def render_subset(
         executor=parameters.executor,
     )
     farm = Farm(workspace.scratch / "evaluation" / selection.name, look, seed, workspace)
+    discard_altered(farm, selection.assets)
     failures = farm.render(selection.assets, label=f"evaluate: render {selection.name}")
     check_failure_rate("evaluate", failures, len(selection.assets), parameters.max_failure_rate)
-    subset = Subset(selection, farm, tuple(failures))
+    subset = RenderedSubset(selection, tuple(failures), farm, parameters.score_input)
     if not subset.assets:
         raise InputError(f"no {selection.name} object could be rendered", f"see {farm.root / 'ledger.jsonl'}")
+    seal(farm, subset.assets)
     return subset

@@ -1,7 +1,8 @@
 """The scale of an object's scene, for systems that are told of lengths in its units (ZeroNVS).
 
-It is measured as in training: `scene_radius` over all the protocol's cameras, `nearplane_quantile` over the depth of all views,
-`depth_quantile` over that of the input view. The depth is the rendered one, which is exact. `evaluate.scale` takes its place.
+It is measured as in training: `scene_radius` over all the protocol's cameras, `nearplane_quantile` over the depth of all
+views, `depth_quantile` over that of the input view. The depth is the rendered one, which is exact. Photographs have none:
+there the published scale of a scene is taken. `evaluate.scale` takes the place of both.
 """
 
 import math
@@ -10,6 +11,9 @@ from evaluation.protocol import INPUT_VIEW, ObjectViews
 from geometry.scene_scales import depth_quantile, nearplane_quantile, scene_radius
 from stage.errors import InputError
 from systems.object_pipeline import ObjectPipeline
+
+# What the released model, whose scales of DTU and Mip-NeRF 360 are published, divides by.
+_PUBLISHED_OF = "depth_quantile"
 
 
 def check_scale(pipeline: ObjectPipeline, given: float | None) -> None:
@@ -44,6 +48,8 @@ def object_scale(pipeline: ObjectPipeline, views: ObjectViews, given: float | No
     """
     if given is not None:
         return given
+    if views.scale is not None and pipeline.scale_name == _PUBLISHED_OF:
+        return views.scale
     scale = pipeline.scale_from(lambda name: measured(views, name))
     if scale is not None and math.isnan(scale):
         raise InputError(

@@ -13,6 +13,7 @@ from evaluation.mesh_figures import DIGITS as MESH_DIGITS
 from evaluation.mesh_figures import MeshFigures
 from evaluation.methods import AUTOENCODER, METHODS
 from evaluation.metrics.metric_set import MetricSet
+from evaluation.object_names import object_category
 from evaluation.protocol import INPUT_VIEW, ObjectViews, SubsetName
 from evaluation.statistics import bootstrap_mean
 from evaluation.whole_objects import TRUTH, consistency, features_of, of_all_objects
@@ -54,10 +55,12 @@ class ObjectScores:
     """Figures of each target view, by method and metric, in the order of `poses`."""
     features: dict[str, Float32[np.ndarray, "t d"]] = field(default_factory=dict)
     """What figures of a whole subset need, by method and of the truth."""
+    category: str = ""
+    """What kind of thing the object is; see `object_category`."""
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each method; the model's has the figures about its mesh, and why some are not available."""
-        about = {"uid": self.uid, "title": self.title, "subset": self.subset}
+        about = {"uid": self.uid, "title": self.title, "category": self.category, "subset": self.subset}
         rows = [{**about, "method": name, **scores} for name, scores in self.methods.items()]
         if self.mesh:
             rows[METHODS.index("model")] |= {**self.mesh.values, "mesh": self.mesh.note}
@@ -110,17 +113,19 @@ class Scorer:
             views.asset.title,
             subset,
             _merged({method: _means(found) for method, found in figures.items()}, whole),
-            poses=target_poses(views.c2w),
+            poses=target_poses(views.c2w, views.first_target),
+            category=object_category(views.asset),
             view_figures={method: _rounded(found) for method, found in figures.items()},
             features=features_of(self.metrics, views, answers),
         )
 
 
-def target_poses(c2w: Float[np.ndarray, "v 4 4"]) -> tuple[TargetPose, ...]:
-    """The poses of all views but the input view.
+def target_poses(c2w: Float[np.ndarray, "v 4 4"], first: int = INPUT_VIEW + 1) -> tuple[TargetPose, ...]:
+    """The poses of the target views.
 
     Args:
         c2w: of all views, OpenGL axes, Z up, about the origin.
+        first: number of the first target.
     """
     spherical = [spherical_from_position(camera[:3, 3]) for camera in c2w]
     elevations = [90.0 - float(np.rad2deg(polar)) for polar, _, _ in spherical]
@@ -132,8 +137,7 @@ def target_poses(c2w: Float[np.ndarray, "v 4 4"]) -> tuple[TargetPose, ...]:
             round(elevations[number], _TURN_DIGITS),
             round(elevations[INPUT_VIEW], _TURN_DIGITS),
         )
-        for number in range(len(c2w))
-        if number != INPUT_VIEW
+        for number in range(first, len(c2w))
     )
 
 
@@ -209,7 +213,7 @@ def mesh_summary(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[s
 
 
 def per_object_table(scores: Sequence[ObjectScores]) -> pd.DataFrame:
-    """A row for each object and method: uid, title, subset, method, psnr, ssim, and what else is available."""
+    """A row for each object and method: uid, title, category, subset, method, psnr, ssim, and what else is available."""
     return pd.DataFrame([row for item in scores for row in item.rows()])
 
 

@@ -22,6 +22,7 @@ class FailureClass(StrEnum):
     OVERSIZED = "oversized"
     MISSING_TEXTURE = "missing-texture"
     BLANK = "blank"
+    NOT_FINITE = "not-finite"
     TIMEOUT = "timeout"
     OUT_OF_MEMORY = "out-of-memory"
     CRASH = "crash"

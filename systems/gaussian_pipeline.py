@@ -123,11 +123,31 @@ class GaussianPipeline(ObjectPipeline):
         """
         if not isinstance(images, Image.Image) and len(images) != 1:
             raise InputError(f"{len(images)} input views of one object", "give one")
-        polar, azimuth, _ = spherical_from_position(condition.c2w[:3, 3])
+        return self.sample_scenes(images, [condition], **options)[0]
+
+    @torch.no_grad()
+    def sample_scenes(
+        self,
+        images: Pictures,
+        conditions: Sequence[Camera],
+        **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
+    ) -> Float[Tensor, "n v 14 h w"]:
+        """The splatter images of several objects, each in the frame that its input view's camera stands in.
+
+        Args:
+            images: an input view of each; see `sample_scene`.
+            conditions: their cameras.
+            **options: `SamplerOptions`; a generator may be given for each object.
+
+        Raises:
+            InputError: when shapes, values or options do not fit.
+        """
+        spherical = [spherical_from_position(condition.c2w[:3, 3]) for condition in conditions]
         own = {name: value for name, value in options.items() if name not in _OF_VIEWS}
-        elevation = torch.tensor([np.pi / 2 - polar])
-        (splatters,) = self.sample_splatters(self._fitting(images), elevation, **own)
-        return turned(splatters, torch.full((len(splatters),), azimuth))
+        elevations = torch.tensor([np.pi / 2 - polar for polar, _, _ in spherical])
+        made = self.sample_splatters(self._fitting(images), elevations, **own)
+        pairs = zip(made, spherical, strict=True)
+        return torch.stack([turned(each, torch.full((len(each),), azimuth)) for each, (_, azimuth, _) in pairs])
 
     def _fitting(self, images: Pictures) -> Pictures:
         """Pictures of the training's size: those that others are judged by may be larger. PIL images are resized elsewhere."""

@@ -97,3 +97,19 @@ class ObjectPipeline(DiffusionPipeline, ABC):
         """
         del measured
         return None
+
+    def pose_vectors(
+        self,
+        condition: Camera,
+        targets: Sequence[Camera],
+        scale: float | None = None,
+    ) -> Float[Tensor, "n e"] | None:
+        """What the system is told of wanted cameras; None where views of several objects cannot share a batch.
+
+        Args:
+            condition: the input view's camera.
+            targets: the wanted cameras.
+            scale: as for `sample_views`.
+        """
+        del condition, targets, scale
+        return None

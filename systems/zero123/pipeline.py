@@ -56,9 +56,18 @@ class Zero123Pipeline(ViewPipeline):
         images: Pictures,
         condition: Camera,
         targets: Sequence[Camera],
-        scale: float | None = None,  # noqa: ARG002 - other systems'
+        scale: float | None = None,
         **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
     ) -> SampledViews:
         """Sample an object from wanted cameras, of which only the positions about the origin count; see `ViewPipeline`."""
+        return self.sample_poses(images, self.pose_vectors(condition, targets, scale), **options)
+
+    def pose_vectors(
+        self,
+        condition: Camera,
+        targets: Sequence[Camera],
+        scale: float | None = None,  # noqa: ARG002 - other systems'
+    ) -> Float[Tensor, "n 4"]:
+        """T of each target relative to the condition."""
         poses = np.stack([relative_pose(target.c2w, condition.c2w) for target in targets])
-        return self.sample_poses(images, torch.from_numpy(poses).float(), **options)
+        return torch.from_numpy(poses).float()

@@ -130,6 +130,12 @@ class ZeroNvsPipeline(ViewPipeline):
         Raises:
             InputError: when shapes, values or options do not fit, or the mode needs something that is not given.
         """
+        return self.sample_poses(images, self._poses(c2w_targets, c2w_condition, fov, scale), **options)
+
+    def _poses(
+        self, c2w_targets: Cameras, c2w_condition: Cameras | None, fov: Numbers | None, scale: Numbers | None
+    ) -> Float[Tensor, "n e"]:
+        """The pose vectors of the mode; see `__call__`."""
         targets = _cameras("c2w_targets", c2w_targets)
         if c2w_condition is None and not self.needs_fov:
             raise InputError(
@@ -143,7 +149,7 @@ class ZeroNvsPipeline(ViewPipeline):
             raise InputError(f"fov is {fovs.max():g}", "give radians, below π")
         rows = zip(targets, conditions, fovs, scales, strict=True)
         poses = np.stack([pose_vector(self.mode, t, c, float(f), float(s)) for t, c, f, s in rows])
-        return self.sample_poses(images, torch.from_numpy(poses).float(), **options)
+        return torch.from_numpy(poses).float()
 
     def sample_views(
         self,
@@ -154,10 +160,16 @@ class ZeroNvsPipeline(ViewPipeline):
         **options: Any,  # noqa: ANN401 - those of `SamplerOptions`
     ) -> SampledViews:
         """Sample a scene from wanted cameras; see `ViewPipeline`."""
+        return self.sample_poses(images, self.pose_vectors(condition, targets, scale), **options)
+
+    def pose_vectors(
+        self, condition: Camera, targets: Sequence[Camera], scale: float | None = None
+    ) -> Float[Tensor, "n e"]:
+        """The pose vectors of the mode, of targets relative to the condition."""
         lenses = [target.intrinsics for target in targets]
         fovs = [fov_of(np.array([i.fx, i.fy, i.cx, i.cy]), i.width, i.height) for i in lenses]
         c2w = np.stack([target.c2w for target in targets])
-        return self(images, c2w, condition.c2w, fov=fovs, scale=scale, **options)
+        return self._poses(c2w, condition.c2w, fovs, scale)
 
     def framed(self, picture: Image.Image) -> Image.Image:
         """The square in the middle, as the training's pictures are cut."""

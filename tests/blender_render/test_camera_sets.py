@@ -33,6 +33,7 @@ COUNTS = {
     "zero123plus": (7, 1),
     "zero123plus_v1_1": (7, 1),
     "viewfusion360": (36, 1),
+    "viewfusion_free": (12, 1),
     "lgm": (104, 4),
     "zero_1_to_g": (16, 1),
     "zero_1_to_g_lvis": (6, 0),
@@ -93,7 +94,7 @@ def test_views_derive_from_the_seed_alone(protocol: str) -> None:
     first, again, other = made(protocol), made(protocol), made(protocol, 1)
     assert all(np.array_equal(a.c2w, b.c2w) for a, b in zip(first.views, again.views, strict=True))
     random = {"zero123", "syncdreamer_training", "zero123plus", "zero123plus_v1_1", "hammersley", "gso_free", "inside"}
-    random |= {"zero_1_to_g_training", "zero_1_to_g_lvis_training"}
+    random |= {"zero_1_to_g_training", "zero_1_to_g_lvis_training", "viewfusion_free"}
     changed = any(not np.array_equal(a.c2w, b.c2w) for a, b in zip(first.views, other.views, strict=True))
     assert changed == (protocol in random)
 
@@ -199,6 +200,18 @@ def test_viewfusion_goes_round_in_steps_of_ten_degrees_from_the_input() -> None:
     np.testing.assert_allclose(azimuth, np.arange(36) * 10, atol=1e-9)
     np.testing.assert_allclose(elevation, 30)
     np.testing.assert_allclose(radius, 1.5)
+
+
+def test_viewfusions_free_renders_look_down_from_anywhere_in_a_low_shell() -> None:
+    found = camera_set("viewfusion_free", generator(0, "object", "cameras"), 400, 64)
+    elevation, azimuth, radius = spherical(found.views).T
+    assert (len(found.inputs), len(found.targets)) == (1, 399)
+    for values, low, high in ((elevation, 0, 30), (azimuth % 360, 0, 360), (radius, 1.5, 2.2)):
+        share = (values - low) / (high - low)
+        assert share.min() >= 0
+        assert share.max() <= 1
+        # Uniform: the standard error of the mean of 400 is 0.014.
+        assert share.mean() == pytest.approx(0.5, abs=0.06)
 
 
 def test_lgm_is_four_inputs_on_the_horizon_and_a_spiral_from_top_to_bottom() -> None:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from evaluation_support import asset, object_scores
 from PIL import Image
+from trained_workspace_support import make_trained_workspace
 
 from blender_render.camera_sets import View
 from blender_render.rendered_object import write_cameras
@@ -34,6 +35,12 @@ def render(workspace: Workspace, uid: str) -> np.ndarray:
     lens = Intrinsics.from_fov(0.8, SIZE)
     write_cameras(folder, [View(look_at_origin(1.0, 0.5 * number, 1.6), lens) for number in range(VIEWS)], [])
     return pictures
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A workspace with everything that the stage reads; tests that change it take a copy."""
+    return make_trained_workspace(tmp_path_factory.mktemp("trained"))
 
 
 @pytest.fixture

@@ -11,13 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
+from tiny_pipelines_support import save_tiny_pipeline
+from trained_workspace_support import PARAMETERS, SEED
 
 from blender_render.camera_sets import View
-from blender_render.parameters import QualityParameters, RenderParameters
-from blender_render.render import render
-from catalog.build import build_catalog
-from catalog.parameters import CatalogParameters
-from catalog.split import SplitParameters
 from evaluation.evaluate import evaluate
 from evaluation.methods import METHODS
 from evaluation.parameters import EvaluateParameters, GeometryParameters
@@ -25,27 +22,10 @@ from evaluation.protocol import ObjectViews
 from evaluation.sampling import load_for_sampling, predict
 from geometry.cameras import Intrinsics
 from stage.errors import InputError, ParameterError
-from stage.executor import ExecutorParameters
 from stage.files import folder_sha256
 from stage.parameters import validated
 from stage.workspace import Workspace
-from systems.zero123.modules import build_modules
-from systems.zero123.parameters import (
-    AutoencoderParameters,
-    ImageEncoderParameters,
-    UNetParameters,
-    Zero123Parameters,
-)
-from systems.zero123.pipeline import Zero123Pipeline
-from systems.zeronvs.conditioning import pose_dimensions
-from systems.zeronvs.pipeline import ZeroNvsPipeline
-from training.data.writer import ShardParameters, write_shards
 
-EXECUTOR = ExecutorParameters(workers=1)
-QUALITY = QualityParameters(samples=1, denoise=False, device="cpu")
-PARAMETERS = EvaluateParameters(
-    views=4, inference_steps=2, training_objects=1, quality=QUALITY, executor=EXECUTOR, batch_size=2
-)
 OUTPUTS = {
     "metrics.json",
     "details.json",
@@ -58,32 +38,6 @@ OUTPUTS = {
     "contact_sheet.png",
     "report.html",
 }
-# Under this seed one of two objects falls into each half.
-SEED = 0
-
-
-def save_pipeline(folder: Path, mode: str | None = None) -> None:
-    """Zero-1-to-3 with random weights, or ZeroNVS of a mode."""
-    parameters = Zero123Parameters(
-        unet=UNetParameters(block_channels=(32, 32), attention_heads=2),
-        autoencoder=AutoencoderParameters(factor=4),
-        image_encoder=ImageEncoderParameters(image_size=16, hidden_size=16, layers=1, heads=2, embedding_dim=16),
-    )
-    m = build_modules(parameters, 0, pose_dimensions(mode or "3dof"))
-    parts = (m.unet, m.cc_projection, m.image_encoder, m.vae, m.scheduler)
-    (ZeroNvsPipeline(*parts, mode) if mode else Zero123Pipeline(*parts)).save_pretrained(folder)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """Two rendered procedural objects of 16 pixels, one held out, in shards, with a pipeline."""
-    workspace = Workspace(tmp_path_factory.mktemp("workspace"))
-    split = SplitParameters(val=0.0, test=0.5)
-    build_catalog(CatalogParameters(objects=2, split=split, executor=EXECUTOR), SEED, workspace)
-    render(RenderParameters(views=4, resolution=16, quality=QUALITY, executor=EXECUTOR), SEED, workspace)
-    write_shards(ShardParameters(), workspace)
-    save_pipeline(workspace.model)
-    return workspace
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +69,7 @@ def test_the_stage_writes_its_outputs_and_nothing_else(trained: Workspace, metri
 
 def test_the_table_has_the_figures_that_the_metrics_are_means_of(trained: Workspace, metrics: dict[str, Any]) -> None:
     table = pd.read_parquet(trained.evaluation / "per_object.parquet")
-    assert list(table.columns)[:6] == ["uid", "title", "subset", "method", "psnr", "ssim"]
+    assert list(table.columns)[:6] == ["uid", "title", "category", "subset", "method", "psnr"]
     for (subset, method), group in table.groupby(["subset", "method"]):
         assert metrics[subset][method]["psnr"] == pytest.approx(group["psnr"].mean(), abs=1e-4)
 
@@ -170,7 +124,7 @@ def scenes(trained: Workspace, metrics: dict[str, Any], tmp_path: Path) -> Calla
         workspace = Workspace(tmp_path / mode)
         shutil.copytree(trained.root, workspace.root)
         shutil.rmtree(workspace.model)
-        save_pipeline(workspace.model, mode)
+        save_tiny_pipeline(workspace.model, mode)
         return workspace
 
     return copied

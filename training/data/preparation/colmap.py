@@ -10,18 +10,17 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+from reconstruction.colmap_models import Shot, check_installed, model_folder, pinhole, shots, undistorted
 from stage.errors import InputError
 from training.data.preparation.picture_files import read_rgb, size_of
-from training.data.preparation.reconstructions import (
-    Shot,
-    check_installed,
-    model_folder,
-    pinhole,
-    shots,
-    sparse_depth,
-    undistorted,
+from training.data.preparation.source_scenes import (
+    LeftOut,
+    LoadedFrame,
+    OpenedScene,
+    SourceFrame,
+    SourceScene,
+    SparseDepth,
 )
-from training.data.preparation.source_scenes import LeftOut, LoadedFrame, OpenedScene, SourceFrame, SourceScene
 from training.data.zeronvs_cameras import check_camera
 
 CATEGORY = "colmap"
@@ -69,5 +68,5 @@ def _frame(path: Path, shot: Shot) -> SourceFrame:
 
 
 def _load(path: Path, size: tuple[int, int], shot: Shot) -> LoadedFrame:
-    depth = sparse_depth(shot.points, shot.c2w, pinhole(shot, *size))
+    depth = SparseDepth.of(shot.points, shot.c2w, pinhole(shot, *size))
     return LoadedFrame(undistorted(shot, read_rgb(path, *size)), depth)

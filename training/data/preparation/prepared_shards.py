@@ -36,7 +36,8 @@ _ORIGIN = "origin.json"
 _ROOM = "training.data.preparation"
 _CODE = (
     *(f"{_ROOM}.{name}" for name in ("co3d", "colmap", "framing", "picture_files", "real_estate10k")),
-    *(f"{_ROOM}.{name}" for name in ("reconstruction_files", "reconstructions", "renders", "scene_making")),
+    *(f"{_ROOM}.{name}" for name in ("renders", "scene_making", "source_scenes")),
+    *("reconstruction.colmap_files", "reconstruction.colmap_models"),
     *("training.data.zeronvs_cameras", "training.data.zeronvs_layout", "geometry.cameras"),
 )
 

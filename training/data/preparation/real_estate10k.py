@@ -18,12 +18,19 @@ import numpy as np
 from jaxtyping import Float
 
 from blender_render.camera_sets import View
+from reconstruction.colmap_models import check_installed, model_folder, shots
 from stage.errors import InputError
 from stage.failures import ObjectFailedError
 from training.data.importers.real_estate10k import camera_lines, camera_of, frame_file
 from training.data.preparation.picture_files import read_rgb, size_of
-from training.data.preparation.reconstructions import check_installed, model_folder, shots, sparse_depth
-from training.data.preparation.source_scenes import LeftOut, LoadedFrame, OpenedScene, SourceFrame, SourceScene
+from training.data.preparation.source_scenes import (
+    LeftOut,
+    LoadedFrame,
+    OpenedScene,
+    SourceFrame,
+    SourceScene,
+    SparseDepth,
+)
 
 _SPLITS = {"train": "train", "validation": "val", "val": "val", "test": "test"}
 # Of an axis, and of the mean distance of a clip's cameras to their middle: what two poses of a frame may differ by in one world.
@@ -92,7 +99,7 @@ def _open(cameras: Path, pictures: Path, model: Path | None) -> OpenedScene:
 
 def _load(path: Path, view: View, points: Points | None) -> LoadedFrame:
     picture = read_rgb(path, view.intrinsics.width, view.intrinsics.height)
-    return LoadedFrame(picture, None if points is None else sparse_depth(points, view.c2w, view.intrinsics))
+    return LoadedFrame(picture, None if points is None else SparseDepth.of(points, view.c2w, view.intrinsics))
 
 
 def _points(views: dict[str, View], model: Path) -> dict[str, Points]:

@@ -6,11 +6,12 @@ scene.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from geometry.cameras import Intrinsics
+from geometry.cameras import Intrinsics, project
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,12 @@ class SparseDepth:
     """x right, y down, from the top-left corner of the picture as it is loaded."""
     depth: Float[np.ndarray, " n"]
     """Planar z in the units of the camera's pose."""
+
+    @classmethod
+    def of(cls, points: Float[np.ndarray, "n 3"], c2w: Float[np.ndarray, "4 4"], lens: Intrinsics) -> Self:
+        """World points in a pinhole picture, those in front of the camera."""
+        pixels, depth = project(points, c2w, lens)
+        return cls(pixels[depth > 0], depth[depth > 0])
 
 
 @dataclass(frozen=True)

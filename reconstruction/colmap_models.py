@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from geometry.cameras import Intrinsics, invert_rigid, opencv_from_opengl, project
+from geometry.cameras import Intrinsics, invert_rigid, opencv_from_opengl
+from reconstruction.colmap_files import check_whole
 from stage.errors import InputError
 from stage.failures import FailureClass, ObjectFailedError
-from training.data.preparation.reconstruction_files import check_whole
-from training.data.preparation.source_scenes import SparseDepth
 
 if TYPE_CHECKING:
     import pycolmap
@@ -39,12 +38,6 @@ class Shot:
     """Its lens, in pycolmap's words, which other processes can be told."""
     points: Float[np.ndarray, "n 3"]
     """World points that were seen in it."""
-
-
-def sparse_depth(points: Float[np.ndarray, "n 3"], c2w: Float[np.ndarray, "4 4"], lens: Intrinsics) -> SparseDepth:
-    """World points in a pinhole picture, those in front of the camera."""
-    pixels, depth = project(points, c2w, lens)
-    return SparseDepth(pixels[depth > 0], depth[depth > 0])
 
 
 def model_folder(folder: Path) -> Path | None:
