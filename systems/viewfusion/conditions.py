@@ -1,6 +1,6 @@
 """The views that others are made from: each encoded once, when it is seen, and told of every wanted view.
 
-A `Conditioner` says what a kind of base pipeline is told; `conditioner_of` finds it for a pipeline, or refuses.
+A `Conditioner` says what a kind of base pipeline is told of them; `systems.viewfusion.bases` finds it for a pipeline.
 """
 
 from collections.abc import Sequence
@@ -12,16 +12,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from stage.errors import InputError
-from systems.object_pipeline import ObjectPipeline
 from systems.viewfusion.trajectory import Position
 from systems.zero123.conditioning import pose_between
 from systems.zero123.encoding import EncodedImages
 from systems.zero123.guidance import Condition, conditioned
-from systems.zero123.pipeline import Zero123Pipeline
 from systems.zero123.sampler_options import SamplerOptions
 from systems.zero123.view_pipeline import ViewPipeline
-from systems.zeronvs.pipeline import ZeroNvsPipeline
 
 Base = TypeVar("Base", bound=ViewPipeline)
 
@@ -42,6 +38,13 @@ def poses_from(target: Position, views: Sequence[SeenView]) -> Float[Tensor, "n 
     return torch.from_numpy(np.stack([pose_between(target, view.position) for view in views])).float()
 
 
+def together(views: Sequence[SeenView]) -> EncodedImages:
+    """What the denoiser sees of some views, a row for each."""
+    return EncodedImages(
+        torch.cat([view.encoded.embedding for view in views]), torch.cat([view.encoded.latent for view in views])
+    )
+
+
 class Conditioner(Generic[Base]):
     """What Zero-1-to-3, and whatever is told of the same T, is told of views.
 
@@ -52,39 +55,13 @@ class Conditioner(Generic[Base]):
     def __init__(self, base: Base) -> None:
         self.base = base
 
-    def see(
-        self,
-        picture: Float[Tensor, "1 3 h w"],
-        position: Position,
-        given: bool,
-        options: SamplerOptions,  # noqa: ARG002 - of systems that sample what they are told
-    ) -> SeenView:
+    def see(self, picture: Float[Tensor, "1 3 h w"], position: Position, given: bool) -> SeenView:
         """Encode a view in [−1, 1]: the mode of its latent, unscaled, and its CLIP embedding."""
         return SeenView(position, given, self.base.encoded(picture))
 
     def condition(self, target: Position, views: Sequence[SeenView], options: SamplerOptions) -> Condition:
         """What the denoiser is told of a wanted view, a row for each of the views that it is made from."""
-        encoded = EncodedImages(
-            torch.cat([view.encoded.embedding for view in views]), torch.cat([view.encoded.latent for view in views])
-        )
+        encoded = together(views)
         poses, each = poses_from(target, views).to(encoded.embedding), torch.arange(len(views))
         projection = self.base.cc_projection
         return conditioned(projection, encoded.embedding, encoded.latent, poses, each, options.null_condition)
-
-
-def conditioner_of(base: ObjectPipeline) -> Conditioner:
-    """How a pipeline is told of views.
-
-    Raises:
-        InputError: when it makes no pictures from relative positions about a centre.
-    """
-    if isinstance(base, Zero123Pipeline) or (isinstance(base, ZeroNvsPipeline) and base.mode == "3dof"):
-        return Conditioner(base)
-    if isinstance(base, ZeroNvsPipeline):
-        raise InputError(
-            f"ViewFusion needs positions about a centre, and the ZeroNVS model's mode is {base.mode}",
-            "take a model of mode 3dof",
-        )
-    raise InputError(
-        f"ViewFusion makes no views with a {type(base).__name__}", "take a Zero-1-to-3, Cascade or ZeroNVS 3dof model"
-    )

@@ -2,9 +2,9 @@
 
 The paper steps a copy of x_t for each condition and goes on with x_{t−1} = Σ w_i x_{t−1}^i. A DDIM step is linear in the
 prediction and in the fresh noise, and Σ w_i = 1, so that is the step of the fused prediction Σ w_i ε_i with the noise Σ w_i n_i.
-Hence one x_t suffices, conditions can be processed in parts with the same result, and samplers that remember predictions (DPM-Solver++,
-UniPC) fuse as well. Guidance is linear too, and published guidance leads away from one and the same null condition whatever
-the view and the pose: it is predicted once for all of them.
+Hence one x_t suffices, conditions can be processed in parts with the same result, and samplers that remember predictions
+(DPM-Solver++, UniPC) fuse as well. Guidance is linear too, and published guidance leads away from one and the same null
+condition, whatever the view and the pose: it is predicted once for all of them.
 """
 
 from collections.abc import Sequence

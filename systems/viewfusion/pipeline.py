@@ -22,7 +22,7 @@ from torch import Tensor
 from geometry.cameras import look_at_origin
 from stage.errors import InputError
 from systems.object_pipeline import Camera, ObjectPipeline, Pictures, SampledViews
-from systems.viewfusion.conditions import conditioner_of
+from systems.viewfusion.bases import conditioner_of
 from systems.viewfusion.parameters import ViewFusionParameters
 from systems.viewfusion.sequence import ViewSequence
 from systems.viewfusion.trajectory import Position, is_orbit, orbit_turns_deg, outward, path_towards, position_of

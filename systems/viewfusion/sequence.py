@@ -39,7 +39,7 @@ class ViewSequence:
         if len(pictures) != len(positions):
             raise InputError(f"{len(pictures)} input views and {len(positions)} cameras", "give one camera for each")
         for picture, position in zip(pictures.split(1), positions, strict=True):
-            self._views.append(self._conditioner.see(picture, position, True, self._options))
+            self._views.append(self._conditioner.see(picture, position, given=True))
 
     def fork(self) -> "ViewSequence":
         """Another sequence that begins with the views of this one; nothing is encoded again."""
@@ -68,7 +68,7 @@ class ViewSequence:
         latents = self._denoised(target, [self._views[n] for n in chosen], weights, options)
         picture: Float[Tensor, "1 3 h w"] = self._conditioner.base.decoded(latents)
         if not last:
-            self._views.append(self._conditioner.see(picture * 2 - 1, target, False, options))
+            self._views.append(self._conditioner.see(picture * 2 - 1, target, given=False))
         return picture
 
     def _denoised(
@@ -80,9 +80,7 @@ class ViewSequence:
         chunk = self._parameters.chunk or options.batch_size
 
         def predict(latents: Tensor, timestep: Num[Tensor, ""]) -> Float[Tensor, "1 c y x"]:
-            return fused_prediction(
-                base.unet, latents, timestep, condition, shares, options.guidance_scale, chunk
-            )
+            return fused_prediction(base.unet, latents, timestep, condition, shares, options.guidance_scale, chunk)
 
         draw = each_its_own(shares.cpu()) if self._parameters.noise == "each" else noise
         made: Float[Tensor, "1 c y x"] = base.denoised_by(predict, condition.latent[:1], options, draw)

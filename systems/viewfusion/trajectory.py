@@ -16,6 +16,7 @@ from stage.errors import InputError
 
 # Angles that come from matrices are a little off; no step more is taken for that, and no ring broken.
 _ROUNDING = 1e-3
+_HALF_TURN_ROUNDING = 1e-6
 # With gaps as wide as this a neighbour says little more than the input.
 _WIDEST_GAP_DEG = 45.0
 
@@ -37,8 +38,9 @@ def position_of(c2w: Float[np.ndarray, "4 4"]) -> Position:
 
 
 def turn(target: float, start: float) -> float:
-    """The shorter way from one azimuth to another, radians in (−π, π]."""
-    return math.pi - (math.pi - (target - start)) % (2 * math.pi)
+    """The shorter way from one azimuth to another, radians in (−π, π]; half a turn is counter-clockwise, however rounded."""
+    most = math.pi + _HALF_TURN_ROUNDING
+    return most - (most - (target - start)) % (2 * math.pi)
 
 
 def orbit_turns_deg(views: int) -> list[float]:

@@ -73,7 +73,9 @@ def condition_window(offsets: Offsets, given: Bool[np.ndarray, " n"], parameters
     """
     limit = math.inf if parameters.window_deg is None else math.radians(parameters.window_deg)
     # A view at the edge of the window belongs to it, on whichever side of the edge its cosine was rounded to.
-    near = [int(n) for n in np.argsort(offsets.distance, kind="stable") if not given[n] and offsets.angle[n] < limit + 1e-6]
+    near = [
+        int(n) for n in np.argsort(offsets.distance, kind="stable") if not given[n] and offsets.angle[n] < limit + 1e-6
+    ]
     inputs = [int(n) for n in np.flatnonzero(given)]
     room = len(near) if parameters.max_conditions is None else max(0, parameters.max_conditions - len(inputs))
     return sorted(inputs + near[:room])
@@ -107,9 +109,7 @@ def paper_weights(offsets: Offsets, given: Bool[np.ndarray, " n"], tau_c: float,
     return _divided(share, np.exp(-offsets.distance / tau_g), given)
 
 
-def released_share(
-    offsets: Offsets, given: Bool[np.ndarray, " n"], place: Place | None, temperature: float
-) -> float:
+def released_share(offsets: Offsets, given: Bool[np.ndarray, " n"], place: Place | None, temperature: float) -> float:
     """The share w of the inputs in the released code, T the inference temperature.
 
     Of an orbit of n views with k views generated before: 1 for k = 0, then exp(−(k + 1) / n / T); with several inputs
@@ -124,10 +124,8 @@ def released_share(
     return math.exp(-(place.index + 1) / place.views / temperature)
 
 
-def released_weights(
-    offsets: Offsets, given: Bool[np.ndarray, " n"], share: float, temperature: float
-) -> Weights:
-    """The released code's: each side divided by softmax(−δ / max δ / T), δ the offsets of that side, T the automatic temperature."""
+def released_weights(offsets: Offsets, given: Bool[np.ndarray, " n"], share: float, temperature: float) -> Weights:
+    """The released code's: each side divided by softmax(−δ / max δ / T), δ its offsets, T the automatic temperature."""
     scores = np.zeros(len(given))
     for side in (given, ~given):
         farthest = offsets.angle[side].max(initial=0.0)
@@ -137,7 +135,7 @@ def released_weights(
 
 
 def _divided(share: float, scores: Float[np.ndarray, " n"], given: Bool[np.ndarray, " n"]) -> Weights:
-    """The share among inputs and the rest among generated views, by softmax of scores; all among inputs where there are no others."""
+    """The share among inputs and the rest among generated views, by softmax of scores; inputs alone have all."""
     weights = np.empty(len(given))
     weights[given] = (1.0 if given.all() else share) * softmax(scores[given])
     weights[~given] = (1.0 - share) * softmax(scores[~given]) if not given.all() else 0.0
