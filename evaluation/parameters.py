@@ -9,6 +9,7 @@ from evaluation.metrics.parameters import MetricParameters
 from reconstruction.parameters import FusionParameters
 from stage.executor import ExecutorParameters
 from stage.parameters import Parameters
+from systems.viewfusion.parameters import ViewFusionParameters
 from systems.zero123.parameters import NullCondition, SchedulerName
 
 
@@ -59,6 +60,8 @@ class EvaluateParameters(Parameters):
     (`evaluation.scales`). `7dof_metric_scale` needs it; other systems know of none."""
     batch_size: int = Field(default=32, ge=1)
     """Pictures sampled at once. A batch holds views of one object only, so that no object's result depends on others."""
+    view_fusion: ViewFusionParameters | None = None
+    """Make an object's views one after another, each from those before it (docs/systems/viewfusion.md); singly when null."""
     quality: QualityParameters = QualityParameters()
     """Samples, denoising, device and light of the rendered views."""
     metrics: MetricParameters = MetricParameters()

@@ -26,25 +26,32 @@ from stage.seeds import derive_seed
 from systems.gaussian_pipeline import GaussianPipeline, pictures_of, seen_gaussians
 from systems.object_pipeline import ObjectPipeline
 from systems.pipelines import load_pipeline
+from systems.viewfusion.parameters import ViewFusionParameters
+from systems.viewfusion.pipeline import ViewFusionPipeline
 from systems.zero123.parameters import SchedulerName
 from systems.zero123.schedulers import scheduler_named
 
 
-def load_for_sampling(folder: Path, scheduler: SchedulerName | None = None) -> ObjectPipeline:
+def load_for_sampling(
+    folder: Path, scheduler: SchedulerName | None = None, view_fusion: ViewFusionParameters | None = None
+) -> ObjectPipeline:
     """The trained pipeline without progress bars, on the GPU when there is one.
 
     Args:
         folder: the pipeline's.
         scheduler: how it steps; as it was saved when None.
+        view_fusion: make views from each other; each by itself when None.
 
     Raises:
-        InputError: when the folder holds none, or a damaged one.
+        InputError: when the folder holds none, or a damaged one, or one whose views cannot be fused.
     """
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     pipeline = load_pipeline(folder)
     if scheduler:
         pipeline.scheduler = scheduler_named(scheduler, pipeline.scheduler)
+    if view_fusion:
+        pipeline = ViewFusionPipeline(pipeline, view_fusion)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -89,7 +96,8 @@ def predict(pipeline: ObjectPipeline, views: ObjectViews, parameters: EvaluatePa
     generator = torch.Generator().manual_seed(derive_seed(seed, views.asset.uid, "evaluation noise"))
     condition = (torch.from_numpy(views.condition).permute(2, 0, 1) * 2.0 - 1.0)[None]
     camera, targets = views.cameras[INPUT_VIEW], views.cameras[INPUT_VIEW + 1 :]
-    batches = [targets[n : n + parameters.batch_size] for n in range(0, len(targets), parameters.batch_size)]
+    size = len(targets) if pipeline.views_depend_on_each_other else parameters.batch_size
+    batches = [targets[n : n + size] for n in range(0, len(targets), size)]
     options = _options(parameters, generator)
     scale = object_scale(pipeline, views, parameters.scale)
     if isinstance(pipeline, GaussianPipeline):

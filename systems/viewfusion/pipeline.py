@@ -77,6 +77,11 @@ class ViewFusionPipeline(ObjectPipeline):
         return self.base.image_size
 
     @property
+    def views_depend_on_each_other(self) -> bool:
+        """They do."""
+        return True
+
+    @property
     def scheduler(self) -> SchedulerMixin:
         """The base's noise schedule."""
         return self.base.scheduler
