@@ -358,3 +358,13 @@ def test_own_noise_for_each_condition_needs_ddim(pipeline: Zero123Pipeline, pict
     pipeline.scheduler = scheduler_named("euler_ancestral", pipeline.scheduler)
     with pytest.raises(InputError, match="or take DDIM"):
         fused(pipeline, noise="each").orbit(pictures(1), camera(0), 6, **seeded())
+
+
+@pytest.mark.gpu
+def test_a_gpu_gives_what_the_cpu_gives(pipeline: Zero123Pipeline, pictures: Pictures) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA GPU")
+    fusion = fused(pipeline)
+    cpu = fusion.orbit(pictures(1), camera(0), 6, **seeded()).images
+    gpu = fusion.to("cuda").orbit(pictures(1), camera(0), 6, **seeded()).images
+    assert (cpu - gpu).abs().max() < 0.02
