@@ -31,8 +31,8 @@ class ViewFusionParameters(Parameters):
     """Most views that a view is made from, the nearest ones; all inputs are always among them. All in the window when null. It
     bounds time, and changes the pictures."""
     chunk: PositiveInt | None = None
-    """Most rows that the denoiser sees at once, one for each condition and one for guidance; all when null. It bounds memory, and
-    changes nothing but the last bits."""
+    """Most rows that the denoiser sees at once, one for each condition and one for guidance; the sampler's batch size when null.
+    It bounds memory, and changes nothing but the last bits. A cascade's Base sees twice as many."""
     step_deg: float = Field(default=10.0, gt=0, le=180)
     """Most that one view turns from the last one on the way towards a single view. Published: 10, and 22.5 for 16 views."""
     noise: FreshNoise = "shared"

@@ -86,6 +86,10 @@ class ViewFusionPipeline(ObjectPipeline):
         """The base's noise schedule."""
         return self.base.scheduler
 
+    @scheduler.setter
+    def scheduler(self, scheduler: SchedulerMixin) -> None:
+        self.base.scheduler = scheduler
+
     @property
     def device(self) -> torch.device:
         """Where the base is."""

@@ -60,7 +60,8 @@ class ViewSequence:
             changes: of the sampler's options for this view: its own generator and noise.
             last: whether no view comes after it; then it is not encoded.
         """
-        options = replace(self._options, **changes)  # type: ignore[arg-type]
+        rows = self._parameters.chunk or self._options.batch_size
+        options = replace(self._options, batch_size=rows, **changes)  # type: ignore[arg-type]
         given = np.array([view.given for view in self._views])
         offsets = offsets_from(target, [view.position for view in self._views])
         chosen = condition_window(offsets, given, self._parameters)
@@ -77,10 +78,11 @@ class ViewSequence:
         base = self._conditioner.base
         condition = self._conditioner.condition(target, views, options)
         shares = torch.from_numpy(weights).float().to(condition.latent.device)
-        chunk = self._parameters.chunk or options.batch_size
 
         def predict(latents: Tensor, timestep: Num[Tensor, ""]) -> Float[Tensor, "1 c y x"]:
-            return fused_prediction(base.unet, latents, timestep, condition, shares, options.guidance_scale, chunk)
+            return fused_prediction(
+                base.unet, latents, timestep, condition, shares, options.guidance_scale, options.batch_size
+            )
 
         draw = each_its_own(shares.cpu()) if self._parameters.noise == "each" else noise
         made: Float[Tensor, "1 c y x"] = base.denoised_by(predict, condition.latent[:1], options, draw)

@@ -105,6 +105,12 @@ def test_one_condition_is_the_base_under_every_scheduler(
     )
 
 
+def test_one_condition_is_the_base_in_half_precision(pipeline: Zero123Pipeline, pictures: Pictures) -> None:
+    half, poses = pipeline.to(torch.bfloat16), poses_from_degrees([10])
+    plain = half(pictures(1), poses, **seeded()).images
+    assert torch.equal(fused(half)(pictures(1), poses, **seeded()).images, plain)
+
+
 def test_without_guidance_one_condition_is_the_base(pipeline: Zero123Pipeline, pictures: Pictures) -> None:
     poses, options = poses_from_degrees([10]), {"guidance_scale": 1.0}
     plain = pipeline(pictures(1), poses, **seeded(**options)).images
@@ -314,6 +320,8 @@ def test_the_base_is_seen_through(pipeline: Zero123Pipeline) -> None:
     assert fusion.image_size == 16
     assert fusion.scheduler is pipeline.scheduler
     assert fusion.to("cpu") is fusion
+    fusion.scheduler = scheduler_named("dpm", pipeline.scheduler)
+    assert fusion.scheduler is pipeline.scheduler
     assert fusion.device == torch.device("cpu")
     assert set(fusion.components) == set(pipeline.components)
     with pytest.raises(InputError, match="save its base"):
