@@ -50,6 +50,15 @@ def sample(
     scale: Annotated[
         float | None, typer.Option(help="ZeroNVS: scale of the scene as its mode has it, scene units.")
     ] = None,
+    orbit: Annotated[
+        int | None,
+        typer.Option(
+            min=2, help="All around the object: so many views, the picture among them; an .mp4 beside the PNG."
+        ),
+    ] = None,
+    view_fusion: Annotated[
+        bool, typer.Option("--view-fusion", help="Make views one after another, each from all before it.")
+    ] = False,
     output: Annotated[Path, typer.Option("--output", "-o", help="PNG: the input, then the views.")] = Path(
         "views.png"
     ),
@@ -103,6 +112,15 @@ def sample(
         "batch_size": batch_size,
         "generator": torch.Generator().manual_seed(seed),
     }
+    if view_fusion:
+        from systems.viewfusion.pipeline import ViewFusionPipeline
+
+        pipeline = ViewFusionPipeline(pipeline)
+    if orbit:
+        from cli.sampling_orbits import sample_orbit
+
+        print(f"sample: {sample_orbit(pipeline, picture, orbit, asked, output, **options)}")
+        return
     if isinstance(pipeline, GaussianPipeline):
         from cli.sampling_gaussians import sample_gaussians
 

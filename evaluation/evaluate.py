@@ -114,6 +114,8 @@ class Evaluation:
         sampler = self.parameters.model_dump(include=_SAMPLER)
         if self.parameters.scale is not None:
             sampler["scale"] = self.parameters.scale
+        if self.parameters.view_fusion:
+            sampler["view_fusion"] = self.parameters.view_fusion.model_dump()
         problems = [problem for result in self.subsets for problem in subset_problems(result.subset, result.failures)]
         problems += [problem for result in self.subsets for problem in mesh_problems(result.scores)]
         geometry = self.parameters.geometry
@@ -142,7 +144,7 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
         select_unseen(parameters, shards.uids, workspace),
         select_training(parameters, shards.uids, workspace),
     ]
-    pipeline = load_for_sampling(workspace.model, parameters.scheduler)
+    pipeline = load_for_sampling(workspace.model, parameters.scheduler, parameters.view_fusion)
     check_scale(pipeline, parameters.scale)
     check_geometry(pipeline, parameters.geometry)
     check_resolution(pipeline, parameters.resolution)

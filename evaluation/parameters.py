@@ -10,6 +10,7 @@ from evaluation.protocol_presets import PRESETS
 from reconstruction.parameters import FusionParameters
 from stage.executor import ExecutorParameters
 from stage.parameters import Parameters
+from systems.viewfusion.parameters import ViewFusionParameters
 from systems.zero123.parameters import NullCondition, SchedulerName
 
 PresetName = Literal[
@@ -85,6 +86,8 @@ class EvaluateParameters(Parameters):
     objects_per_batch: int = Field(default=1, ge=1)
     """Objects whose views share batches, in order of uid. With 1 no object's result depends on others; with more a GPU has enough
     to do, and the last bits depend on an object's neighbours, not on what was sampled before."""
+    view_fusion: ViewFusionParameters | None = None
+    """Make an object's views one after another, each from those before it (docs/systems/viewfusion.md); singly when null."""
     quality: QualityParameters = QualityParameters()
     """Samples, denoising, device and light of the rendered views."""
     metrics: MetricParameters = MetricParameters()

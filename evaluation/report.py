@@ -35,7 +35,7 @@ from stage.workspace import Workspace
 
 _PICTURES = ("contact_sheet.png", "gallery_unseen.png", "gallery_training.png")
 _SOURCES = {"heldout": "held-out objects of the catalogue", "gso": "Google Scanned Objects"}
-_SAID_ELSEWHERE = {"resolution", "scheduler", "inference_steps", "guidance_scale", "eta"}
+_SAID_ELSEWHERE = {"resolution", "scheduler", "inference_steps", "guidance_scale", "eta", "view_fusion"}
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,8 @@ def _facts(result: EvaluatedFolder) -> dict[str, Any]:
             f"{settings['inference_steps']} steps of {settings['scheduler']}, "
             f"guidance {settings['guidance_scale']}, η {settings['eta']}"
         )
+    if "view_fusion" in settings:
+        facts["views"] = f"made from one another, {settings['view_fusion']['weights']} weights"
     for name, value in settings.items():
         if name not in _SAID_ELSEWHERE:
             facts[name.replace("_", " ")] = ("no", "yes")[value] if isinstance(value, bool) else value

@@ -29,27 +29,34 @@ from stage.seeds import derive_seed
 from systems.gaussian_pipeline import GaussianPipeline, pictures_of, seen_gaussians
 from systems.object_pipeline import ObjectPipeline
 from systems.pipelines import load_pipeline
+from systems.viewfusion.parameters import ViewFusionParameters
+from systems.viewfusion.pipeline import ViewFusionPipeline
 from systems.zero123.object_batches import sample_objects
 from systems.zero123.parameters import SchedulerName
 from systems.zero123.schedulers import scheduler_named
 from systems.zero123.view_pipeline import ViewPipeline
 
 
-def load_for_sampling(folder: Path, scheduler: SchedulerName | None = None) -> ObjectPipeline:
+def load_for_sampling(
+    folder: Path, scheduler: SchedulerName | None = None, view_fusion: ViewFusionParameters | None = None
+) -> ObjectPipeline:
     """The trained pipeline without progress bars, on the GPU when there is one.
 
     Args:
         folder: the pipeline's.
         scheduler: how it steps; as it was saved when None.
+        view_fusion: make views from each other; each by itself when None.
 
     Raises:
-        InputError: when the folder holds none, or a damaged one.
+        InputError: when the folder holds none, or a damaged one, or one whose views cannot be fused.
     """
     diffusers_logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     pipeline = load_pipeline(folder)
     if scheduler:
         pipeline.scheduler = scheduler_named(scheduler, pipeline.scheduler)
+    if view_fusion:
+        pipeline = ViewFusionPipeline(pipeline, view_fusion)
     pipeline.set_progress_bar_config(disable=True)
     return pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
 
@@ -126,7 +133,7 @@ def _seen(splatters: Float[Tensor, "v 14 h w"], views: ObjectViews, parameters: 
     if not bool(splatters.isfinite().all()):
         # Neither a set of Gaussians nor a rasteriser takes such numbers.
         return Prediction(np.full((len(views.target_cameras), *views.condition.shape), np.nan, np.float32))
-    pictures = [pictures_of(splatters, batch) for batch in _batches(views, parameters)]
+    pictures = [pictures_of(splatters, batch) for batch in _batches(views, parameters.batch_size)]
     return Prediction(_channels_last(pictures), seen_gaussians(splatters))
 
 
@@ -156,7 +163,9 @@ def _sampled(
     pipeline: ObjectPipeline, views: ObjectViews, scale: float | None, parameters: EvaluateParameters, seed: int
 ) -> Prediction:
     options = _options(parameters) | {"generator": _generators([views], seed)[0]}
-    camera, batches = views.cameras[INPUT_VIEW], _batches(views, parameters)
+    # Views that are made from one another are asked for together.
+    size = len(views.target_cameras) if pipeline.views_depend_on_each_other else parameters.batch_size
+    camera, batches = views.cameras[INPUT_VIEW], _batches(views, size)
     condition = _conditions([views])
     pictures = [pipeline.sample_views(condition, camera, batch, scale, **options).images for batch in batches]
     return Prediction(_channels_last(pictures))
@@ -171,8 +180,8 @@ def _generators(group: Sequence[ObjectViews], seed: int) -> list[torch.Generator
     return [torch.Generator().manual_seed(each) for each in seeds]
 
 
-def _batches(views: ObjectViews, parameters: EvaluateParameters) -> list[tuple[View, ...]]:
-    targets, size = views.target_cameras, parameters.batch_size
+def _batches(views: ObjectViews, size: int) -> list[tuple[View, ...]]:
+    targets = views.target_cameras
     return [targets[n : n + size] for n in range(0, len(targets), size)]
 
 

@@ -77,6 +77,11 @@ class ObjectPipeline(DiffusionPipeline, ABC):
         """
 
     @property
+    def views_depend_on_each_other(self) -> bool:
+        """Whether all wanted views of an object have to be asked for in one call of `sample_views`."""
+        return False
+
+    @property
     def needs_scale(self) -> bool:
         """Whether the system is told of a scale of the scene."""
         return False

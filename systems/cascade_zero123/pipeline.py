@@ -22,7 +22,7 @@ from stage.errors import InputError
 from systems.cascade_zero123.conditioning import PromptEmbeddings, embed_prompts
 from systems.cascade_zero123.guidance import prompted
 from systems.cascade_zero123.prompt_parameters import NearViewParameters, PromptParameters
-from systems.cascade_zero123.prompts import Prompts, prompt_offsets
+from systems.cascade_zero123.prompts import Offset, Prompts, prompt_offsets
 from systems.cascade_zero123.stages import Asked, Stage, asked
 from systems.object_pipeline import Camera, Pictures, SampledViews
 from systems.zero123.conditioning import CCProjection, relative_pose
@@ -94,6 +94,11 @@ class CascadePipeline(ViewPipeline):
     def base(self) -> Zero123Pipeline:
         """Base-0123 alone, of these very modules."""
         return self._alone(self.base_unet, self.base_projection)
+
+    @property
+    def offsets(self) -> tuple[Offset, ...]:
+        """Where near views lie from an input."""
+        return self._offsets
 
     @property
     def refiner(self) -> Zero123Pipeline:
@@ -201,15 +206,19 @@ class CascadePipeline(ViewPipeline):
         alone.set_progress_bar_config(**getattr(self, "_progress_bar_config", {}))
         return alone
 
-    def _drafts(self, chosen: SamplerOptions, views: Asked) -> SamplerOptions:
-        """How the stages before the last sample: as training's prompts."""
+    def draft_options(self, chosen: SamplerOptions) -> SamplerOptions:
+        """How the stages before the last sample, beside options of the last one: as training's prompts."""
         return SamplerOptions(
             guidance_scale=self.config.prompt_guidance_scale,
             num_inference_steps=self.config.prompt_steps,
             eta=self.config.prompt_eta,
             batch_size=chosen.batch_size,
-            generator=views.generators(chosen.generator, chosen.num_images_per_pose),
+            generator=chosen.generator,
         )
+
+    def _drafts(self, chosen: SamplerOptions, views: Asked) -> SamplerOptions:
+        generator = views.generators(chosen.generator, chosen.num_images_per_pose)
+        return self.draft_options(replace(chosen, generator=generator))
 
     def _based(self, images: Float[Tensor, "m 3 h w"], poses: Float[Tensor, "n 4"], options: SamplerOptions) -> Any:  # noqa: ANN401
         """What Base-0123 makes, in the form that the options ask for."""

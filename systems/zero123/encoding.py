@@ -1,5 +1,7 @@
 """Images to what the denoiser sees: CLIP input, image embedding, condition latent, target latent."""
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F  # noqa: N812 - torch's own name
 from jaxtyping import Float
@@ -11,6 +13,16 @@ from systems.zero123.modules import Autoencoder
 # CLIP's own input normalisation (openai/CLIP, clip.py).
 _CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 _CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@dataclass(frozen=True)
+class EncodedImages:
+    """What the denoiser sees of input views, whatever the pose."""
+
+    embedding: Float[Tensor, "m d"]
+    """Of CLIP."""
+    latent: Float[Tensor, "m c y x"]
+    """`condition_latent`."""
 
 
 def clip_input(images: Float[Tensor, "b 3 h w"], size: int) -> Float[Tensor, "b 3 s s"]:

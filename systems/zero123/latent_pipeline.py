@@ -13,7 +13,7 @@ from systems.object_pipeline import ObjectPipeline, Pictures
 from systems.zero123.compositing import picture_tensor
 from systems.zero123.parameters import Background
 from systems.zero123.sampler_options import CALLBACK_INPUTS, SamplerOptions
-from systems.zero123.schedulers import advance, noise, start
+from systems.zero123.schedulers import Draw, advance, noise, start
 
 
 class LatentPipeline(ObjectPipeline):
@@ -43,6 +43,7 @@ class LatentPipeline(ObjectPipeline):
         latents: Float[Tensor, "k *shape"],
         options: SamplerOptions,
         predict: Callable[[Float[Tensor, "k *shape"], Num[Tensor, ""]], Float[Tensor, "k *shape"]],
+        draw: Draw = noise,
     ) -> Float[Tensor, "k *shape"]:
         """The latents at the end of all steps.
 
@@ -50,6 +51,7 @@ class LatentPipeline(ObjectPipeline):
             latents: pure noise.
             options: of the sampler.
             predict: the denoiser's prediction of latents as the scheduler scales them, at a timestep.
+            draw: what draws DDIM's fresh noise.
         """
         self._interrupt = False
         steps, drop_first = options.num_inference_steps, options.drop_first_step
@@ -60,7 +62,7 @@ class LatentPipeline(ObjectPipeline):
             if self._interrupt:
                 continue
             prediction = predict(self.scheduler.scale_model_input(latents, timestep), timestep)
-            latents = advance(self.scheduler, prediction, timestep, latents, options.eta, options.generator)
+            latents = advance(self.scheduler, prediction, timestep, latents, options.eta, options.generator, draw)
             if options.callback_on_step_end is not None:
                 inputs = dict.fromkeys(options.callback_on_step_end_tensor_inputs, latents)
                 latents = (options.callback_on_step_end(self, step, timestep, inputs) or {}).get("latents", latents)

@@ -5,7 +5,7 @@ schedule that ends in pure noise, DDIM's stride, predictions that a class does n
 """
 
 import inspect
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import torch
@@ -24,6 +24,8 @@ from stage.errors import InputError
 from systems.zero123.parameters import SchedulerName
 
 Generators: TypeAlias = Generator | Sequence[Generator] | None
+Draw: TypeAlias = Callable[[Sequence[int], Generators], Tensor]
+"""Draws noise of a shape."""
 
 
 class EulerAncestral(EulerAncestralDiscreteScheduler):
@@ -144,6 +146,7 @@ def advance(
     latents: Float[Tensor, "n *rest"],
     eta: float,
     generator: Generators,
+    draw: Draw = noise,
 ) -> Float[Tensor, "n *rest"]:
     """The latents after a step.
 
@@ -154,9 +157,10 @@ def advance(
         latents: as the scheduler scales them.
         eta: DDIM's share of fresh noise; others have none.
         generator: of fresh noise.
+        draw: what draws DDIM's.
     """
     if isinstance(scheduler, DDIMScheduler):
-        return _ddim(scheduler, prediction, timestep, latents, eta, generator)
+        return _ddim(scheduler, prediction, timestep, latents, eta, generator, draw)
     takes_noise = "generator" in inspect.signature(scheduler.step).parameters
     options = {"generator": generator} if takes_noise else {}
     return scheduler.step(prediction, timestep, latents, **options).prev_sample
@@ -169,10 +173,11 @@ def _ddim(
     latents: Float[Tensor, "n *rest"],
     eta: float,
     generator: Generators,
+    draw: Draw,
 ) -> Float[Tensor, "n *rest"]:
     # From pure noise fresh noise changes nothing, and DDIM's variance would be 0/0 there.
     share = eta if scheduler.alphas_cumprod[int(timestep)] > 0 else 0.0
-    fresh = noise(latents.shape, generator).to(latents) if share > 0 else None
+    fresh = draw(latents.shape, generator).to(latents) if share > 0 else None
     steps = scheduler.num_inference_steps
     if timestep == scheduler.timesteps[-1]:
         # diffusers subtracts T // steps from the timestep: where steps do not divide T, the last would end before the image.
