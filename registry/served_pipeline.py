@@ -9,12 +9,11 @@ from typing import Any
 import mlflow
 import numpy as np
 from mlflow.models import ModelSignature
-from mlflow.types import DataType, ParamSchema, ParamSpec, Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, TensorSpec
 
 from evaluation.parameters import EvaluateParameters
 from stage.errors import InputError
 from stage.workspace import Workspace
-from systems.zero123.conditioning import POSE_DIMENSIONS
 from systems.zero123.foreign_weights import pipeline_class
 
 _REPOSITORY = Path(__file__).resolve().parents[1]
@@ -33,8 +32,11 @@ _PACKAGES = (
     "transformers",
 )
 _ANY = -1
-# The systems that take what is served: pictures and poses T.
+# The systems that take what is served, pictures and poses T: of ZeroNVS' modes the one whose vector is T.
 _SERVED = ("Zero123Pipeline", "CascadePipeline")
+_OF_MODE = ("ZeroNvsPipeline", "3dof")
+# What a request may cost (mlflow/served_model.py `Limits`). MLflow lets a server change what is logged, and nothing else.
+LIMITS = {"most_poses": 256, "most_denoisings": 20_000, "most_pixels": 2**22, "batch_size": 16}
 
 
 def log_pipeline(workspace: Workspace, sampling: EvaluateParameters) -> str:
@@ -56,6 +58,7 @@ def log_pipeline(workspace: Workspace, sampling: EvaluateParameters) -> str:
             name="zero123",
             python_model=str(SERVED_MODEL),
             artifacts={"pipeline": str(workspace.model.resolve())},
+            model_config=LIMITS,
             code_paths=[str(_REPOSITORY / room) for room in _CODE],
             pip_requirements=requirements(),
             signature=signature(picture_size(workspace.model), sampling),
@@ -69,9 +72,11 @@ def refuse_unserved(folder: Path) -> None:
     Raises:
         InputError: naming the system.
     """
-    if (kind := pipeline_class(folder)) not in _SERVED:
+    kind = pipeline_class(folder)
+    if kind not in _SERVED and (kind, _mode(folder)) != _OF_MODE:
         raise InputError(
-            f"{folder} holds a {kind}, and what is served takes pictures and poses of {' or '.join(_SERVED)}",
+            f"{folder} holds a {kind}, and what is served takes pictures and poses of {' or '.join(_SERVED)}, or of "
+            f"{' in the mode '.join(_OF_MODE)}",
             "register one of these; load others with systems.pipelines.load_pipeline",
         )
 
@@ -82,9 +87,15 @@ def requirements() -> list[str]:
 
 
 def signature(size: int, sampling: EvaluateParameters) -> ModelSignature:
-    """Named tensors in, images out. `size` is the pictures' width and height, −1 for any."""
-    image = (_ANY, size, size, 3)
-    pose = TensorSpec(np.dtype(np.float32), (_ANY, POSE_DIMENSIONS), "poses")
+    """Named tensors in, images out. `size` is the pictures' width and height, −1 for any.
+
+    Only the outputs say how large pictures are, `poses` are (n, 4), and a picture has three channels: what does not fit is to
+    be answered in one line by the served model, and MLflow's own check puts the whole input into its answer.
+    """
+    inputs: list[ColSpec | TensorSpec] = [
+        TensorSpec(np.dtype(np.float32), (_ANY,) * 4, "image"),
+        TensorSpec(np.dtype(np.float32), (_ANY,) * 2, "poses"),
+    ]
     params = [
         ParamSpec("num_inference_steps", DataType.long, sampling.inference_steps),
         ParamSpec("guidance_scale", DataType.double, float(sampling.guidance_scale)),
@@ -95,8 +106,8 @@ def signature(size: int, sampling: EvaluateParameters) -> ModelSignature:
         ParamSpec("seed", DataType.long, 0),
     ]
     return ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.float32), image, "image"), pose]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), image)]),
+        inputs=Schema(inputs),
+        outputs=Schema([TensorSpec(np.dtype(np.float32), (_ANY, size, size, 3))]),
         params=ParamSchema(params),
     )
 
@@ -109,9 +120,14 @@ def picture_size(pipeline: Path) -> int:
     return int(latent * factor) if isinstance(latent, int) else _ANY
 
 
-def _config(folder: Path) -> dict[str, Any]:
+def _mode(folder: Path) -> str | None:
+    """Of a ZeroNVS pipeline folder."""
+    return _config(folder, "model_index.json").get("mode")
+
+
+def _config(folder: Path, name: str = "config.json") -> dict[str, Any]:
     try:
-        values: dict[str, Any] = json.loads((folder / "config.json").read_text())
+        values: dict[str, Any] = json.loads((folder / name).read_text())
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder}/config.json cannot be read ({error})", "run viewforge train again") from None
+        raise InputError(f"{folder}/{name} cannot be read ({error})", "run viewforge train again") from None
     return values

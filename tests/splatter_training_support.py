@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tiny_modules import IMAGE_ENCODER
 from torch import Tensor
 
 from geometry.attribute_images import ZERO_1_TO_G
@@ -25,14 +26,7 @@ SECTION: dict[str, Any] = {
     "stage": "autoencoder",
     "unet": {"block_channels": (16, 16), "attention_heads": 2},
     "autoencoder": {"kind": "kl", "block_channels": (8, 16), "norm_groups": 4},
-    "image_encoder": {
-        "image_size": 16,
-        "patch_size": 8,
-        "hidden_size": 16,
-        "layers": 1,
-        "heads": 2,
-        "embedding_dim": 16,
-    },
+    "image_encoder": IMAGE_ENCODER,
 }
 
 

@@ -14,8 +14,9 @@ _SYSTEMS = Path(systems.__file__ or "").parent
 _SHARED = "zero123"
 # Of the others, where it is not the room of the system's name alone.
 _ROOMS = {"zero_1_to_g_grid": ("zero_1_to_g", "zero_1_to_g.grid")}
-# What turns splatter images into what is learnt from.
-_SPLATTER_CODE = (
+# Of those that learn from Gaussians or from their renderings; a stage without the ones has the others.
+_OF_GAUSSIANS = ("zero_1_to_g", "zero_1_to_g_grid")
+_GAUSSIAN_CODE = (
     "geometry.attribute_images",
     "geometry.attribute_tensors",
     "geometry.compositing",
@@ -86,4 +87,4 @@ def _system_code(parameters: TrainParameters) -> list[str]:
         for room in rooms
         for path in (_SYSTEMS / room.replace(".", "/")).glob("[a-z]*.py")
     ]
-    return [*code, *(_SPLATTER_CODE if parameters.splatters else ())]
+    return [*code, *(_GAUSSIAN_CODE if parameters.system in _OF_GAUSSIANS else ())]

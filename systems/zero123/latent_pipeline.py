@@ -82,9 +82,12 @@ class LatentPipeline(ObjectPipeline):
         pictures = [images] if isinstance(images, Image.Image) else list(images)
         if not pictures or not all(isinstance(picture, Image.Image) for picture in pictures):
             raise InputError("the input is neither a tensor nor PIL images", "give a tensor (n, 3, height, width)")
-        framed = [self.framed(picture) for picture in pictures]
+        return torch.stack(self._pictures([self.framed(picture) for picture in pictures], background))
+
+    def _pictures(self, framed: Sequence[Image.Image], background: Background) -> list[Float[Tensor, "3 h w"]]:
+        """Framed PIL images as the system is shown them."""
         size = (self.image_size,) * 2 if self.unet.config.sample_size else framed[0].size
-        return torch.stack([picture_tensor(picture, size, background) for picture in framed])
+        return [picture_tensor(picture, size, background) for picture in framed]
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Called within `torch.device("meta")` or a `FakeTensorMode` they take no memory: 
 
 import json
 from pathlib import Path
+from typing import Any
 
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from torch import nn
@@ -30,7 +31,7 @@ def modules_of_folder(folder: Path) -> Zero123Modules:
         return Zero123Modules(
             unet=UNet2DConditionModel.from_config(_config(folder / "unet")),
             cc_projection=CCProjection.from_config(_config(folder / "cc_projection")),
-            image_encoder=CLIPVisionModelWithProjection(CLIPVisionConfig(**_config(folder / "image_encoder"))),
+            image_encoder=model_of_shapes(CLIPVisionModelWithProjection, folder / "image_encoder"),
             vae=_autoencoder(_config(folder / "vae")),
             scheduler=DDIMScheduler.from_config(_config(folder / "scheduler", "scheduler_config.json")),
         )
@@ -79,6 +80,19 @@ def published_modules() -> Zero123Modules:
         ),
         scheduler=DDIMScheduler(beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear"),
     )
+
+
+def model_of_shapes(kind: Any, folder: Path) -> Any:  # noqa: ANN401 - diffusers' or transformers' class
+    """A model by its folder's configuration; as `systems.zero123.community_folder.load_model`, and no weights are read.
+
+    Raises:
+        OSError: when there is no configuration.
+        ValueError: when it is no JSON.
+    """
+    values = _config(folder)
+    if kind is CLIPVisionModelWithProjection:
+        return kind(CLIPVisionConfig(**values))
+    return kind.from_config(values)
 
 
 def networks(modules: Zero123Modules) -> dict[str, nn.Module]:

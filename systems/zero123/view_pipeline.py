@@ -53,6 +53,11 @@ class ViewPipeline(LatentPipeline):
             unet=unet, cc_projection=cc_projection, image_encoder=image_encoder, vae=vae, scheduler=scheduler
         )
 
+    @property
+    def takes_relative_poses(self) -> bool:
+        """Whether the pose vectors of `sample_poses` are Zero-1-to-3's T, which ask for no scale and no field of view."""
+        return True
+
     @torch.no_grad()
     def sample_poses(
         self,

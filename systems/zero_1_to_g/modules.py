@@ -1,16 +1,17 @@
 """Zero-1-to-G's modules: made new from parameters, or taken from a pipeline folder of ours or of image-variations."""
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
 from transformers import CLIPVisionModelWithProjection
 
 from stage.errors import InputError, ParameterError
-from systems.zero123.community_folder import load_encoder, load_model
+from systems.zero123.community_folder import load_model
 from systems.zero123.modules import Autoencoder, build_image_encoder, latent_channels, unet_options
 from systems.zero123.space_to_depth import SpaceToDepth
 from systems.zero123.weights_check import require_embedding
@@ -19,6 +20,9 @@ from systems.zero_1_to_g.parameters import SplatterAutoencoderParameters, Zero1T
 from systems.zero_1_to_g.schedule import build_schedule, check_schedule
 from systems.zero_1_to_g.unet import AttributeUNet
 
+Networks: TypeAlias = tuple[AttributeUNet, CLIPVisionModelWithProjection, Autoencoder]
+"""Denoiser, image encoder and VAE."""
+Load: TypeAlias = Callable[[Any, Path], Any]
 _REMEDY = "name a folder of Zero-1-to-G or of image-variations as train.zero_1_to_g.pretrained"
 
 
@@ -43,54 +47,78 @@ def first_modules(parameters: Zero1ToGParameters, seed: int) -> Zero1ToGModules:
         InputError: when a folder has none, or they do not fit.
         ParameterError: when the parameters ask for a part that only exists pretrained, or contradict the folder.
     """
-    if parameters.pretrained:
-        return modules_of(Path(parameters.pretrained), parameters, seed)
-    return build_modules(parameters, seed)
+    return Zero1ToGModules(*first_networks(parameters, seed), first_schedule(parameters))
 
 
 def build_modules(parameters: Zero1ToGParameters, seed: int) -> Zero1ToGModules:
     """The modules that the parameters describe, with weights drawn from the seed; raises as `first_modules`."""
-    torch.manual_seed(seed)
-    vae = _new_autoencoder(parameters)
-    options = unet_options(parameters.unet, latent_channels(vae), parameters.image_encoder.embedding_dim)
-    return Zero1ToGModules(
-        unet=AttributeUNet(parameters.cross_view, _joins_attributes(parameters), **options),
-        image_encoder=build_image_encoder(parameters.image_encoder),
-        vae=vae,
-        scheduler=build_schedule(parameters),
-    )
+    return Zero1ToGModules(*_new_networks(parameters, seed), build_schedule(parameters))
 
 
-def modules_of(folder: Path, parameters: Zero1ToGParameters, seed: int) -> Zero1ToGModules:
-    """The modules of a folder of ours or of image-variations, ready for a stage.
+def first_networks(parameters: Zero1ToGParameters, seed: int, load: Load = load_model) -> Networks:
+    """The networks that a stage of training begins with; arguments and errors as of `first_modules`.
 
-    A denoiser of single attributes gets its cross-attribute attention, and one of pictures all that it lacks, so that it starts
-    by computing what it did; the denoiser's stages take their schedule from the parameters, the autoencoder's keep the folder's.
+    A folder's denoiser of single attributes gets its cross-attribute attention, and one of pictures all that it lacks, so that it
+    starts by computing what it did.
 
     Args:
-        folder: of the pipeline.
-        parameters: the stage, its schedule and kinds of attention.
+        parameters: the stage, and where its modules come from.
         seed: of new weights.
-
-    Raises:
-        InputError: when the folder holds none, or they do not fit.
-        ParameterError: when the parameters contradict the folder.
+        load: reads a network of a class from its folder.
     """
-    vae = load_model(
-        _class(folder / "vae", {kind.__name__: kind for kind in (AutoencoderKL, SpaceToDepth)}), folder / "vae"
-    )
-    encoder = load_encoder(folder / "image_encoder")
-    kind = _class(folder / "unet", {each.__name__: each for each in (AttributeUNet, UNet2DConditionModel)})
-    unet = load_model(kind, folder / "unet")
-    ours = kind is AttributeUNet
-    scheduler = _scheduler(folder, parameters) if ours else build_schedule(parameters)
-    if ours:
+    if not parameters.pretrained:
+        return _new_networks(parameters, seed)
+    folder = Path(parameters.pretrained)
+    unet, encoder, vae = folder_networks(folder, load)
+    if isinstance(unet, AttributeUNet):
         _adapt(unet, parameters, folder)
     else:
         unet = attribute_unet_from(unet, seed, parameters.cross_view, _joins_attributes(parameters))
     _require_latents(folder, unet, vae)
     require_embedding(encoder, unet, f"{folder}/unet")
-    return Zero1ToGModules(unet, encoder, vae, scheduler)
+    return unet, encoder, vae
+
+
+def first_schedule(parameters: Zero1ToGParameters) -> DDIMScheduler:
+    """The schedule that a stage begins with: the denoiser's stages take the parameters', the others a folder's of ours.
+
+    Raises:
+        InputError: when a folder has none.
+        ParameterError: when the parameters contradict the folder.
+    """
+    if parameters.pretrained and holds_attributes(Path(parameters.pretrained)):
+        return _scheduler(Path(parameters.pretrained), parameters)
+    return build_schedule(parameters)
+
+
+def folder_networks(
+    folder: Path, load: Load = load_model
+) -> tuple[UNet2DConditionModel, CLIPVisionModelWithProjection, Autoencoder]:
+    """The networks of a folder of ours or of image-variations, as they are stored.
+
+    Raises:
+        InputError: when the folder holds none.
+    """
+    vae = load(_class(folder / "vae", {kind.__name__: kind for kind in (AutoencoderKL, SpaceToDepth)}), folder / "vae")
+    encoder = load(CLIPVisionModelWithProjection, folder / "image_encoder")
+    return load(_denoiser_class(folder), folder / "unet"), encoder, vae
+
+
+def holds_attributes(folder: Path) -> bool:
+    """Whether a folder's denoiser is one of attribute images, and so the folder one of ours.
+
+    Raises:
+        InputError: when it holds no denoiser.
+    """
+    return bool(_denoiser_class(folder) is AttributeUNet)
+
+
+def _new_networks(parameters: Zero1ToGParameters, seed: int) -> Networks:
+    torch.manual_seed(seed)
+    vae = _new_autoencoder(parameters)
+    options = unet_options(parameters.unet, latent_channels(vae), parameters.image_encoder.embedding_dim)
+    unet = AttributeUNet(parameters.cross_view, _joins_attributes(parameters), **options)
+    return unet, build_image_encoder(parameters.image_encoder), vae
 
 
 def _joins_attributes(parameters: Zero1ToGParameters) -> bool:
@@ -120,6 +148,10 @@ def _new_kl(settings: SplatterAutoencoderParameters) -> AutoencoderKL:
         norm_num_groups=settings.norm_groups,
         scaling_factor=settings.scaling_factor,
     )
+
+
+def _denoiser_class(folder: Path) -> Any:  # noqa: ANN401 - a diffusers model class
+    return _class(folder / "unet", {each.__name__: each for each in (AttributeUNet, UNet2DConditionModel)})
 
 
 def _class(folder: Path, kinds: dict[str, Any]) -> Any:  # noqa: ANN401 - a diffusers model class

@@ -78,6 +78,11 @@ class ZeroNvsPipeline(ViewPipeline):
         return known_mode(self.config.mode)
 
     @property
+    def takes_relative_poses(self) -> bool:
+        """Whether the mode's vector is Zero-1-to-3's T."""
+        return self.mode == "3dof"
+
+    @property
     def needs_fov(self) -> bool:
         """Whether the mode knows of a field of view."""
         return self.mode != "3dof"

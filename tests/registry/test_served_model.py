@@ -1,6 +1,7 @@
 """The champion as others load it: through MLflow, by its alias."""
 
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -13,17 +14,16 @@ import numpy as np
 import pytest
 import torch
 from mlflow.exceptions import MlflowException
+from serving_support import BAD_REQUESTS, IMAGE, POSES
 
 from registry.parameters import RegisterParameters
 from registry.register import register
-from registry.served_pipeline import SERVED_MODEL
+from registry.served_pipeline import LIMITS, SERVED_MODEL
 from stage.errors import ViewforgeError
 from stage.workspace import Workspace
 from systems.zero123.pipeline import Zero123Pipeline
 
 URI = f"models:/{RegisterParameters().model_name}@champion"
-POSES = np.array([[0, 0, 1, 0], [0.2, 0.5, 0.8, 0.1]], np.float32)
-IMAGE = np.random.default_rng(0).random((1, 16, 16, 3), np.float32)
 
 
 @pytest.fixture
@@ -62,42 +62,48 @@ def test_schedulers_are_chosen_by_request(served: Any):
     other = served.predict(given, params={"scheduler": "dpm", "null_condition": "before_projection"})
     assert np.abs(first - other).max() > 0.01
     np.testing.assert_array_equal(first, served.predict(given))
-    with pytest.raises(ViewforgeError, match="no scheduler plms; take ddim, dpm"):
+    with pytest.raises(MlflowException, match="no scheduler plms; take ddim, dpm"):
         served.predict(given, params={"scheduler": "plms"})
 
 
-def test_the_signature_refuses_other_shapes_and_types(served: Any):
-    for image, poses in (
-        (IMAGE[0], POSES),
-        (IMAGE, POSES[:, :3]),
-        (IMAGE[:, :8], POSES),
-        (IMAGE.astype(float), POSES),
-    ):
+def test_the_signature_refuses_other_ranks_and_types(served: Any):
+    for image, poses in ((IMAGE[0], POSES), (IMAGE, POSES[0]), (IMAGE.astype(float), POSES)):
         with pytest.raises(MlflowException, match=r"does not match expected (shape|dtype)"):
             served.predict({"image": image, "poses": poses})
 
 
 def test_what_a_signature_cannot_say_is_said_by_the_model(served: Any):
+    for changes, message in BAD_REQUESTS.values():
+        given = {"image": IMAGE, "poses": POSES, "params": {}, **changes}
+        inputs = {name: np.asarray(given[name], np.float32) for name in ("image", "poses")}
+        with pytest.raises(MlflowException, match=re.escape(message)) as caught:
+            served.predict(inputs, given["params"])
+        assert caught.value.get_http_status_code() == 400
     model = served.unwrap_python_model()
-    nan = np.where(IMAGE > 0.5, np.float32("nan"), IMAGE)
-    cases: list[tuple[Any, str]] = [
-        ({"image": IMAGE * 3, "poses": POSES}, r"give sRGB in \[0, 1\]"),
-        ({"image": nan, "poses": POSES}, r"values reach from nan"),
-        ({"image": IMAGE, "poses": np.zeros((257, 4), np.float32)}, "257 poses: give 1 to 256"),
-        ({"image": IMAGE, "poses": POSES[:0]}, "0 poses"),
-        ({"image": IMAGE, "poses": POSES[0]}, r"poses of shape \(4,\)"),
-        ({"image": IMAGE, "poses": POSES + np.float32("inf")}, "finite"),
-        ({"image": np.repeat(IMAGE, 3, axis=0), "poses": POSES}, "3 images for 2 poses"),
-        ({"image": IMAGE[0], "poses": POSES}, r"image has shape \(16, 16, 3\)"),
-        ({"image": IMAGE[:, :15], "poses": POSES}, "sides must be multiples of 4"),
-        ({"image": IMAGE}, "lacks poses"),
+    others: list[tuple[Any, str]] = [
         (IMAGE, "give a dict"),
+        ({"image": IMAGE}, "lacks poses"),
+        ({"image": IMAGE, "poses": POSES[:0]}, "0 poses: give 1 to 256"),
+        ({"image": IMAGE[:, :0], "poses": POSES}, r"image has shape \(1, 0, 16, 3\)"),
     ]
-    for given, message in cases:
-        with pytest.raises(ValueError, match=message):
+    for given, message in others:
+        with pytest.raises(MlflowException, match=message):
             model.predict(None, given)
-    with pytest.raises(ValueError, match="num_inference_steps = 0"):
-        model.predict(None, {"image": IMAGE, "poses": POSES}, {"num_inference_steps": 0})
+
+
+def test_a_model_of_any_size_wants_whole_latents(served: Any):
+    model = served.unwrap_python_model()
+    model.pipeline.unet.register_to_config(sample_size=None)
+    assert model.predict(None, {"image": IMAGE[:, :12], "poses": POSES}).shape == (2, 12, 16, 3)
+    with pytest.raises(MlflowException, match="image is 16×15 pixels: its sides must be multiples of 4"):
+        model.predict(None, {"image": IMAGE[:, :15], "poses": POSES})
+
+
+def test_the_signature_says_what_comes_back(served: Any):
+    signature = served.metadata.signature
+    assert [spec.name for spec in signature.inputs] == ["image", "poses"]
+    assert signature.outputs.inputs[0].shape == (-1, 16, 16, 3)
+    assert served.model_config == LIMITS
 
 
 def test_it_loads_where_viewforge_is_not_installed(workspace: Workspace, tmp_path: Path):
@@ -131,14 +137,37 @@ def test_a_system_that_makes_gaussians_is_refused_before_it_is_logged(workspace:
     assert "\n" not in str(caught.value)
 
 
-def test_a_system_that_takes_cameras_is_refused_before_it_is_logged(workspace: Workspace):
-    index = workspace.model / "model_index.json"
-    index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "ZeroNvsPipeline"}))
+def zeronvs(folder: Path, mode: str) -> None:
+    """Make the pipeline of a folder one of ZeroNVS; the weights of T are those of `3dof`."""
+    index = folder / "model_index.json"
+    index.write_text(json.dumps(json.loads(index.read_text()) | {"_class_name": "ZeroNvsPipeline", "mode": mode}))
+
+
+def test_zeronvs_is_served_in_the_mode_that_takes_poses(workspace: Workspace, pipeline_folder: Path):
+    zeronvs(workspace.model, "3dof")
+    version = register(RegisterParameters(), workspace)
+    served = mlflow.pyfunc.load_model(f"models:/{version.name}/{version.version}")
+    assert type(served.unwrap_python_model().pipeline).__name__ == "ZeroNvsPipeline"
+    sampled = served.predict({"image": IMAGE, "poses": POSES}, params={"seed": 5})
+    # The same weights told of the same vector.
+    images = torch.from_numpy(IMAGE).movedim(-1, 1) * 2 - 1
+    options = {"num_inference_steps": 3, "guidance_scale": 2.0, "eta": 1.0}
+    expected = Zero123Pipeline.from_pretrained(pipeline_folder)(
+        images, torch.from_numpy(POSES), generator=torch.Generator().manual_seed(5), **options
+    ).images
+    np.testing.assert_array_equal(sampled, expected.movedim(1, -1).numpy())
+
+
+def test_a_system_that_takes_cameras_is_refused_before_it_is_logged(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    zeronvs(workspace.model, "7dof_quantile_scale")
     with pytest.raises(ViewforgeError, match="holds a ZeroNvsPipeline, and what is served takes") as caught:
         register(RegisterParameters(), workspace)
     assert "\n" not in str(caught.value)
     # MLflow could be given one by other means; loading it says so too.
-    index.write_text(json.dumps(json.loads(index.read_text()) | {"mode": "3dof"}))
-    served_model = runpy.run_path(str(SERVED_MODEL))["ServedZero123"]()
+    zeronvs(workspace.model, "3dof")
+    served_model = runpy.run_path(str(SERVED_MODEL))["ServedViews"]()
+    monkeypatch.setattr("systems.zeronvs.pipeline.ZeroNvsPipeline.takes_relative_poses", False)
     with pytest.raises(TypeError, match="takes cameras, and poses are served"):
         served_model.load_context(SimpleNamespace(artifacts={"pipeline": str(workspace.model)}))

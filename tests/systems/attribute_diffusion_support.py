@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tiny_modules import IMAGE_ENCODER
 from torch import Tensor
 
 from geometry.cameras import look_at_origin
@@ -17,14 +18,7 @@ AZIMUTHS, ELEVATIONS = (30.0, 150.0), (30.0, -20.0)
 SECTION: dict[str, Any] = {
     "unet": {"block_channels": [16, 16], "attention_heads": 2},
     "autoencoder": {"factor": 2, "scaling_factor": 0.5},
-    "image_encoder": {
-        "image_size": 16,
-        "patch_size": 8,
-        "hidden_size": 16,
-        "layers": 1,
-        "heads": 2,
-        "embedding_dim": 16,
-    },
+    "image_encoder": IMAGE_ENCODER,
     "layout": {"azimuths_deg": AZIMUTHS, "elevations_deg": ELEVATIONS},
     "prediction_type": "sample",
 }

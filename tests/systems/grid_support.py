@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tiny_modules import IMAGE_ENCODER
+
 from systems.zero_1_to_g.grid.modules import build_modules
 from systems.zero_1_to_g.grid.parameters import Zero1ToGGridParameters
 from systems.zero_1_to_g.grid.training import Zero1ToGGridTraining
@@ -19,10 +21,7 @@ def grid_parameters(**changes: Any) -> Zero1ToGGridParameters:
         "decoder": {"block_channels": [16, 16], "splatter_size": SIDE},
         "unet": {"block_channels": [16, 16], "attention_heads": 2},
         "autoencoder": {"factor": 4},
-        "image_encoder": {
-            **{"image_size": 16, "patch_size": 8, "hidden_size": 16, "layers": 1, "heads": 2, "embedding_dim": 16},
-            "train": False,
-        },
+        "image_encoder": {**IMAGE_ENCODER, "train": False},
         "prompt_tokens": 3,
     }
     return Zero1ToGGridParameters.model_validate({**values, **changes})

@@ -106,7 +106,7 @@ def test_codes_come_out_where_they_are_asked_for(pipeline: Zero1ToGGridPipeline)
 def test_transparent_pictures_are_put_on_the_background_of_the_training() -> None:
     training = grid_training(condition_background=0.5)
     pipeline = training.pipeline(training.scheduler)
-    made = pipeline._tensor(Image.new("RGBA", (4, 4), (255, 0, 0, 0)))
+    made = pipeline._tensor(Image.new("RGBA", (4, 4), (255, 0, 0, 0)), "alpha")
     torch.testing.assert_close(made, torch.zeros(1, 3, SIZE, SIZE), atol=1 / 127, rtol=0)
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from accelerate import Accelerator
 from engine_support import engine, parameters
+from tiny_modules import IMAGE_ENCODER
 
 from systems.cascade_zero123.parameters import CascadeParameters
 from systems.cascade_zero123.training import CascadeTraining
@@ -18,10 +19,7 @@ def cascade(**changes: Any) -> CascadeParameters:
     values: dict[str, Any] = {
         "unet": {"block_channels": [16, 16], "attention_heads": 2},
         "autoencoder": {"factor": 4},
-        "image_encoder": {
-            **{"image_size": 16, "patch_size": 8, "hidden_size": 16, "layers": 1, "heads": 2, "embedding_dim": 16},
-            "train": False,
-        },
+        "image_encoder": {**IMAGE_ENCODER, "train": False},
         "prompts": {"inference_steps": 3, "prompt_batch": 8, "look_ahead": 4, **changes.pop("prompts", {})},
         "refresh_every": 2,
     }

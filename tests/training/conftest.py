@@ -15,6 +15,7 @@ import torch
 import yaml
 from mlflow.tracking import MlflowClient
 from PIL import Image
+from tiny_modules import IMAGE_ENCODER
 from train_support import PATIENCE, PROJECT, train_alone, train_command
 
 from blender_render.protocols import cameras
@@ -140,14 +141,7 @@ TRAIN: dict[str, Any] = {
     "zero123": {
         "unet": {"block_channels": [32, 32], "attention_heads": 2},
         "autoencoder": {"factor": 4, "scaling_factor": 0.3},
-        "image_encoder": {
-            "image_size": 16,
-            "patch_size": 8,
-            "hidden_size": 16,
-            "layers": 1,
-            "heads": 2,
-            "embedding_dim": 16,
-        },
+        "image_encoder": IMAGE_ENCODER,
     },
     "optimizer": {"learning_rate": 0.001, "warmup_steps": 4},
 }

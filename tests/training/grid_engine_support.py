@@ -7,6 +7,7 @@ from typing import Any
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from PIL import Image
+from tiny_modules import IMAGE_ENCODER
 
 from blender_render.camera_sets import View
 from blender_render.rendered_object import write_cameras
@@ -41,10 +42,7 @@ SYSTEM: dict[str, Any] = {
     "mix_diffusion_interval": 2,
     "decoder": {"block_channels": [16, 16], "splatter_size": SIDE},
     "unet": {"block_channels": [16, 16], "attention_heads": 2},
-    "image_encoder": {
-        **{"image_size": 16, "patch_size": 8, "hidden_size": 16, "layers": 1, "heads": 2, "embedding_dim": 16},
-        "train": False,
-    },
+    "image_encoder": {**IMAGE_ENCODER, "train": False},
     "prompt_tokens": 3,
 }
 

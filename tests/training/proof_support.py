@@ -8,6 +8,7 @@ import numpy as np
 import torch
 import yaml
 from jaxtyping import Float
+from tiny_modules import LEARNING_IMAGE_ENCODER
 from torch import Tensor
 
 from geometry.picture_metrics import psnr
@@ -25,14 +26,7 @@ REQUIRED_DB = 3.0
 MODULES: dict[str, Any] = {
     "unet": {"block_channels": [64, 64], "attention_heads": 2},
     "autoencoder": {"factor": 4, "scaling_factor": 0.3},
-    "image_encoder": {
-        "image_size": 16,
-        "patch_size": 4,
-        "hidden_size": 32,
-        "layers": 1,
-        "heads": 2,
-        "embedding_dim": 32,
-    },
+    "image_encoder": LEARNING_IMAGE_ENCODER,
     "prediction_type": "sample",
 }
 RUN: dict[str, Any] = {

@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file
+from tiny_modules import IMAGE_ENCODER
 
 from flows.workspaces import PROJECT, chosen_parameters
 from stage.workspace import Workspace
@@ -22,7 +23,6 @@ CONFIGS = [
     path.name for path in sorted((PROJECT / "configs").glob("*.yaml")) if not path.name.startswith("zero_1_to_g")
 ]
 TINY_UNET = {"block_channels": [32, 32], "attention_heads": 2, "layers_per_block": 1, "norm_groups": 8}
-TINY_ENCODER = {"image_size": 16, "patch_size": 8, "hidden_size": 16, "layers": 1, "heads": 2, "embedding_dim": 16}
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def pretrained(tmp_path: Path) -> Path:
     parameters = Zero123Parameters.model_validate(
         {
             "unet": TINY_UNET,
-            "image_encoder": TINY_ENCODER,
+            "image_encoder": IMAGE_ENCODER,
             "autoencoder": {"factor": 2},
             "prediction_type": "epsilon",
             "zero_terminal_snr": False,
@@ -63,7 +63,7 @@ def shrunk(config: str, pretrained: Path) -> dict[str, Any]:
     train["data"]["workers"], train["data"]["size"] = 0, None
     system = train[train["system"]]
     system["unet"] |= TINY_UNET
-    system["image_encoder"] |= TINY_ENCODER
+    system["image_encoder"] |= IMAGE_ENCODER
     if system["pretrained"]:
         system["pretrained"] = str(pretrained)
     if "mode" in system:

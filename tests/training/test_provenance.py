@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from training import provenance as provenance_module
 from training.data.mixture import Mixed
 from training.data.plan import Plan
 from training.parameters import TrainParameters
@@ -34,3 +35,24 @@ def test_how_much_is_prompted_ahead_and_kept_changes_no_weight() -> None:
 
     assert of(look_ahead=3, cache_bytes=0) == of()
     assert of(inference_steps=3) != of()
+
+
+@pytest.mark.parametrize(
+    ("values", "renders"),
+    [
+        ({"system": "zero_1_to_g"}, True),
+        ({"system": "zero_1_to_g_grid"}, True),
+        # The denoiser's stage learns of no splatter images, and of their renderings all the same.
+        ({"system": "zero_1_to_g_grid", "zero_1_to_g_grid": {"loss": {"lambda_splatter": 0.0}}}, True),
+        ({"system": "zero123"}, False),
+        ({"system": "zeronvs"}, False),
+    ],
+)
+def test_the_rasteriser_counts_where_the_system_renders(
+    monkeypatch: pytest.MonkeyPatch, values: dict[str, Any], renders: bool
+) -> None:
+    counted: list[str] = []
+    monkeypatch.setattr(provenance_module, "source_fingerprint", lambda names: counted.extend(names) or "")
+    fingerprint(**values)
+    assert ("geometry.rasterizer" in counted) == renders
+    assert "training.engine" in counted

@@ -9,6 +9,7 @@ import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file
 from splatter_boxes_support import boxes_with_splatters, layout_cameras
+from tiny_modules import IMAGE_ENCODER
 
 from flows.workspaces import PROJECT, chosen_parameters
 from stage.workspace import Workspace
@@ -21,7 +22,6 @@ from training.run import train_here
 
 STAGES = {"zero_1_to_g": "decoder", "zero_1_to_g-attributes": "attributes", "zero_1_to_g-joint": "joint"}
 TINY_UNET = {"block_channels": [32, 32], "attention_heads": 2, "layers_per_block": 1, "norm_groups": 8}
-TINY_ENCODER = {"image_size": 16, "patch_size": 8, "hidden_size": 16, "layers": 1, "heads": 2, "embedding_dim": 16}
 
 
 def parameters(config: str) -> TrainParameters:
@@ -66,7 +66,7 @@ def workspace(render_boxes: Callable[..., Workspace], tmp_path_factory: pytest.T
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the parts that image-variations has, all of it tiny and random."""
-    tiny = {"unet": TINY_UNET, "image_encoder": TINY_ENCODER, "autoencoder": {"factor": 2}}
+    tiny = {"unet": TINY_UNET, "image_encoder": IMAGE_ENCODER, "autoencoder": {"factor": 2}}
     modules = build_modules(Zero123Parameters.model_validate(tiny), 0)
     torch.manual_seed(1)
     vae = AutoencoderKL(

@@ -10,6 +10,7 @@ import pytest
 import torch
 from engine_support import OBJECTS, Told, both, engine, killed_after, parameters, trained
 from splatter_boxes_support import SIZE, boxes_with_splatters, layout_cameras
+from tiny_modules import IMAGE_ENCODER
 
 from stage.workspace import Workspace
 from systems.zero_1_to_g.diffusion_training import Zero1ToGDiffusion
@@ -19,14 +20,7 @@ AZIMUTHS, ELEVATIONS = (30.0, 150.0), (30.0, -20.0)
 SECTION: dict[str, Any] = {
     "unet": {"block_channels": [16, 16], "attention_heads": 2},
     "autoencoder": {"factor": 4, "scaling_factor": 0.3},
-    "image_encoder": {
-        "image_size": 16,
-        "patch_size": 8,
-        "hidden_size": 16,
-        "layers": 1,
-        "heads": 2,
-        "embedding_dim": 16,
-    },
+    "image_encoder": IMAGE_ENCODER,
     "layout": {"azimuths_deg": AZIMUTHS, "elevations_deg": ELEVATIONS},
     # So that some of a few samples lose their condition.
     "dropout": 0.3,

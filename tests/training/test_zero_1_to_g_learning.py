@@ -17,6 +17,7 @@ import torch
 import yaml
 from jaxtyping import Float
 from PIL import Image
+from tiny_modules import LEARNING_IMAGE_ENCODER
 
 from blender_render.camera_sets import View
 from blender_render.farm import Farm
@@ -44,14 +45,7 @@ STAGES = {"attributes": (4000, 3e-3), "joint": (150, 5e-4)}
 SECTION: dict[str, Any] = {
     "unet": {"block_channels": [64], "attention_heads": 2, "time_embedding": "scale_shift"},
     "autoencoder": {"factor": 8, "scaling_factor": 0.3},
-    "image_encoder": {
-        "image_size": 16,
-        "patch_size": 4,
-        "hidden_size": 32,
-        "layers": 1,
-        "heads": 2,
-        "embedding_dim": 32,
-    },
+    "image_encoder": LEARNING_IMAGE_ENCODER,
     # As in the other proofs: the sample itself is learnt, and mostly at the noisy timesteps that decide what is seen.
     "prediction_type": "sample",
     "timestep_shift": 6.0,

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from engine_support import Told, both, engine, killed_after, parameters, trained
+from tiny_modules import IMAGE_ENCODER
 
 from stage.workspace import Workspace
 from systems.zero123.parameters import Zero123Parameters
@@ -21,14 +22,7 @@ SECTION = {
     "mode": "7dof_unscaled",
     "unet": {"block_channels": [16, 16], "attention_heads": 2},
     "autoencoder": {"factor": 4, "scaling_factor": 0.3},
-    "image_encoder": {
-        "image_size": 16,
-        "patch_size": 8,
-        "hidden_size": 16,
-        "layers": 1,
-        "heads": 2,
-        "embedding_dim": 16,
-    },
+    "image_encoder": IMAGE_ENCODER,
 }
 # Queries and keys of an attention to one token have gradients of nothing but rounding, which Adam would otherwise magnify.
 ABOVE_ROUNDING = {"warmup_steps": 2, "eps": 1e-4}

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from stage.errors import ParameterError
 from stage.workspace import Workspace
 from systems.zero123.parameters import Zero123Parameters
+from systems.zero123.training import Zero123Training
+from systems.zero_1_to_g.parameters import Zero1ToGParameters
 from training.assembly import OF_PAIRS
 from training.data.datasets import picture_size, plan_of
 from training.data.view_sources import ViewSet
@@ -131,15 +132,28 @@ def _outline(parameters: TrainParameters, size: int | None, problems: list[Probl
     """The system, unless its parameters describe none."""
     with noting(problems, MODEL):
         # Parameters do not depend on the pictures' size: where there are no pictures, any will do.
-        name, chosen = parameters.system, parameters.chosen
-        if name not in OF_PAIRS or not isinstance(chosen, Zero123Parameters):
-            raise ParameterError(
-                f"the plan does not count what train.system {name} takes", "train one step of it: train.steps 1"
-            )
-        outline = outlined(chosen, size or _any_size(parameters), OF_PAIRS[name], name)
+        if (chosen := _counted(parameters)) is None:
+            problems.append(_uncounted(parameters))
+            return None
+        kind = OF_PAIRS.get(parameters.system, Zero123Training)
+        outline = outlined(chosen, size or _any_size(parameters), kind, parameters.system)
         problems += [*outline.problems, *wrong_weights(outline, chosen.pretrained)]
         return outline
     return None
+
+
+def _counted(parameters: TrainParameters) -> Zero123Parameters | Zero1ToGParameters | None:
+    """The section of a system whose passes can be gone through by shapes alone; None of those that rasterise."""
+    chosen = parameters.chosen
+    if isinstance(chosen, Zero1ToGParameters):
+        return chosen if chosen.stage in ("attributes", "joint") else None
+    return chosen if isinstance(chosen, Zero123Parameters) else None
+
+
+def _uncounted(parameters: TrainParameters) -> Problem:
+    stage = getattr(parameters.chosen, "stage", "")
+    what = f"the plan counts neither weights nor memory of the stage {stage} of {parameters.system}"
+    return Problem(MODEL, what, "its steps can be measured: --measure", fatal=False)
 
 
 def _any_size(parameters: TrainParameters) -> int:

@@ -9,7 +9,6 @@ import httpx
 from safetensors import SafetensorError, safe_open
 
 from catalog.http_errors import shown
-from systems.zero123.outline import networks
 from training.dry_run.devices import Device
 from training.dry_run.memory import HEADROOM
 from training.dry_run.outline import MODEL, Outline
@@ -23,9 +22,9 @@ _NAMED = 3
 
 def wrong_weights(outline: Outline, pretrained: str | None) -> Iterator[Problem]:
     """Weights that the files of a folder lack or have in another shape; their headers alone are read."""
-    if not pretrained or outline.problems:
+    if not pretrained:
         return
-    for name, module in networks(outline.system.system).items():
+    for name, module in outline.stored.items():
         folder = Path(pretrained) / name
         stored: dict[str, tuple[int, ...]] = {}
         try:

@@ -198,10 +198,14 @@ def _two_views(size: int) -> Views:
 
 
 def _repeated(value: Any, pairs: int) -> Any:  # noqa: ANN401 - a system's own types
-    """A batch of one, or its draws, for more pairs: tensors of the shapes that they would have."""
-    parts = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    """A batch of one, or its draws, for more pairs: tensors of the shapes that they would have, other values as often."""
+
+    def repeated(part: Any) -> Any:  # noqa: ANN401 - of a system's own types
+        is_tensor = isinstance(part, Tensor)
+        return torch.empty(pairs, *part.shape[1:], dtype=part.dtype) if is_tensor else part * pairs
+
     return dataclasses.replace(
-        value, **{name: torch.empty(pairs, *part.shape[1:], dtype=part.dtype) for name, part in parts.items()}
+        value, **{field.name: repeated(getattr(value, field.name)) for field in dataclasses.fields(value)}
     )
 
 

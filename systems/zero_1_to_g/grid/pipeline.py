@@ -5,13 +5,14 @@ made = pipeline(Image.open("chair.png"), num_inference_steps=75, guidance_scale=
 write_ply(Path("chair.ply"), made.gaussians[0])
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from diffusers.schedulers import KarrasDiffusionSchedulers
-from jaxtyping import Float
+from jaxtyping import Float, Num
 from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
@@ -19,9 +20,11 @@ from transformers import CLIPVisionModelWithProjection
 from stage.errors import InputError
 from systems.gaussian_pipeline import GaussianPipeline, Splatters
 from systems.object_pipeline import Pictures
+from systems.zero123.latent_pipeline import LatentPipeline, Rows
 from systems.zero123.modules import Autoencoder
-from systems.zero123.sampler_options import CALLBACK_INPUTS, SamplerOptions
-from systems.zero123.schedulers import advance, noise, start
+from systems.zero123.parameters import Background
+from systems.zero123.sampler_options import SamplerOptions
+from systems.zero123.schedulers import noise
 from systems.zero_1_to_g.grid.conditioning import ImagePrompt, null_latents, picture_embeddings, reference_latents
 from systems.zero_1_to_g.grid.layout import COLUMNS, ROWS
 from systems.zero_1_to_g.grid.modules import noised
@@ -38,7 +41,7 @@ class _Condition:
     """Clean."""
 
 
-class Zero1ToGGridPipeline(GaussianPipeline):
+class Zero1ToGGridPipeline(LatentPipeline, GaussianPipeline):
     """A diffusers pipeline from one picture to splatter images.
 
     Args:
@@ -55,7 +58,6 @@ class Zero1ToGGridPipeline(GaussianPipeline):
     """
 
     model_cpu_offload_seq = "image_encoder->prompt->vae->unet->splatter_decoder"
-    _callback_tensor_inputs = CALLBACK_INPUTS
 
     def __init__(
         self,
@@ -85,17 +87,11 @@ class Zero1ToGGridPipeline(GaussianPipeline):
             condition_size=condition_size,
             condition_background=condition_background,
         )
-        self._interrupt = False
 
     @property
     def image_size(self) -> int:
         """Width and height of the pictures that the pipeline was trained on, pixels."""
         return int(self.config.image_size)
-
-    @property
-    def interrupt(self) -> bool:
-        """Whether a callback has asked to leave out the remaining steps, by setting `_interrupt`."""
-        return self._interrupt
 
     @torch.no_grad()
     def sample_splatters(
@@ -121,37 +117,31 @@ class Zero1ToGGridPipeline(GaussianPipeline):
                 f"{chosen.num_images_per_pose} splatter images of a view as {chosen.output_type}",
                 "ask for one, as pt, or for its code, as latent",
             )
-        given = self._tensor(images)
+        given = self._tensor(images, chosen.background)
         if given.ndim != 4 or given.shape[1] != 3:
             raise InputError(f"images have shape {tuple(given.shape)}", "give (n, 3, height, width)")
-        codes = self._denoised(given.to(self._execution_device, self.unet.dtype), chosen)
+        codes = self._codes(given.to(self._execution_device, self.unet.dtype), chosen)
         if chosen.output_type == "latent":
             return codes
-        size = chosen.batch_size or len(codes)
-        made: Splatters = torch.cat([self.splatter_decoder(part) for part in codes.split(size)])
+        parts = Rows(len(codes), chosen.batch_size).split(codes)
+        made: Splatters = torch.cat([self.splatter_decoder(part) for part in parts])
         self.maybe_free_model_hooks()
         return made
 
-    def _denoised(self, images: Float[Tensor, "n 3 h w"], options: SamplerOptions) -> Float[Tensor, "n c y x"]:
+    def _codes(self, images: Float[Tensor, "n 3 h w"], options: SamplerOptions) -> Float[Tensor, "n c y x"]:
         """The codes at the end of all steps."""
-        self._interrupt = False
-        size = options.batch_size or len(images)
-        conditions = [self._condition(part, options.guidance_scale != 1.0) for part in images.split(size)]
-        timesteps = start(self.scheduler, options.num_inference_steps, self._execution_device, options.drop_first_step)
-        codes = self._first_codes(len(images), options)
-        for step, timestep in enumerate(self.progress_bar(timesteps)):
-            if self._interrupt:
-                continue
+        rows = Rows(len(images), options.batch_size)
+        scale = options.guidance_scale
+        conditions = [self._condition(part, scale != 1.0) for part in rows.split(images)]
+        clean = (len(images), *conditions[0].latents.shape[1:])
+
+        def prediction(codes: Tensor, timestep: Num[Tensor, ""]) -> Tensor:
             # Fresh in each step, as published, and of the generator that the noise is of.
-            fresh = noise((len(images), *conditions[0].latents.shape[1:]), options.generator).to(codes)
-            scaled = self.scheduler.scale_model_input(codes, timestep)
-            parts = zip(scaled.split(size), fresh.split(size), conditions, strict=True)
-            velocity = torch.cat([self._velocity(*part, timestep, options.guidance_scale) for part in parts])
-            codes = advance(self.scheduler, velocity, timestep, codes, options.eta, options.generator)
-            if options.callback_on_step_end is not None:
-                inputs = dict.fromkeys(options.callback_on_step_end_tensor_inputs, codes)
-                codes = (options.callback_on_step_end(self, step, timestep, inputs) or {}).get("latents", codes)
-        return codes
+            fresh = noise(clean, options.generator).to(codes)
+            parts = zip(rows.split(codes), rows.split(fresh), conditions, strict=True)
+            return torch.cat([self._velocity(*part, timestep, scale) for part in parts])
+
+        return self._denoised(self._noise(self._shape(len(images)), options, images), options, prediction)
 
     def _velocity(
         self,
@@ -178,29 +168,19 @@ class Zero1ToGGridPipeline(GaussianPipeline):
         nothing = null_latents(self.vae, len(images), self.config.condition_size)
         return _Condition(torch.cat([self.prompt.null(len(images)), tokens]), torch.cat([nothing, latents]))
 
-    def _first_codes(self, count: int, options: SamplerOptions) -> Float[Tensor, "n c y x"]:
+    def _shape(self, count: int) -> tuple[int, int, int, int]:
+        """Of the codes of so many inputs."""
         side = self.config.input_size // self._factor
-        shape = (count, self.unet.config.in_channels, ROWS * side, COLUMNS * side)
-        if options.latents is not None and tuple(options.latents.shape) != shape:
-            raise InputError(f"latents have shape {tuple(options.latents.shape)}", f"give {shape}")
-        drawn = noise(shape, options.generator) if options.latents is None else options.latents
-        return drawn.to(self._execution_device, self.unet.dtype) * self.scheduler.init_noise_sigma
+        return count, self.unet.config.in_channels, ROWS * side, COLUMNS * side
 
-    @property
-    def _factor(self) -> int:
-        """Pixels per latent, along a side."""
-        blocks = getattr(self.vae.config, "block_out_channels", None)
-        return int(2 ** (len(blocks) - 1) if blocks else self.vae.config.factor)
+    def _pictures(
+        self,
+        framed: Sequence[Image.Image],
+        background: Background,  # noqa: ARG002 - that of the training
+    ) -> list[Float[Tensor, "3 h w"]]:
+        return [self._on_grey(picture) for picture in framed]
 
-    def _tensor(self, images: Pictures) -> Float[Tensor, "n 3 h w"]:
-        if isinstance(images, Tensor):
-            return images
-        pictures = [images] if isinstance(images, Image.Image) else list(images)
-        if not pictures or not all(isinstance(picture, Image.Image) for picture in pictures):
-            raise InputError("the input is neither a tensor nor PIL images", "give a tensor (n, 3, height, width)")
-        return torch.stack([self._picture(self.framed(picture)) for picture in pictures])
-
-    def _picture(self, picture: Image.Image) -> Float[Tensor, "3 h w"]:
+    def _on_grey(self, picture: Image.Image) -> Float[Tensor, "3 h w"]:
         grey = round(255 * self.config.condition_background)
         size = (self.image_size,) * 2
         rgba = picture.convert("RGBA").resize(size, Image.Resampling.BICUBIC)
