@@ -10,7 +10,7 @@ from PIL import Image
 from stage.errors import InputError
 from systems.pictures.choices import ForegroundChoice
 from systems.pictures.opening import LIMITS, PictureLimits, open_picture
-from systems.pictures.segmentation import foreground_mask, installed_weights, what_is_missing
+from systems.pictures.segmentation import foreground_mask, what_is_missing
 
 # Of a half-transparent pixel: cut-outs have both sides of it.
 _HALF = 128
@@ -83,9 +83,8 @@ def _by_mask(picture: Image.Image, path: Path, limits: PictureLimits) -> CutOut:
 
 
 def _by_network(picture: Image.Image) -> CutOut:
-    mask = foreground_mask(picture)
-    weights = installed_weights()
-    return CutOut(with_alpha(picture, mask), True, f"segmented by {weights.stem if weights else 'a network'}")
+    mask, network = foreground_mask(picture)
+    return CutOut(with_alpha(picture, mask), True, f"segmented by {network}")
 
 
 def with_alpha(picture: Image.Image, mask: Image.Image) -> Image.Image:

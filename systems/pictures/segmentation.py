@@ -50,27 +50,29 @@ def what_is_missing() -> str | None:
     return None
 
 
-def foreground_mask(picture: Image.Image) -> Image.Image:
-    """The mask of what stands out of a picture: L, of the picture's size, 255 where the object is.
+def foreground_mask(picture: Image.Image) -> tuple[Image.Image, str]:
+    """The mask of what stands out of a picture, and the network that says so.
 
     Args:
         picture: RGB or RGBA, of which alpha is not looked at.
 
+    Returns:
+        L, of the picture's size, 255 where the object is; and the weights' name.
+
     Raises:
         InputError: when rembg or its weights are missing, the weights cannot be read, or nothing stands out.
     """
-    if missing := what_is_missing():
+    missing, weights = what_is_missing(), installed_weights()
+    if missing or weights is None:
         raise InputError(
             f"the foreground cannot be segmented: {missing}", "install them, or give a picture with transparency"
         )
-    weights = installed_weights()
-    assert weights is not None  # noqa: S101 - what_is_missing has looked
     mask = _predicted(picture.convert("RGB"), weights)
     share = float(np.mean(np.asarray(mask) > 127))
     if not 0.0 < share < 1.0:
         found = "nothing" if share == 0.0 else "no background"
         raise InputError(f"{weights.name} finds {found} in the picture", "give a picture with transparency, or a mask")
-    return mask
+    return mask, weights.stem
 
 
 def _predicted(picture: Image.Image, weights: Path) -> Image.Image:

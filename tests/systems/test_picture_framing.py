@@ -73,6 +73,15 @@ def test_scenes_lose_their_sides_and_whole_pictures_nothing():
     np.testing.assert_array_equal(whole[10:30], np.asarray(picture))
 
 
+def test_a_pipeline_shows_all_of_a_wide_picture_and_stretches_it_not():
+    wide = Image.effect_noise((40, 20), 90).convert("RGB")
+    shown = Zero123Pipeline.framed(Zero123Pipeline.__new__(Zero123Pipeline), wide)
+    white = picture_tensor(shown, (40, 40)).permute(1, 2, 0).numpy()
+    np.testing.assert_allclose((white[10:30] + 1) * 127.5, np.asarray(wide), atol=1e-3)
+    assert (white[:10] == 1).all()
+    assert (white[30:] == 1).all()
+
+
 def test_nothing_opaque_cannot_be_framed():
     with pytest.raises(InputError, match="nothing of the picture is opaque"):
         frame(Image.new("RGBA", (20, 20)), "lgm")
