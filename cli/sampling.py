@@ -1,16 +1,16 @@
 """`viewforge sample`: an object from another side or as Gaussians, or a scene from another place, given one picture of it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cli.options import HERE, WorkspaceOption, opened, without_bars
 from stage.errors import InputError
+from systems.pictures.choices import FramingName
 from systems.zero123.parameters import Background, SchedulerName
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
     from torch import Tensor
 
 
@@ -20,7 +20,7 @@ def add_to(app: typer.Typer) -> None:
 
 
 def sample(
-    image: Annotated[Path, typer.Argument(help="A picture; transparent parts become white.")],
+    image: Annotated[Path, typer.Argument(help="A PNG, JPEG or WebP; transparent parts become white.")],
     azimuth_deg: Annotated[
         list[float] | None, typer.Option(help="Turn around the object or the centre; repeat for several views.")
     ] = None,
@@ -32,10 +32,25 @@ def sample(
         float | None, typer.Option(help="ZeroNVS: how far before the camera the centre is, scene units.")
     ] = None,
     elevation_deg: Annotated[
-        float | None,
+        str | None,
         typer.Option(
-            help="ZeroNVS, Zero-1-to-G: how high above the centre's horizon the picture's camera is; 0 by default."
+            metavar="DEGREES|estimate",
+            help="How high above the centre's horizon the picture's camera is. ZeroNVS and Zero-1-to-G are told, 0 by default.",
         ),
+    ] = None,
+    elevation_model: Annotated[
+        Path | None,
+        typer.Option(help="Zero-1-to-3 or Cascade-Zero123 to ask for an estimate; the model itself by default."),
+    ] = None,
+    foreground: Annotated[
+        str,
+        typer.Option(
+            metavar="auto|alpha|segment|none|MASK",
+            help="What of the picture is the object: its alpha, a segmentation network's opinion, all, or a mask's file.",
+        ),
+    ] = "auto",
+    frame: Annotated[
+        FramingName | None, typer.Option(help="How the object is put into the square; as the system's by default.")
     ] = None,
     cameras: Annotated[
         Path | None, typer.Option(help="ZeroNVS: wanted cameras, a JSON list of 4×4 c2w or a transforms.json.")
@@ -90,28 +105,31 @@ def sample(
     import torch
 
     from cli.sampling_cameras import Asked, sample_asked
+    from cli.sampling_pictures import PictureOptions, elevation_for, prepared_for
     from systems.gaussian_pipeline import GaussianPipeline
     from systems.pipelines import load_pipeline
-    from systems.zero123.compositing import picture_tensor
     from systems.zero123.schedulers import scheduler_named
 
     without_bars()
-    asked = Asked(
-        tuple(azimuth_deg or ()), polar_deg, radius, distance, elevation_deg, cameras, input_frame, fov_deg, scale
-    )
     pipeline = load_pipeline(model or opened(workspace).model)
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
     if scheduler:
         pipeline.scheduler = scheduler_named(scheduler, pipeline.scheduler)
-    picture = picture_tensor(pipeline.framed(_read(image)), (pipeline.image_size,) * 2, background)[None]
-    options = {
+    shown = PictureOptions(image, foreground, frame, background)
+    picture, done = prepared_for(pipeline, shown)
+    print(f"sample: {done}", flush=True)
+    options: dict[str, Any] = {
         "guidance_scale": guidance,
         "num_inference_steps": steps,
         "eta": eta,
         "drop_first_step": drop_first_step,
         "batch_size": batch_size,
-        "generator": torch.Generator().manual_seed(seed),
     }
+    elevation = elevation_for(pipeline, shown, elevation_deg, elevation_model, seed, **options)
+    options["generator"] = torch.Generator().manual_seed(seed)
+    asked = Asked(
+        tuple(azimuth_deg or ()), polar_deg, radius, distance, elevation, cameras, input_frame, fov_deg, scale
+    )
     if view_fusion:
         from systems.viewfusion.pipeline import ViewFusionPipeline
 
@@ -131,18 +149,6 @@ def sample(
     views = sample_asked(pipeline, picture, asked, **options)
     write_row(output, torch.cat([picture / 2 + 0.5, views]))
     print(f"sample: {len(views)} views in {output}")
-
-
-def _read(path: Path) -> "Image":
-    from PIL import Image, UnidentifiedImageError
-
-    try:
-        with Image.open(path) as image:
-            return image.convert("RGBA")
-    except FileNotFoundError:
-        raise InputError(f"no picture {path}", "give the path of a PNG, JPEG or WebP file") from None
-    except (UnidentifiedImageError, OSError) as error:
-        raise InputError(f"{path} is no readable picture ({error})", "give a PNG, JPEG or WebP file") from None
 
 
 def write_row(path: Path, images: "Tensor") -> None:

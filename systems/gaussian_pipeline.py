@@ -7,7 +7,7 @@ write_ply(Path("chair.ply"), made.gaussians[0])
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from geometry.rasterizer import rasterize
 from geometry.splatter_tensor import gaussians_from_channels
 from stage.errors import InputError
 from systems.object_pipeline import Camera, ObjectPipeline, Pictures, SampledViews
+from systems.pictures.choices import FramingName
 
 # What a rasteriser leaves out.
 _LEAST_OPACITY = 1.0 / 255.0
@@ -45,6 +46,8 @@ class SampledGaussians(BaseOutput):
 
 class GaussianPipeline(ObjectPipeline):
     """A diffusers pipeline that makes Gaussians of one picture."""
+
+    framing: ClassVar[FramingName] = "lgm"
 
     @abstractmethod
     def sample_splatters(

@@ -6,7 +6,7 @@ Evaluation and command line know no more of a pipeline than stands here.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 from diffusers import DiffusionPipeline
@@ -16,6 +16,8 @@ from PIL import Image
 from torch import Tensor
 
 from geometry.cameras import Intrinsics
+from systems.pictures.choices import FramingName
+from systems.pictures.framing import padded_square
 
 Pictures: TypeAlias = Float[Tensor, "m 3 h w"] | Image.Image | Sequence[Image.Image]
 
@@ -45,14 +47,17 @@ class SampledViews(BaseOutput):
 class ObjectPipeline(DiffusionPipeline, ABC):
     """A diffusers pipeline that sees an input view from other sides."""
 
+    framing: ClassVar[FramingName] = "zero123"
+    """How an object stands in the pictures that the system knows, for `systems.pictures.preparation.prepare`."""
+
     @property
     @abstractmethod
     def image_size(self) -> int:
         """Width and height of the images that the pipeline was trained on, pixels."""
 
     def framed(self, picture: Image.Image) -> Image.Image:
-        """What of a PIL image the system is shown."""
-        return picture
+        """What of a PIL image the system is shown: the whole, made square by transparent margins. Objects are not sought here."""
+        return padded_square(picture)
 
     @abstractmethod
     def sample_views(

@@ -11,20 +11,22 @@ knows it: the smaller it is, the farther the same step leads. The released launc
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeAlias, get_args
+from typing import Any, ClassVar, TypeAlias, get_args
 
 import numpy as np
 import torch
 from diffusers import UNet2DConditionModel
 from diffusers.schedulers import KarrasDiffusionSchedulers
 from jaxtyping import Float
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from geometry.scene_scales import ScaleName
 from stage.errors import InputError
 from systems.object_pipeline import Camera, Pictures, SampledViews
+from systems.pictures.choices import FramingName
+from systems.pictures.framing import centre_square
 from systems.zero123.conditioning import CCProjection
 from systems.zero123.modules import Autoencoder
 from systems.zero123.view_pipeline import ViewPipeline
@@ -53,6 +55,8 @@ class ZeroNvsPipeline(ViewPipeline):
         ParameterError: when there is no such mode.
         InputError: when `cc_projection` takes vectors of another length.
     """
+
+    framing: ClassVar[FramingName] = "centre_square"
 
     def __init__(
         self,
@@ -178,7 +182,7 @@ class ZeroNvsPipeline(ViewPipeline):
 
     def framed(self, picture: Image.Image) -> Image.Image:
         """The square in the middle, as the training's pictures are cut."""
-        return ImageOps.fit(picture, (min(picture.size),) * 2)
+        return centre_square(picture)
 
     def _numbers(self, name: str, given: Numbers | None, needed: bool, count: int) -> Float[np.ndarray, " n"]:
         """Positive numbers, one for each view; ones where the mode does without."""

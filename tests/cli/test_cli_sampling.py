@@ -49,7 +49,8 @@ def sampled(model: Path, tmp_path: Path):
     def run(*options: str) -> np.ndarray:
         app, sheet = typer.Typer(), tmp_path / "sheet.png"
         sampling.add_to(app)
-        arguments = [tmp_path / "picture.png", "--model", model, "-o", sheet, "--steps", "4", *options]
+        arguments = [tmp_path / "picture.png", "--model", model, "-o", sheet, "--steps", "4"]
+        arguments += ["--foreground", "none", *options]
         result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return np.asarray(Image.open(sheet)).astype(int)

@@ -70,7 +70,8 @@ def sample(pipeline: AlwaysPlates, tmp_path: Path):
     def run(*options: object) -> str:
         app = typer.Typer()
         sampling.add_to(app)
-        arguments = [tmp_path / "picture.png", "--model", tmp_path, "-o", tmp_path / "out" / "chair.png", *options]
+        arguments = [tmp_path / "picture.png", "--model", tmp_path, "-o", tmp_path / "out" / "chair.png"]
+        arguments += ["--foreground", "none", *options]
         result = CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return result.output
