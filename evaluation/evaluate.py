@@ -1,26 +1,35 @@
 """The `evaluate` stage: render the protocol's views, sample the model, score it beside the baselines, show it.
 
 Reads `data/catalog/`, `data/shards/`, `data/model/`; renders in `scratch/evaluation/`; writes `data/evaluation/`:
-`metrics.json`, `per_object.parquet`, `details.json`, the pictures, and `report.html`. The same inputs give the same bytes. With
-`evaluate.geometry` the meshes of a model that makes Gaussians are compared with the assets as well (`evaluation.meshes`).
+`metrics.json`, `per_object.parquet`, `per_view.parquet`, `details.json`, the pictures, and `report.html`. The same inputs give
+the same bytes. With `evaluate.geometry` the meshes of a model that makes Gaussians are compared with the assets as well
+(`evaluation.meshes`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from evaluation.baselines import mean_image
 from evaluation.gallery import GalleryItem, contact_sheet, gallery, gallery_item
 from evaluation.mesh_figures import definitions
 from evaluation.meshes import MeshJudge, check_geometry
-from evaluation.metrics import find_lpips
+from evaluation.metrics.metric_set import MetricSet
 from evaluation.parameters import EvaluateParameters
 from evaluation.problems import mesh_problems, subset_problems
 from evaluation.protocol import Subset, render_subset, select_training, select_unseen
 from evaluation.report import write_report
 from evaluation.sampling import deterministic_torch, load_for_sampling, predict
 from evaluation.scales import check_scale
-from evaluation.scores import ObjectScores, Scorer, mesh_summary, per_object_table, summary
+from evaluation.scores import (
+    ObjectScores,
+    Scorer,
+    intervals,
+    mesh_summary,
+    per_object_table,
+    per_view_table,
+    summary,
+)
 from evaluation.shards import TrainingShards
 from stage.files import replacing, write_json
 from stage.progress import Progress
@@ -49,8 +58,13 @@ class Evaluation:
     """Class of the sampler's steps."""
     unseen: SubsetResult
     training: SubsetResult
-    lpips: str
-    """What LPIPS was computed with, or that and why it is not available."""
+    asked: MetricSet
+    """The figures about pictures."""
+
+    @property
+    def subsets(self) -> tuple[SubsetResult, SubsetResult]:
+        """What counts, and what tells memory from generalisation."""
+        return self.unseen, self.training
 
     def metrics(self) -> dict[str, Any]:
         """Figures by subset and method; nothing in them depends on time or machine."""
@@ -61,29 +75,29 @@ class Evaluation:
             "objects": len(self.unseen.scores) + len(self.training.scores),
             "views": self.parameters.views,
             "data_sha256": self.unseen.subset.data_sha256(),
-            "unseen": summary(self.unseen.scores),
-            "training": summary(self.training.scores),
+            **{result.subset.name: summary(result.scores, self.asked.names) for result in self.subsets},
+            "intervals": {result.subset.name: intervals(result.scores, self.asked.names) for result in self.subsets},
             "unseen_objects": len(self.unseen.scores),
             "training_objects": len(self.training.scores),
-            "lpips": self.lpips,
+            "unavailable": self.asked.unavailable,
             **({"geometry": self._geometry(tuple(definitions(geometry)))} if geometry else {}),
         }
 
     def _geometry(self, names: Sequence[str]) -> dict[str, Any]:
         """Figures about meshes by subset."""
-        return {result.subset.name: mesh_summary(result.scores, names) for result in (self.unseen, self.training)}
+        return {result.subset.name: mesh_summary(result.scores, names) for result in self.subsets}
 
     def details(self) -> dict[str, Any]:
         """What the report says beside the figures: settings, and problems with objects."""
         sampler = self.parameters.model_dump(include=_SAMPLER)
         if self.parameters.scale is not None:
             sampler["scale"] = self.parameters.scale
-        subsets = (self.unseen, self.training)
-        problems = [problem for result in subsets for problem in subset_problems(result.subset)]
-        problems += [problem for result in subsets for problem in mesh_problems(result.scores)]
+        problems = [problem for result in self.subsets for problem in subset_problems(result.subset)]
+        problems += [problem for result in self.subsets for problem in mesh_problems(result.scores)]
         geometry = self.parameters.geometry
         return {
             "settings": {**sampler, "scheduler": self.scheduler, "resolution": self.resolution},
+            "metrics": [asdict(definition) for definition in self.asked.definitions],
             "problems": [problem.row() for problem in problems],
             "gallery_objects": {"unseen": len(self.unseen.shown), "training": len(self.training.shown)},
             **({"geometry": geometry.model_dump(mode="json")} if geometry else {}),
@@ -111,11 +125,12 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     judge = None
     if parameters.geometry:
         judge = MeshJudge.of(parameters.geometry, subsets, parameters.executor, seed, workspace)
-    scorer = Scorer(mean_image(shards.all_views()), find_lpips())
+    asked = MetricSet.of(parameters.metrics)
+    scorer = Scorer(mean_image(shards.all_views()), asked)
     with Progress("evaluate", sum(len(s.assets) for s in subsets), "objects") as progress, deterministic_torch():
         unseen, training = (_run(s, pipeline, scorer, judge, parameters, seed, progress) for s in subsets)
     steps = type(pipeline.scheduler).__name__
-    evaluation = Evaluation(parameters, resolution, steps, unseen, training, str(scorer.lpips))
+    evaluation = Evaluation(parameters, resolution, steps, unseen, training, asked)
     _publish(evaluation, shards, workspace)
     return evaluation.metrics()
 
@@ -154,8 +169,10 @@ def _publish(evaluation: Evaluation, shards: TrainingShards, workspace: Workspac
     for name, picture in pictures.items():
         with replacing(folder / name) as temporary:
             picture.save(temporary, format="PNG", optimize=True)
-    with replacing(folder / "per_object.parquet") as temporary:
-        per_object_table([*evaluation.unseen.scores, *evaluation.training.scores]).to_parquet(temporary, index=False)
+    scores = [score for result in evaluation.subsets for score in result.scores]
+    for name, table in (("per_object", per_object_table(scores)), ("per_view", per_view_table(scores))):
+        with replacing(folder / f"{name}.parquet") as temporary:
+            table.to_parquet(temporary, index=False)
     write_json(folder / "details.json", evaluation.details())
     write_json(folder / "metrics.json", evaluation.metrics())
     write_report(workspace, folder / "report.html", decision=None)

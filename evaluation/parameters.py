@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field, PositiveFloat
 
 from blender_render.parameters import QualityParameters
+from evaluation.metrics.parameters import MetricParameters
 from reconstruction.parameters import FusionParameters
 from stage.executor import ExecutorParameters
 from stage.parameters import Parameters
@@ -60,6 +61,8 @@ class EvaluateParameters(Parameters):
     """Pictures sampled at once. A batch holds views of one object only, so that no object's result depends on others."""
     quality: QualityParameters = QualityParameters()
     """Samples, denoising, device and light of the rendered views."""
+    metrics: MetricParameters = MetricParameters()
+    """Figures about pictures."""
     geometry: GeometryParameters | None = None
     """Figures about the meshes of a model that makes Gaussians, beside those about pictures; none when null."""
     gallery_objects: int = Field(default=6, ge=1)

@@ -16,7 +16,7 @@ from evaluation.geometry_section import geometry_section
 from evaluation.headline import BASELINES, sentences, verdict
 from evaluation.loss_curve import loss_svg, read_loss
 from evaluation.problems import earlier_problems
-from evaluation.scores import METHODS, METRICS
+from evaluation.scores import METHODS
 from geometry.perceptual import NOT_AVAILABLE
 from stage.errors import InputError
 from stage.files import write_text
@@ -56,9 +56,9 @@ def build_report(workspace: Workspace, decision: dict[str, Any] | None) -> str:
         shown=details["gallery_objects"],
         verdict=verdict(metrics),
         sentences=sentences(metrics, table),
-        best=_best(metrics),
+        best=_best(metrics, details["metrics"]),
         methods=METHODS,
-        metric_names=METRICS,
+        metric_titles=_titles(details["metrics"]),
         subsets=_SUBSETS,
         objects=objects[:MAX_ROWS],
         objects_total=len(objects),
@@ -89,16 +89,24 @@ def _number(value: float | str | None) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else value or NOT_AVAILABLE
 
 
-def _best(metrics: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
+def _titles(definitions: list[dict[str, Any]]) -> dict[str, str]:
+    """Each metric's title with its unit and an arrow to the better side."""
+    arrows = {"higher": "↑", "lower": "↓"}
+    return {
+        d["name"]: f"{', '.join(filter(None, (d['title'], d['unit'])))} {arrows[d['better']]}" for d in definitions
+    }
+
+
+def _best(metrics: dict[str, Any], definitions: list[dict[str, Any]]) -> dict[str, dict[str, list[str]]]:
     """The methods with the best figure of each metric in each subset; none where the metric is not available."""
-    return {subset: {metric: _winners(metrics[subset], metric) for metric in METRICS} for subset in _SUBSETS}
+    return {subset: {d["name"]: _winners(metrics[subset], d) for d in definitions} for subset in _SUBSETS}
 
 
-def _winners(figures: dict[str, dict[str, Any]], metric: str) -> list[str]:
-    numbers = {method: figures[method][metric] for method in METHODS}
+def _winners(figures: dict[str, dict[str, Any]], definition: dict[str, Any]) -> list[str]:
+    numbers = {method: figures[method][definition["name"]] for method in METHODS}
     if any(isinstance(value, str) for value in numbers.values()):
         return []
-    best = (min if metric == "lpips" else max)(numbers.values())
+    best = (max if definition["better"] == "higher" else min)(numbers.values())
     return [method for method, value in numbers.items() if value == best]
 
 

@@ -1,7 +1,7 @@
-"""Scores of objects and their summary: a row for each object and method, a mean for each subset and method."""
+"""Scores: a row for each view, a row for each object and method, a mean for each subset and method."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,26 +11,46 @@ from jaxtyping import Float
 from evaluation.baselines import copy_input
 from evaluation.mesh_figures import DIGITS as MESH_DIGITS
 from evaluation.mesh_figures import MeshFigures
-from evaluation.metrics import Lpips, score_views
-from evaluation.protocol import ObjectViews, SubsetName
-from geometry.perceptual import NOT_AVAILABLE, Unavailable
+from evaluation.metrics.metric_set import MetricSet
+from evaluation.protocol import INPUT_VIEW, ObjectViews, SubsetName
+from evaluation.statistics import bootstrap_mean
+from geometry.cameras import spherical_from_position
+from geometry.perceptual import NOT_AVAILABLE
 
 METHODS = ("model", "copy_input", "mean_image")
-METRICS = ("psnr", "ssim", "lpips")
 # Far below what any picture shows, far above what another number of threads changes in the last bits.
 _DIGITS = 4
+_TURN_DIGITS = 3
+
+
+@dataclass(frozen=True)
+class TargetPose:
+    """Where a target view is seen from, about the origin."""
+
+    view: int
+    """Its number among the object's views."""
+    azimuth_deg: float
+    """From the input view's azimuth, in (−180, 180]."""
+    elevation_deg: float
+    """Above the horizon."""
+    input_elevation_deg: float
+    """Of the input view."""
 
 
 @dataclass(frozen=True)
 class ObjectScores:
-    """One object's metrics by method."""
+    """One object's figures by method."""
 
     uid: str
     title: str
     subset: SubsetName
     methods: dict[str, dict[str, float]]
+    """Figures of the object: means over its views, and those that need all views at once."""
     mesh: MeshFigures | None = None
     """Of the model's mesh, where it was asked for."""
+    poses: tuple[TargetPose, ...] = ()
+    view_figures: dict[str, dict[str, tuple[float, ...]]] = field(default_factory=dict)
+    """Figures of each target view, by method and metric, in the order of `poses`."""
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each method; the model's has the figures about its mesh, and why some are not available."""
@@ -40,6 +60,15 @@ class ObjectScores:
             rows[METHODS.index("model")] |= {**self.mesh.values, "mesh": self.mesh.note}
         return rows
 
+    def view_rows(self) -> list[dict[str, Any]]:
+        """A row for each method and target view."""
+        about = {"uid": self.uid, "subset": self.subset}
+        return [
+            {**about, "method": method, **asdict(pose), **{name: values[n] for name, values in figures.items()}}
+            for method, figures in self.view_figures.items()
+            for n, pose in enumerate(self.poses)
+        ]
+
 
 @dataclass(frozen=True)
 class Scorer:
@@ -47,11 +76,11 @@ class Scorer:
 
     Args:
         mean: the mean training picture.
-        lpips: the metric, or why it is not available.
+        metrics: the figures.
     """
 
     mean: Float[np.ndarray, "h w 3"]
-    lpips: Lpips | Unavailable
+    metrics: MetricSet
 
     def score(self, views: ObjectViews, predictions: Float[np.ndarray, "t h w 3"], subset: SubsetName) -> ObjectScores:
         """The scores of one object."""
@@ -61,21 +90,76 @@ class Scorer:
             "copy_input": copy_input(views.condition, len(targets)),
             "mean_image": np.broadcast_to(self.mean, targets.shape),
         }
-        methods = {
-            name: {k: round(v, _DIGITS) for k, v in score_views(pictures, targets, self.lpips).items()}
-            for name, pictures in answers.items()
-        }
-        return ObjectScores(views.asset.uid, views.asset.title, subset, methods)
+        figures = {method: self.metrics.views(pictures, targets) for method, pictures in answers.items()}
+        return ObjectScores(
+            views.asset.uid,
+            views.asset.title,
+            subset,
+            {method: _means(found) for method, found in figures.items()},
+            poses=target_poses(views.c2w),
+            view_figures={method: _rounded(found) for method, found in figures.items()},
+        )
 
 
-def summary(scores: Sequence[ObjectScores]) -> dict[str, dict[str, float | str]]:
-    """Mean of each metric over objects, by method; a metric that is not available says so and is no number."""
-    return {method: {metric: _mean(scores, method, metric) for metric in METRICS} for method in METHODS}
+def target_poses(c2w: Float[np.ndarray, "v 4 4"]) -> tuple[TargetPose, ...]:
+    """The poses of all views but the input view.
+
+    Args:
+        c2w: of all views, OpenGL axes, Z up, about the origin.
+    """
+    spherical = [spherical_from_position(camera[:3, 3]) for camera in c2w]
+    elevations = [90.0 - float(np.rad2deg(polar)) for polar, _, _ in spherical]
+    turns = [float(np.rad2deg(azimuth - spherical[INPUT_VIEW][1])) for _, azimuth, _ in spherical]
+    return tuple(
+        TargetPose(
+            number,
+            round(180.0 - (180.0 - turns[number]) % 360.0, _TURN_DIGITS),
+            round(elevations[number], _TURN_DIGITS),
+            round(elevations[INPUT_VIEW], _TURN_DIGITS),
+        )
+        for number in range(len(c2w))
+        if number != INPUT_VIEW
+    )
 
 
-def _mean(scores: Sequence[ObjectScores], method: str, metric: str) -> float | str:
-    values = [s.methods[method][metric] for s in scores if metric in s.methods[method]]
+def _means(figures: Mapping[str, Float[np.ndarray, " t"]]) -> dict[str, float]:
+    return {name: round(float(np.mean(values)), _DIGITS) for name, values in figures.items()}
+
+
+def _rounded(figures: Mapping[str, Float[np.ndarray, " t"]]) -> dict[str, tuple[float, ...]]:
+    return {name: tuple(round(float(value), _DIGITS) for value in values) for name, values in figures.items()}
+
+
+def summary(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[str, dict[str, float | str]]:
+    """Mean of each metric over objects, by method; a metric that is not available says so and is no number.
+
+    Args:
+        scores: of a subset's objects.
+        names: of the metrics.
+    """
+    return {method: {name: _mean(_values(scores, method, name)) for name in names} for method in METHODS}
+
+
+def intervals(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[str, dict[str, list[float]]]:
+    """The 95 % confidence interval [low, high] of each available mean of `summary`."""
+    found = {method: {name: _values(scores, method, name) for name in names} for method in METHODS}
+    return {
+        method: {name: _interval(values) for name, values in figures.items() if values}
+        for method, figures in found.items()
+    }
+
+
+def _values(scores: Sequence[ObjectScores], method: str, name: str) -> list[float]:
+    return [s.methods[method][name] for s in scores if name in s.methods[method]]
+
+
+def _mean(values: Sequence[float]) -> float | str:
     return round(float(np.mean(values)), _DIGITS) if values else NOT_AVAILABLE
+
+
+def _interval(values: Sequence[float]) -> list[float]:
+    interval = bootstrap_mean(np.array(values))
+    return [round(interval.low, _DIGITS), round(interval.high, _DIGITS)]
 
 
 def mesh_summary(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[str, Any]:
@@ -96,3 +180,8 @@ def mesh_summary(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[s
 def per_object_table(scores: Sequence[ObjectScores]) -> pd.DataFrame:
     """A row for each object and method: uid, title, subset, method, psnr, ssim, and what else is available."""
     return pd.DataFrame([row for item in scores for row in item.rows()])
+
+
+def per_view_table(scores: Sequence[ObjectScores]) -> pd.DataFrame:
+    """A row for each object, method and target view: uid, subset, method, `TargetPose`, and the available figures of views."""
+    return pd.DataFrame([row for item in scores for row in item.view_rows()])

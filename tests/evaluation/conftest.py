@@ -1,5 +1,6 @@
 """A workspace with a real catalogue table, shards written by the project's own writer, and a made-up evaluation."""
 
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,9 @@ from PIL import Image
 from blender_render.camera_sets import View
 from blender_render.rendered_object import write_cameras
 from catalog.table import write_table
-from evaluation.scores import per_object_table, summary
+from evaluation.metrics.metric_set import MetricSet
+from evaluation.metrics.parameters import MetricParameters
+from evaluation.scores import intervals, per_object_table, summary
 from geometry.cameras import Intrinsics, look_at_origin
 from stage.files import write_json
 from stage.packs import object_folder, write_packs
@@ -66,17 +69,19 @@ def evaluated(workspace: Workspace) -> Workspace:
     training = [object_scores("a1", "training", 22.0, 16.0, 17.0)]
     folder = workspace.evaluation
     folder.mkdir(parents=True)
+    asked = MetricSet.of(MetricParameters())
     metrics = {
         "protocol": "syncdreamer",
         "source": "heldout",
         "objects": 3,
         "views": 16,
         "data_sha256": "0123456789abcdef",
-        "unseen": summary(unseen),
-        "training": summary(training),
+        "unseen": summary(unseen, asked.names),
+        "training": summary(training, asked.names),
+        "intervals": {"unseen": intervals(unseen, asked.names), "training": intervals(training, asked.names)},
         "unseen_objects": 2,
         "training_objects": 1,
-        "lpips": "not available: the package lpips is not installed",
+        "unavailable": {"lpips": "the package lpips is not installed"},
     }
     problem = {
         "stage": "evaluate, unseen",
@@ -92,7 +97,13 @@ def evaluated(workspace: Workspace) -> Workspace:
         "resolution": SIZE,
         "scheduler": "DDIMScheduler",
     }
-    details = {"settings": settings, "problems": [problem], "gallery_objects": {"unseen": 2, "training": 1}}
+    definitions = [asdict(definition) for definition in asked.definitions]
+    details = {
+        "settings": settings,
+        "metrics": definitions,
+        "problems": [problem],
+        "gallery_objects": {"unseen": 2, "training": 1},
+    }
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "details.json", details)
     per_object_table([*unseen, *training]).to_parquet(folder / "per_object.parquet", index=False)

@@ -49,6 +49,7 @@ OUTPUTS = {
     "metrics.json",
     "details.json",
     "per_object.parquet",
+    "per_view.parquet",
     "gallery_unseen.png",
     "gallery_training.png",
     "contact_sheet.png",
@@ -111,6 +112,17 @@ def test_the_table_has_the_figures_that_the_metrics_are_means_of(trained: Worksp
     assert list(table.columns)[:6] == ["uid", "title", "subset", "method", "psnr", "ssim"]
     for (subset, method), group in table.groupby(["subset", "method"]):
         assert metrics[subset][method]["psnr"] == pytest.approx(group["psnr"].mean(), abs=1e-4)
+
+
+def test_every_view_has_a_row_whose_mean_is_the_objects_figure(trained: Workspace, metrics: dict[str, Any]) -> None:
+    views = pd.read_parquet(trained.evaluation / "per_view.parquet")
+    objects = pd.read_parquet(trained.evaluation / "per_object.parquet").set_index(["uid", "method"])
+    assert len(views) == metrics["objects"] * 3 * (PARAMETERS.views - 1)
+    means = views.groupby(["uid", "method"])["psnr"].mean()
+    assert means.to_numpy() == pytest.approx(objects.loc[means.index, "psnr"].to_numpy(), abs=2e-4)
+    # SyncDreamer's cameras: a turn at one height.
+    assert set(views["elevation_deg"].round(2)) == {30.0}
+    assert set(views["azimuth_deg"].round(2)) == {90.0, 180.0, -90.0}
 
 
 def test_random_weights_do_not_look_better_than_the_mean_image(metrics: dict[str, Any]) -> None:

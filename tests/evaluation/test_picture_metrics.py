@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.lib.stride_tricks import sliding_window_view
 
-from evaluation.metrics import Lpips, find_lpips, score_views
+from evaluation.metrics.definitions import METRICS
+from evaluation.metrics.lpips import Lpips, find_lpips
+from evaluation.metrics.metric_set import MetricSet
+from evaluation.metrics.parameters import MetricParameters
 from geometry.perceptual import NOT_AVAILABLE, Unavailable
 from geometry.picture_metrics import MAX_PSNR, psnr, ssim
 from stage.errors import InputError
@@ -82,18 +85,19 @@ def test_a_picture_smaller_than_the_window_is_refused() -> None:
         ssim(np.zeros((8, 8, 3)), np.zeros((8, 8, 3)))
 
 
-def test_an_objects_score_is_the_mean_over_views() -> None:
+def test_every_view_has_its_figures() -> None:
     targets = np.zeros((2, 12, 12, 3))
     predictions = np.stack([targets[0] + 0.1, targets[1] + 1.0])
-    scores = score_views(predictions, targets, Unavailable("no weights"))
-    assert scores["psnr"] == pytest.approx(10.0)
-    assert set(scores) == {"psnr", "ssim"}
+    figures = MetricSet.of(MetricParameters(names=("psnr", "ssim"))).views(predictions, targets)
+    assert figures["psnr"] == pytest.approx([20.0, 0.0])
+    assert set(figures) == {"psnr", "ssim"}
 
 
 def test_lpips_is_scored_where_it_is_available() -> None:
     targets = np.full((2, 12, 12, 3), 0.75)
     measured = Lpips(lambda a, b: (a - b).abs().mean(), "0.1.4")
-    assert score_views(targets * 0, targets, measured)["lpips"] == pytest.approx(1.5)
+    metrics = MetricSet((METRICS["lpips"],), {"lpips": measured}, {})
+    assert metrics.views(targets * 0, targets)["lpips"] == pytest.approx([1.5, 1.5])
 
 
 @pytest.mark.parametrize("absent", ["lpips", "torchvision"])

@@ -1,8 +1,4 @@
-"""How near a predicted picture is to the true one: PSNR, SSIM, and LPIPS where it is really installed.
-
-Pictures are RGB on white in [0, 1], not quantised. Every metric is of one view; an object's figure is the mean over its
-target views, a subset's the mean over its objects.
-"""
+"""LPIPS where it is really installed."""
 
 import importlib.metadata
 from dataclasses import dataclass
@@ -13,7 +9,6 @@ import torch
 from jaxtyping import Float
 
 from geometry.perceptual import Unavailable, find_lpips_network
-from geometry.picture_metrics import psnr, ssim
 
 
 @dataclass(frozen=True)
@@ -39,17 +34,3 @@ def find_lpips() -> Lpips | Unavailable:
     if isinstance(network, Unavailable):
         return network
     return Lpips(network, importlib.metadata.version("lpips"))
-
-
-def score_views(
-    predictions: Float[np.ndarray, "t h w 3"], targets: Float[np.ndarray, "t h w 3"], lpips: Lpips | Unavailable
-) -> dict[str, float]:
-    """Mean metrics over an object's target views; LPIPS only where it is available."""
-    pairs = list(zip(predictions, targets, strict=True))
-    scores = {
-        "psnr": float(np.mean([psnr(p, t) for p, t in pairs])),
-        "ssim": float(np.mean([ssim(p, t) for p, t in pairs])),
-    }
-    if isinstance(lpips, Lpips):
-        scores["lpips"] = float(np.mean([lpips(p, t) for p, t in pairs]))
-    return scores

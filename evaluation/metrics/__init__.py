@@ -1,0 +1,1 @@
+"""What pictures are judged by: each figure with its definition, computed by a maintained implementation."""
