@@ -128,9 +128,7 @@ def store(record: EvaluationRecord, folder: Path) -> None:
     write_json(folder / BASIS_FILE, dict(record.basis))
 
 
-def basis_of(
-    metrics: Mapping[str, Any], details: Mapping[str, Any], parameters: EvaluateParameters
-) -> dict[str, Any]:
+def basis_of(metrics: Mapping[str, Any], details: Mapping[str, Any], parameters: EvaluateParameters) -> dict[str, Any]:
     """What two evaluations must share for their figures to compare: data, protocol, sampler and metric definitions.
 
     Args:

@@ -76,7 +76,9 @@ def _results(
 def _present(check: Check, ours: EvaluationRecord) -> CheckResult:
     """Of a figure without baselines the first model is asked that it has it."""
     value = ours.figure(check.metric, check.subset)
-    reason = f"{_what(check)} is {value:.4f}" if value is not None else _missing_reason(ours, check.metric, check.subset)
+    reason = (
+        f"{_what(check)} is {value:.4f}" if value is not None else _missing_reason(ours, check.metric, check.subset)
+    )
     return CheckResult(check.metric, value, None, "none", 0.0, value is not None, reason)
 
 
@@ -123,7 +125,9 @@ def _against_champion(gate: Gate, check: Check, ours: EvaluationRecord, theirs: 
 def _too_few(check: Check, gate: Gate, pairs: int, lost: int) -> str:
     if lost:
         return f"{_what(check)} is missing of {lost} objects on which the champion has it"
-    return f"{_what(check)} is known of {pairs} objects for both, and the gate {gate.name} asks for {gate.least_objects}"
+    return (
+        f"{_what(check)} is known of {pairs} objects for both, and the gate {gate.name} asks for {gate.least_objects}"
+    )
 
 
 def _pairs(check: Check, ours: EvaluationRecord, theirs: EvaluationRecord) -> pd.DataFrame | None:

@@ -11,6 +11,7 @@ from typing import Any
 import mlflow
 import pytest
 import torch
+from gate_records import DETAILS, metrics, objects
 from mlflow.tracking import MlflowClient
 
 from registry.parameters import RegisterParameters
@@ -35,18 +36,6 @@ _TINY = Zero123Parameters(
         image_size=16, patch_size=8, hidden_size=16, layers=1, heads=2, embedding_dim=16
     ),
 )
-
-
-def metrics(psnr: Any = 20.0, ssim: Any = 0.8, data: str = "a" * 64) -> dict[str, Any]:
-    """A metrics.json in which copying the input has 15 dB and 0.7, the mean image 16 dB and 0.75."""
-    return {
-        "data_sha256": data,
-        "unseen": {
-            "model": {"psnr": psnr, "ssim": ssim, "lpips": "not available"},
-            "copy_input": {"psnr": 15.0, "ssim": 0.7, "lpips": "not available"},
-            "mean_image": {"psnr": 16.0, "ssim": 0.75, "lpips": "not available"},
-        },
-    }
 
 
 @pytest.fixture(scope="session")
@@ -111,6 +100,9 @@ def _finish(workspace: Workspace, fingerprint: str = "first", **figures: Any) ->
     (workspace.model / "provenance.json").write_text(json.dumps({"fingerprint": fingerprint}))
     workspace.evaluation.mkdir(exist_ok=True)
     (workspace.evaluation / "metrics.json").write_text(json.dumps(metrics(**figures)))
+    (workspace.evaluation / "details.json").write_text(json.dumps(DETAILS))
+    figures.pop("data", None)
+    objects(**figures).to_parquet(workspace.evaluation / "per_object.parquet", index=False)
 
 
 @pytest.fixture
