@@ -124,7 +124,7 @@ def _against_champion(gate: Gate, check: Check, ours: EvaluationRecord, theirs: 
 
 def _too_few(check: Check, gate: Gate, pairs: int, lost: int) -> str:
     if lost:
-        return f"{_what(check)} is missing of {lost} objects on which the champion has it"
+        return f"{_what(check)} is missing of {lost} object{'s' if lost > 1 else ''} on which the champion has it"
     return (
         f"{_what(check)} is known of {pairs} objects for both, and the gate {gate.name} asks for {gate.least_objects}"
     )

@@ -32,7 +32,12 @@ def objects(psnr: Any = 20.0, ssim: Any = 0.8, gains: tuple[float, ...] = (0.0,)
     """A per_object.parquet of six unseen objects whose mean is as given; `gains` come on top of an object's PSNR."""
     rows: list[dict[str, Any]] = []
     for number, (offset, gain) in enumerate(zip(SPREAD, gains, strict=True)):
-        about = {"uid": f"object{number}", "title": f"object {number}", "subset": "unseen", "category": "cup" if number < 3 else "shoe"}
+        about = {
+            "uid": f"object{number}",
+            "title": f"object {number}",
+            "subset": "unseen",
+            "category": "cup" if number < 3 else "shoe",
+        }
         mine = {"psnr": _number(psnr) + offset + gain, "ssim": _number(ssim) + offset / 100}
         rows.append({**about, "method": "model", **mine, **{k: v + offset / 100 for k, v in further.items()}})
         rows += [{**about, "method": name, **figures} for name, figures in BASELINES.items()]
@@ -58,8 +63,14 @@ def basis(data: str = "a" * 64, **changed: Any) -> dict[str, Any]:
 
 
 def record(
-    psnr: Any = 20.0, ssim: Any = 0.8, gains: tuple[float, ...] = (0.0,) * 6, terms: dict[str, Any] | None = None, **further: Any
+    psnr: Any = 20.0,
+    ssim: Any = 0.8,
+    gains: tuple[float, ...] = (0.0,) * 6,
+    terms: dict[str, Any] | None = None,
+    **further: Any,
 ) -> EvaluationRecord:
     """An evaluation of six objects; `gains` move the mean with them."""
     mean = psnr + sum(gains) / len(gains) if any(gains) else psnr
-    return EvaluationRecord(metrics(mean, ssim, **further), objects(psnr, ssim, gains, **further), basis(**(terms or {})))
+    return EvaluationRecord(
+        metrics(mean, ssim, **further), objects(psnr, ssim, gains, **further), basis(**(terms or {}))
+    )

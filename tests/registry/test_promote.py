@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 from mlflow.tracking import MlflowClient
 
-from registry.parameters import RegisterParameters
 from registry.decision_record import read_decision
+from registry.parameters import RegisterParameters
 from registry.promote import promote
 from registry.register import register
 from stage.errors import InputError, ParameterError
