@@ -18,6 +18,7 @@ from registry.claims import HeldClaim, claimed
 from registry.client import CHALLENGER, CHAMPION, holders, open_registry, version_of
 from registry.decision import CheckResult, Decision
 from registry.decision_record import SINCE_TAG, decision_tags, log_decision, now, write_decision
+from registry.evaluation_record import EvaluationRecord
 from registry.footprint import Footprint, measured
 from registry.gate import decide, gated_metrics
 from registry.parameters import RegisterParameters
@@ -86,41 +87,48 @@ class _Promotion:
 
     def of(self, candidate: ModelVersion) -> Decision:
         """What takes long, evaluating and measuring, comes before the claim; what moves aliases under it."""
-        stale, footprint = None, None
+        ours, stale, footprint = None, None, None
         if not self._is_champion(candidate):
-            stale = self._refreshed(candidate)
-            footprint = self._footprint(candidate)
+            ours = own_record(self.client, candidate)
+            stale = self._refreshed(candidate, ours)
+            footprint = self._footprint(candidate, ours)
         with claimed(self.client, candidate.name) as claim:
             # As it is now: another promotion may have ended in between.
             candidate = version_of(self.client, candidate.name, str(candidate.version))
             aliases = holders(self.client, candidate.name)
             if str(candidate.version) == aliases.get(CHAMPION):
                 return _standing(self.client, candidate, aliases)
-            decision = self._decided(candidate, aliases.get(CHAMPION), footprint, stale)
+            ours = ours or own_record(self.client, candidate)
+            decision = self._decided(candidate, ours, aliases.get(CHAMPION), footprint, stale)
             return self._applied(candidate, self._persons_word(candidate, decision), aliases, claim)
 
     def _is_champion(self, candidate: ModelVersion) -> bool:
         return holders(self.client, candidate.name).get(CHAMPION) == str(candidate.version)
 
-    def _refreshed(self, candidate: ModelVersion) -> str | None:
+    def _refreshed(self, candidate: ModelVersion, ours: EvaluationRecord) -> str | None:
         champion = holders(self.client, candidate.name).get(CHAMPION)
         if champion is None:
             return None
-        ours, version = own_record(self.client, candidate), version_of(self.client, candidate.name, champion)
+        version = version_of(self.client, candidate.name, champion)
         return refresh(self.client, version, ours, gated_metrics(self.gate), self.workspace)
 
-    def _footprint(self, candidate: ModelVersion) -> Footprint | None:
+    def _footprint(self, candidate: ModelVersion, ours: EvaluationRecord) -> Footprint | None:
         limits = self.gate.limits
         if limits.size_mib is None and limits.seconds_per_picture is None:
             return None
-        sampler = own_record(self.client, candidate).basis.get("sampler") or {}
+        sampler = ours.basis.get("sampler") or {}
         with TemporaryDirectory(prefix="viewforge-footprint-") as folder:
             return measured(download_pipeline(candidate, Path(folder)), sampler, limits)
 
     def _decided(
-        self, candidate: ModelVersion, champion: str | None, footprint: Footprint | None, stale: str | None
+        self,
+        candidate: ModelVersion,
+        ours: EvaluationRecord,
+        champion: str | None,
+        footprint: Footprint | None,
+        stale: str | None,
     ) -> Decision:
-        ours, theirs = own_record(self.client, candidate), None
+        theirs = None
         if champion:
             version = version_of(self.client, candidate.name, champion)
             theirs = comparable_record(self.client, version, ours, gated_metrics(self.gate))
