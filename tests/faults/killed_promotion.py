@@ -1,8 +1,8 @@
 """Kills promotions and rollbacks at each of their writes, and runs them again.
 
 `python killed_promotion.py ROOT DATABASE promote|rollback`. DATABASE is an MLflow database of `registry_of_three` whose workspace
-is ROOT. Every attempt works on a copy of it, in a child that this process forks: the libraries are imported once. Prints a JSON
-line for each place of the kill.
+is ROOT; it is put back before every attempt. Attempts run in children that this process forks, so that libraries and stores are
+set up once. Prints a JSON line for each place of the kill.
 """
 
 import json
@@ -24,6 +24,8 @@ from registry.rollback import roll_back
 from stage.errors import InputError
 from stage.workspace import Workspace
 
+# No connection is kept open that a child would inherit.
+os.environ["MLFLOW_SQLALCHEMYSTORE_POOLCLASS"] = "NullPool"
 MODEL = RegisterParameters().model_name
 WRITES = (
     "set_model_version_tag",
@@ -52,20 +54,16 @@ def kill_at(number: int) -> None:
         setattr(MlflowClient, name, counted(getattr(MlflowClient, name)))
 
 
-def in_child(database: Path, work: Callable[[], object]) -> tuple[int, object]:
-    """Run in a forked child with this database: the signal that ended it, and what the work returned."""
-    answer = database.with_suffix(".json")
-    answer.unlink(missing_ok=True)
+def in_child(work: Callable[[], None]) -> int:
+    """Run in a forked child; the signal that ended it, or 0."""
     child = os.fork()
     if child == 0:
-        mlflow.set_tracking_uri(f"sqlite:///{database}")
-        os.environ["MLFLOW_TRACKING_URI"] = f"sqlite:///{database}"
-        answer.write_text(json.dumps(work()))
+        work()
         os._exit(0)
     _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status):
         sys.exit("a child failed")
-    return os.WTERMSIG(status), json.loads(answer.read_text()) if answer.is_file() else None
+    return os.WTERMSIG(status)
 
 
 def state() -> dict[str, object]:
@@ -92,15 +90,19 @@ def main() -> None:
             with suppress(InputError):
                 roll_back(workspace, MODEL, "it paints seams")
 
-    killed, number = signal.SIGKILL, 0
+    pristine = database.with_suffix(".pristine")
+    shutil.copy(database, pristine)
+    mlflow.set_tracking_uri(f"sqlite:///{database}")
+    # Once here, so that the children need import and set up nothing.
+    work()
+    killed, number = int(signal.SIGKILL), 0
     while killed:
-        copy = database.with_name(f"{command}-{number}.db")
-        shutil.copy(database, copy)
-        killed, _ = in_child(copy, lambda at=number: (kill_at(at), work())[1])
-        _, after = in_child(copy, state)
-        in_child(copy, work if killed else state)
-        _, again = in_child(copy, state)
-        print(json.dumps({"write": number, "killed": bool(killed), "after": after, "again": again}), flush=True)
+        shutil.copy(pristine, database)
+        killed = in_child(lambda at=number: (kill_at(at), work())[1])
+        after = state()
+        if killed:
+            in_child(work)
+        print(json.dumps({"write": number, "killed": bool(killed), "after": after, "again": state()}), flush=True)
         number += 1
 
 

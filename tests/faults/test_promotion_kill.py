@@ -15,6 +15,7 @@ from promotion_drill import registry_of_three
 
 from stage.workspace import Workspace
 
+pytestmark = pytest.mark.slow
 DRILL = Path(__file__).with_name("killed_promotion.py")
 PROJECT = DRILL.parents[2]
 
