@@ -103,6 +103,7 @@ def _opened(root: str) -> tuple[Workspace, RegisterParameters]:
 def _published(place: Workspace, decision: dict[str, Any]) -> dict[str, Any]:
     from evaluation.report import write_report
 
-    write_report(place, place.report, decision)
+    if (place.evaluation / "metrics.json").is_file():
+        write_report(place, place.report, decision)
     artifacts.publish_decision(place, decision)
     return decision
