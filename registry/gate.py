@@ -1,7 +1,7 @@
 """The promotion gate: what a model must show before it becomes champion. Pure: records in, decision out.
 
-Against the champion the figures of the same objects are paired, and the percentile bootstrap over objects says how sure the mean
-advantage is (`evaluation.statistics`). Against baselines means are compared.
+Against the champion the figures of the same objects are paired, and the bootstrap over objects says how sure the mean advantage
+is (`evaluation.statistics`). Against baselines means are compared.
 """
 
 from collections.abc import Iterator

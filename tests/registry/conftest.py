@@ -13,6 +13,7 @@ import pytest
 import torch
 from gate_records import DETAILS, metrics, objects
 from mlflow.tracking import MlflowClient
+from promotion_drill import registry_of_three
 
 from registry.parameters import RegisterParameters
 from registry.promote import promote
@@ -65,9 +66,7 @@ def _made(root: Path, pipeline_folder: Path, database: Path) -> Workspace:
     for path in (workspace.catalog / "catalog.parquet", workspace.shards / "index.parquet", root / "dvc.lock"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path.name)
-    workspace.mlflow.mkdir()
-    shutil.copy(REPOSITORY / "mlflow" / "promotion.yaml", workspace.mlflow)
-    shutil.copy(database, _database(workspace))
+    _lay_out(workspace, database)
     workspace.parameters.write_text("seed: 0\nevaluate: {inference_steps: 3, guidance_scale: 2.0, eta: 1.0}\n")
     _finish(workspace)
     return workspace
@@ -144,3 +143,30 @@ def train(workspace: Workspace, finish: Callable[..., None]) -> Callable[..., st
 def client(workspace: Workspace) -> MlflowClient:
     """The workspace's MLflow."""
     return MlflowClient(f"sqlite:///{_database(workspace)}")
+
+
+@pytest.fixture(scope="session")
+def three_database(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    """MLflow's database with three versions and no pipelines: the second is champion, the third a better challenger."""
+    workspace = Workspace(tmp_path_factory.mktemp("three"))
+    _lay_out(workspace, empty_database)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _isolate(monkeypatch, workspace)
+        registry_of_three(workspace)
+    return _database(workspace)
+
+
+@pytest.fixture
+def three(tmp_path: Path, three_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A workspace with such a registry of its own."""
+    workspace = Workspace(tmp_path / "three")
+    _lay_out(workspace, three_database)
+    _isolate(monkeypatch, workspace)
+    yield workspace
+    mlflow.set_tracking_uri(None)
+
+
+def _lay_out(workspace: Workspace, database: Path) -> None:
+    workspace.mlflow.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "mlflow" / "promotion.yaml", workspace.mlflow)
+    shutil.copy(database, _database(workspace))
