@@ -106,7 +106,7 @@ def status(workspace: WorkspaceOption = HERE) -> None:
     promotion = place.root / "promotion.json"
     if promotion.is_file():
         decision = json.loads(promotion.read_text())
-        verdict = "champion" if decision["promoted"] else "challenger"
+        verdict = "champion" if decision["promoted"] else "not champion"
         print(
             f"model      {decision['model']} version {decision['version']} is {verdict}: {'; '.join(decision['reasons'])}"
         )

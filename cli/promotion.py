@@ -1,40 +1,104 @@
-"""`viewforge promote`: register the workspace's model and put it before the gate, or a version that is registered already."""
+"""`viewforge promote` and `viewforge rollback`: who is champion of a registered model, by the gate or by a person's word."""
 
-from typing import Annotated
+import getpass
+import sys
+from typing import Annotated, Any
 
 import typer
 
 from cli.options import HERE, WorkspaceOption, opened
+from stage.errors import ParameterError
 from stage.lifeline import exclusive
 from stage.parameters import load_section
+from stage.workspace import Workspace
+
+_PANEL = "Models"
+_ModelOption = Annotated[str | None, typer.Option(help="Registered model; register.model_name if absent.")]
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the subcommand."""
-    app.command(rich_help_panel="Models")(promote)
+    """Add the subcommands."""
+    app.command(rich_help_panel=_PANEL)(promote)
+    app.command(rich_help_panel=_PANEL)(rollback)
 
 
 def promote(
     version: Annotated[
         str | None, typer.Option(help="Version to decide on; registers the workspace's model if absent.")
     ] = None,
+    model: _ModelOption = None,
     override: Annotated[str | None, typer.Option(help="Promote against the gate, for this reason.")] = None,
+    approve: Annotated[str | None, typer.Option(help="Approve a version that awaits it, for this reason.")] = None,
+    reject: Annotated[str | None, typer.Option(help="Reject a version that awaits approval, for this reason.")] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Decide whether a model becomes champion, and write the decision into the registry and the report."""
+    if sum(reason is not None for reason in (override, approve, reject)) > 1:
+        raise ParameterError("--override, --approve and --reject exclude one another", "give one of them")
     place = opened(workspace)
-    from evaluation.report import write_report
-    from registry.parameters import RegisterParameters
     from registry.promote import promote as decide
     from registry.register import register
 
-    parameters = load_section(place.parameters, "register", RegisterParameters)
-    # An alias moves without compare-and-set: two promotions at once could each believe to be the last.
+    parameters = _parameters(place, model)
+    # The registry's claim keeps other workspaces out, this one what `viewforge run` does here.
     with exclusive(place, "promotion"):
         version = version or str(register(parameters, place).version)
-        decision = decide(parameters, place, version=version, override=override).to_json()
-    write_report(place, place.report, decision)
+        decision = decide(parameters, place, version, override, _approval(approve, reject)).to_json()
+        if decision["outcome"] == "awaiting approval" and sys.stdin.isatty():
+            decision = decide(parameters, place, version, approval=_asked(decision)).to_json()
+    _tell("promote", decision, place)
+
+
+def rollback(
+    reason: Annotated[str, typer.Option(help="Why the present champion must not serve.")],
+    to: Annotated[str | None, typer.Option(help="Version; the one that the champion replaced if absent.")] = None,
+    model: _ModelOption = None,
+    workspace: WorkspaceOption = HERE,
+) -> None:
+    """Make an earlier champion the champion again."""
+    place = opened(workspace)
+    from registry.rollback import roll_back
+
+    with exclusive(place, "promotion"):
+        decision = roll_back(place, _parameters(place, model).model_name, reason, to).to_json()
+    _tell("rollback", decision, place)
+
+
+def _parameters(place: Workspace, model: str | None) -> Any:  # noqa: ANN401 - RegisterParameters, imported late
+    """Those of the workspace; another model has the gate that the policy names for it."""
+    from registry.parameters import RegisterParameters
+
+    parameters = load_section(place.parameters, "register", RegisterParameters)
+    if model is None or model == parameters.model_name:
+        return parameters
+    return RegisterParameters.model_validate({**parameters.model_dump(), "model_name": model, "gate": None})
+
+
+def _approval(approve: str | None, reject: str | None) -> Any:  # noqa: ANN401 - Approval, imported late
+    from registry.approval import Approval
+
+    reason = approve if approve is not None else reject
+    return None if reason is None else Approval(approve is not None, reason, getpass.getuser())
+
+
+def _asked(decision: dict[str, Any]) -> Any:  # noqa: ANN401 - Approval, imported late
+    """Ask the person at the terminal; no answer leaves the version waiting."""
+    for line in decision["reasons"]:
+        print(f"promote: {line}")
+    answer = typer.prompt("Approve, reject or leave it?", type=str, default="leave").strip().lower()
+    if answer not in {"approve", "reject"}:
+        return None
+    reason = typer.prompt("Why?")
+    return _approval(reason, None) if answer == "approve" else _approval(None, reason)
+
+
+def _tell(command: str, decision: dict[str, Any], place: Workspace) -> None:
+    from evaluation.report import write_report
+
+    if (place.evaluation / "metrics.json").is_file():
+        write_report(place, place.report, decision)
     verdict = "is champion" if decision["promoted"] else "is not promoted"
-    print(f"promote: {decision['model']} version {decision['version']} {verdict}")
+    print(f"{command}: {decision['model']} version {decision['version']} {verdict}")
     for reason in decision["reasons"]:
-        print(f"promote: {reason}")
+        print(f"{command}: {reason}")
+    print(f"{command}: see {place.root / 'promotion.md'}")

@@ -69,12 +69,12 @@ def publish_renders(workspace: Workspace) -> None:
     )
 
 
-def publish_decision(decision: dict[str, Any]) -> None:
-    """The promotion decision and its reasons."""
-    verdict = "promoted to champion" if decision["promoted"] else "not promoted"
-    reasons = "\n".join(f"- {reason}" for reason in decision["reasons"])
-    text = f"# {decision['model']} version {decision['version']}: {verdict}\n\n{reasons}\n"
-    create_markdown_artifact(markdown=text, key="promotion", description=f"Gate {decision['gate']}")
+def publish_decision(workspace: Workspace, decision: dict[str, Any]) -> None:
+    """The promotion decision with its numbers and reasons, as `promotion.md` has it."""
+    text = (workspace.root / "promotion.md").read_text()
+    create_markdown_artifact(
+        markdown=text, key="promotion", description=f"{decision['outcome']}: gate {decision['gate']}"
+    )
 
 
 def show_progress(artifact: UUID | None, share: float, text: str) -> UUID:

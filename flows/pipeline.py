@@ -18,11 +18,11 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import artifacts
 from flows.graph import dependents, stage_order, stale_stages
+from flows.promotion import after_approval, register_and_promote
 from flows.stage_run import StageCrashError, StageRun, run_stage
 from stage.errors import InputError, ViewforgeError
 from stage.lifeline import exclusive
 from stage.pace import pace_text
-from stage.parameters import load_section
 from stage.workspace import Workspace
 
 _PROGRESS_INTERVAL = 5.0
@@ -73,7 +73,9 @@ def pipeline(workspace: str, promote: bool = True) -> dict[str, Any] | None:
         runs = _run_stages(place)
         artifacts.publish_stages(runs)
         artifacts.publish_results(place)
-        return register_and_promote(str(place.root)) if promote and _is_served(place) else None
+        decision = register_and_promote(str(place.root)) if promote and _is_served(place) else None
+    # A person may take a day: nobody else is kept from the workspace meanwhile.
+    return after_approval(str(place.root), decision) if decision else None
 
 
 def _run_stages(place: Workspace) -> list[StageRun]:
@@ -160,21 +162,3 @@ class _ProgressArtifact:
         text = ", ".join(filter(None, (counted, pace_text(record))))
         get_run_logger().info(text)
         self._artifact = artifacts.show_progress(self._artifact, share, text)
-
-
-@task(name="register-and-promote", cache_policy=NO_CACHE)
-def register_and_promote(root: str) -> dict[str, Any]:
-    """Register the trained pipeline, put it before the gate, write the report with the decision."""
-    from evaluation.report import write_report
-    from registry.parameters import RegisterParameters
-    from registry.promote import promote
-    from registry.register import register
-
-    place = Workspace(Path(root))
-    parameters = load_section(place.parameters, "register", RegisterParameters)
-    with exclusive(place, "promotion"):
-        version = str(register(parameters, place).version)
-        decision = promote(parameters, place, version=version).to_json()
-    write_report(place, place.report, decision)
-    artifacts.publish_decision(decision)
-    return decision

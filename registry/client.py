@@ -1,5 +1,6 @@
 """MLflow's registry as this room needs it: its client, who holds which alias, and failures in one line."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -24,6 +25,8 @@ def open_registry(workspace: Workspace) -> Iterator[MlflowClient]:
         InputError: when MLflow does not answer or refuses.
     """
     use_mlflow(workspace)
+    # Downloads are of this room alone, small and not worth a bar each.
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     try:
         yield MlflowClient()
     except MlflowException as error:

@@ -1,4 +1,4 @@
-"""The figures that travel with a model: data/evaluation/metrics.json, as numbers for MLflow and as a tag for the gate."""
+"""The figures that travel with a model: data/evaluation/metrics.json, as numbers for MLflow and as tags for people."""
 
 import json
 import math
@@ -11,8 +11,6 @@ from training.tracking.tracker import flattened
 
 METRICS_FILE = "metrics.json"
 _REMEDY = "run viewforge evaluate"
-# What the gate reads; the whole file may outgrow MLflow's 100 000 characters a tag and lies with the run instead.
-_GATED = ("data_sha256", "unseen", "training")
 
 
 def read_metrics(path: Path) -> dict[str, Any]:
@@ -40,11 +38,6 @@ def finite_figures(metrics: Mapping[str, Any]) -> dict[str, float]:
     flat = flattened(metrics, "evaluation.")
     numbers = {k: float(v) for k, v in flat.items() if isinstance(v, int | float) and not isinstance(v, bool)}
     return {key: value for key, value in numbers.items() if math.isfinite(value)}
-
-
-def metrics_tag(metrics: Mapping[str, Any]) -> str:
-    """What the gate reads, as JSON for a version's tag."""
-    return json.dumps({key: metrics[key] for key in _GATED if key in metrics}, sort_keys=True)
 
 
 def unseen_tags(metrics: Mapping[str, Any]) -> dict[str, str]:

@@ -1,182 +1,228 @@
-"""The promotion gate: what a model must show before it becomes champion, and the decision with its reasons.
+"""The promotion gate: what a model must show before it becomes champion. Pure: records in, decision out.
 
-The policy file holds named gates. `decide` is pure: metrics in, decision out.
+Against the champion the figures of the same objects are paired, and the bootstrap over objects says how sure the mean advantage
+is (`evaluation.statistics`). Against baselines means are compared.
 """
 
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Iterator
 
-import yaml
-from pydantic import Field
+import pandas as pd
 
-from stage.errors import InputError, ParameterError
-from stage.parameters import Parameters, nearest_remedy, validated
+from evaluation.statistics import paired_difference
+from registry.decision import CheckResult, Decision, from_checks
+from registry.evaluation_record import EvaluationRecord
+from registry.footprint import Footprint
+from registry.policy import Check, Gate
 
-
-class Check(Parameters):
-    """One metric that is compared with baselines, and with the champion once there is one."""
-
-    metric: Literal["psnr", "ssim", "lpips"]
-    """The figure."""
-    higher_is_better: bool
-    """Its direction: yes for PSNR and SSIM, no for LPIPS."""
-    subset: Literal["unseen", "training"] = "unseen"
-    """Objects it is taken over."""
-    baselines: tuple[str, ...] = Field(min_length=1)
-    """Baselines to beat, by their names in metrics.json."""
-    margin: float = Field(default=0.0, ge=0)
-    """The model must be better than each baseline by more than this, in the metric's unit."""
-    champion_tolerance: float = Field(default=0.0, ge=0)
-    """The model may be worse than the champion by this much, in the metric's unit."""
+CHAMPION_NAME = "champion"
 
 
-class Gate(Parameters):
-    """All checks must pass."""
-
-    name: str
-    """Its name in the policy."""
-    checks: tuple[Check, ...] = Field(min_length=1)
-    """What is compared."""
-    baselines_always: bool = False
-    """Whether later models must beat the baselines too, or only the first; yes where a laxer gate's champion may stand."""
+def gated_metrics(gate: Gate) -> list[str]:
+    """The figures that a gate compares with the champion's, so that they must have been measured alike."""
+    return [check.metric for check in gate.checks if check.champion or check.categories]
 
 
-class Policy(Parameters):
-    """The policy file."""
-
-    gates: dict[str, dict[str, Any]] = Field(default_factory=dict)
-    """Gates by name."""
-
-
-@dataclass(frozen=True)
-class CheckResult:
-    """One comparison. `margin` is the advantage over the reference that was asked for: negative where worse is tolerated."""
-
-    metric: str
-    value: float | None
-    reference: float | None
-    reference_name: str
-    margin: float
-    passed: bool
-    reason: str
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What the gate says and, once a registry acted on it, which version holds which alias.
-
-    `reasons` are the failed checks of a refusal, or all checks of a promotion.
-    """
-
-    gate: str
-    promoted: bool
-    checks: tuple[CheckResult, ...]
-    reasons: tuple[str, ...]
-    model: str = ""
-    version: str = ""
-    alias: str | None = None
-    previous_champion: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """The content of promotion.json."""
-        values = asdict(self)
-        values["reasons"] = list(self.reasons)
-        values["checks"] = [{k: v for k, v in asdict(c).items() if k != "reason"} for c in self.checks]
-        return values
-
-
-def load_gate(path: Path, name: str) -> Gate:
-    """The named gate of a policy file.
-
-    Raises:
-        InputError: when the file is missing.
-        ParameterError: when it is no policy, has no such gate, or the gate has an unknown key or a bad value.
-    """
-    gates = validated(Policy, _read(path), place=str(path)).gates
-    if name not in gates:
-        raise ParameterError(
-            f"{path} has no gate {name!r}", nearest_remedy(name, gates) if gates else "add it to gates"
-        )
-    place = f"{path}: gates.{name}"
-    values = {"name": name, **gates[name]}
-    if isinstance(values.get("checks"), list):
-        # Each by itself, so that an unknown key is answered with the nearest key of a check.
-        values["checks"] = [validated(Check, c, f"{place}.checks.{i}") for i, c in enumerate(values["checks"])]
-    return validated(Gate, values, place)
-
-
-def _read(path: Path) -> Any:  # noqa: ANN401 - any YAML value
-    try:
-        return yaml.safe_load(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"no promotion policy {path}", "name one with register.policy") from None
-    except yaml.YAMLError as error:
-        raise ParameterError(f"{path} is not YAML: {str(error).splitlines()[0]}", "mend the file") from None
-
-
-def decide(gate: Gate, metrics: Mapping[str, Any], champion_metrics: Mapping[str, Any] | None = None) -> Decision:
+def decide(
+    gate: Gate,
+    ours: EvaluationRecord,
+    theirs: EvaluationRecord | None = None,
+    footprint: Footprint | None = None,
+    stale: str | None = None,
+) -> Decision:
     """Whether a model may become champion.
 
     Args:
         gate: what is asked.
-        metrics: the model's metrics.json.
-        champion_metrics: the champion's; None when there is no champion.
+        ours: the model's evaluation.
+        theirs: the champion's; None when there is no champion, or with `stale`.
+        footprint: what the model costs; None where the gate has no limits.
+        stale: why there is no evaluation of the champion that compares, where there is a champion.
     """
-    if champion_metrics is not None and not _same_data(metrics, champion_metrics):
-        return Decision(gate.name, promoted=False, checks=(), reasons=(_other_data(metrics, champion_metrics),))
-    results = tuple(r for check in gate.checks for r in _results(gate, check, metrics, champion_metrics))
-    failed = tuple(result.reason for result in results if not result.passed)
-    return Decision(gate.name, not failed, results, failed or tuple(result.reason for result in results))
+    if theirs is not None and stale is None:
+        stale = _unlike(gate, ours, theirs)
+    if stale is not None:
+        return Decision(gate.name, promoted=False, checks=(), reasons=(stale,))
+    results = [r for check in gate.checks for r in _results(gate, check, ours, theirs)]
+    results += list(_within_limits(gate, footprint))
+    missing = tuple(_missing_reason(ours, metric) for metric in gate.required if ours.figure(metric, "unseen") is None)
+    return from_checks(gate.name, tuple(results), missing)
 
 
-def _same_data(metrics: Mapping[str, Any], champion_metrics: Mapping[str, Any]) -> bool:
-    data = metrics.get("data_sha256")
-    return data is not None and data == champion_metrics.get("data_sha256")
-
-
-def _other_data(metrics: Mapping[str, Any], champion_metrics: Mapping[str, Any]) -> str:
-    ours, theirs = (str(m.get("data_sha256"))[:12] for m in (metrics, champion_metrics))
+def _unlike(gate: Gate, ours: EvaluationRecord, theirs: EvaluationRecord) -> str | None:
+    """Why figures of champion and model do not compare; None when they do."""
+    differences = ours.differences(theirs, gated_metrics(gate))
+    if not differences:
+        return None
     return (
-        f"the champion was evaluated on other data ({theirs}) than this model ({ours}), so their figures do not compare; "
-        "evaluate the champion on this data and register it again, promote that version with an override, then this one"
+        f"the champion was evaluated on other terms than this model, so their figures do not compare: {'; '.join(differences)}; "
+        "promote from a workspace whose evaluation is this model's, which evaluates the champion again"
     )
 
 
 def _results(
-    gate: Gate, check: Check, metrics: Mapping[str, Any], champion_metrics: Mapping[str, Any] | None
+    gate: Gate, check: Check, ours: EvaluationRecord, theirs: EvaluationRecord | None
 ) -> Iterator[CheckResult]:
-    value = _figure(metrics, check, "model")
-    if champion_metrics is None or gate.baselines_always:
+    if theirs is None or gate.baselines_always:
+        if not check.baselines:
+            yield _present(check, ours)
         for name in check.baselines:
-            yield _compared(check, value, name, _figure(metrics, check, name), check.margin)
-    if champion_metrics is not None:
-        reference = _figure(champion_metrics, check, "model")
-        yield _compared(check, value, "champion", reference, 0.0 - check.champion_tolerance)
+            yield _against_baseline(check, ours, name)
+    if theirs is not None and check.champion:
+        yield _against_champion(gate, check, ours, theirs)
+    if theirs is not None and check.categories:
+        yield _in_categories(check, ours, theirs)
 
 
-def _figure(metrics: Mapping[str, Any], check: Check, whose: str) -> float | None:
-    """A finite figure, or None where it is missing, "not available" or NaN."""
-    figures = metrics.get(check.subset)
-    row = figures.get(whose) if isinstance(figures, Mapping) else None
-    value = row.get(check.metric) if isinstance(row, Mapping) else None
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if number and value is not None else None
+def _present(check: Check, ours: EvaluationRecord) -> CheckResult:
+    """Of a figure without baselines the first model is asked that it has it."""
+    value = ours.figure(check.metric, check.subset)
+    reason = (
+        f"{_what(check)} is {value:.4f}" if value is not None else _missing_reason(ours, check.metric, check.subset)
+    )
+    return CheckResult(check.metric, value, None, "none", 0.0, value is not None, reason)
 
 
-def _compared(check: Check, value: float | None, name: str, reference: float | None, margin: float) -> CheckResult:
-    what = f"{check.subset} {check.metric}"
+def _against_baseline(check: Check, ours: EvaluationRecord, name: str) -> CheckResult:
+    value, reference = ours.figure(check.metric, check.subset), ours.figure(check.metric, check.subset, name)
     if value is None or reference is None:
-        whose = "the model" if value is None else name
-        reason = f"{what} of {whose} is missing or not a number, so it cannot be compared with {name}"
-        return CheckResult(check.metric, value, reference, name, margin, passed=False, reason=reason)
-    advantage = value - reference if check.higher_is_better else reference - value
-    if name == "champion":
-        passed = advantage >= margin
-        verdict = f"{'is not' if passed else 'is'} worse than the champion's {reference:.4f} by more than {-margin:g}"
-    else:
-        passed = advantage > margin
-        verdict = f"{'beats' if passed else 'does not beat'} {name}'s {reference:.4f} by more than {margin:g}"
-    return CheckResult(check.metric, value, reference, name, margin, passed, f"{what} {value:.4f} {verdict}")
+        return _incomparable(check, ours, value, reference, name, check.margin)
+    advantage = _sign(check) * (value - reference)
+    passed = advantage > check.margin
+    reason = (
+        f"{_what(check)} {value:.4f} {'beats' if passed else 'does not beat'} {name}'s {reference:.4f} "
+        f"by more than {check.margin:g}"
+    )
+    return CheckResult(check.metric, value, reference, name, check.margin, passed, reason, advantage)
+
+
+def _incomparable(
+    check: Check, ours: EvaluationRecord, value: float | None, reference: float | None, name: str, margin: float
+) -> CheckResult:
+    whose, why = ("the model", ours.why_missing(check.metric)) if value is None else (name, "")
+    reason = f"{_what(check)} of {whose} is missing or not a number{why}, so it cannot be compared with {name}"
+    return CheckResult(check.metric, value, reference, name, margin, passed=False, reason=reason)
+
+
+def _against_champion(gate: Gate, check: Check, ours: EvaluationRecord, theirs: EvaluationRecord) -> CheckResult:
+    assert check.champion  # noqa: S101 - the caller asked
+    asked = check.champion.margin if check.champion.ask == "better" else 0.0 - check.champion.margin
+    value, reference = (record.figure(check.metric, check.subset) for record in (ours, theirs))
+    if value is None or reference is None:
+        return _incomparable(check, ours, value, reference, CHAMPION_NAME, asked)
+    pairs = _pairs(check, ours, theirs)
+    if pairs is None:
+        return _of_the_set(check, value, reference, asked)
+    lost = int(pairs["ours"].isna().sum())
+    pairs = pairs.dropna()
+    if lost or len(pairs) < gate.least_objects:
+        reason = _too_few(check, gate, len(pairs), lost)
+        return CheckResult(
+            check.metric, value, reference, CHAMPION_NAME, asked, passed=False, reason=reason, objects=len(pairs)
+        )
+    return _paired(check, pairs, value, reference, asked)
+
+
+def _too_few(check: Check, gate: Gate, pairs: int, lost: int) -> str:
+    if lost:
+        return f"{_what(check)} is missing of {lost} object{'s' if lost > 1 else ''} on which the champion has it"
+    return (
+        f"{_what(check)} is known of {pairs} objects for both, and the gate {gate.name} asks for {gate.least_objects}"
+    )
+
+
+def _pairs(check: Check, ours: EvaluationRecord, theirs: EvaluationRecord) -> pd.DataFrame | None:
+    """Figures of the objects that the champion has; None where objects have not this figure."""
+    mine, champions = (record.of_objects(check.metric, check.subset) for record in (ours, theirs))
+    if mine is None or champions is None:
+        return None
+    return pd.DataFrame({"theirs": champions}).join(mine.rename("ours"), how="left")
+
+
+def _paired(check: Check, pairs: pd.DataFrame, value: float, reference: float, asked: float) -> CheckResult:
+    assert check.champion  # noqa: S101 - the caller asked
+    sign, bar = _sign(check), check.champion
+    found = paired_difference(sign * pairs["ours"].to_numpy(), sign * pairs["theirs"].to_numpy(), bar.confidence)
+    passed = found.low > asked if bar.ask == "better" else found.low >= asked
+    verdict = _verdict(bar.ask, passed, bar.margin)
+    reason = (
+        f"{_what(check)} {value:.4f} {verdict} the champion's {reference:.4f}: {_words(found.mean)}, "
+        f"{bar.confidence:.0%} interval {found.low:+.4f} to {found.high:+.4f}, better on {found.wins} of {found.count} objects"
+    )
+    return CheckResult(
+        *(check.metric, value, reference, CHAMPION_NAME, asked, passed, reason, found.mean, found.low, found.high),
+        *(bar.confidence, found.count, found.wins),
+    )
+
+
+def _of_the_set(check: Check, value: float, reference: float, asked: float) -> CheckResult:
+    """A figure of a whole set, as FID, has no interval over objects."""
+    assert check.champion  # noqa: S101 - the caller asked
+    advantage = _sign(check) * (value - reference)
+    better = check.champion.ask == "better"
+    passed = advantage > asked if better else advantage >= asked
+    verdict = _verdict(check.champion.ask, passed, check.champion.margin)
+    reason = (
+        f"{_what(check)} {value:.4f} {verdict} the champion's {reference:.4f}: {_words(advantage)}, "
+        "a figure of the whole set, without an interval"
+    )
+    return CheckResult(check.metric, value, reference, CHAMPION_NAME, asked, passed, reason, advantage)
+
+
+def _verdict(ask: str, passed: bool, margin: float) -> str:
+    if ask == "better":
+        return f"is {'' if passed else 'not '}shown to be better by more than {margin:g} than"
+    return f"is {'' if passed else 'not shown to be '}no worse by more than {margin:g} than"
+
+
+def _in_categories(check: Check, ours: EvaluationRecord, theirs: EvaluationRecord) -> CheckResult:
+    """The category that fell furthest behind, among those with objects enough."""
+    assert check.categories  # noqa: S101 - the caller asked
+    bar, asked = check.categories, 0.0 - check.categories.max_regression
+    pairs = _pairs(check, ours, theirs)
+    if pairs is None:
+        reason = f"{_what(check)} is no figure of objects, so categories cannot be told apart"
+        return CheckResult(check.metric, None, None, "categories", asked, passed=False, reason=reason)
+    advantages = _sign(check) * (pairs["ours"] - pairs["theirs"]).dropna()
+    groups = advantages.groupby(ours.categories(check.subset).reindex(advantages.index, fill_value=""))
+    means = groups.mean()[groups.size() >= bar.least_objects]
+    if means.empty:
+        reason = f"{_what(check)}: no category has {bar.least_objects} objects, so none is judged"
+        return CheckResult(check.metric, None, None, "categories", asked, passed=True, reason=reason)
+    name, worst = means.idxmin(), float(means.min())
+    passed = worst >= asked
+    reason = (
+        f"{_what(check)} by category: {name or 'objects without a category'} {_words(worst)}, "
+        f"{'within' if passed else 'beyond'} the {bar.max_regression:g} that a category may lose ({len(means)} judged)"
+    )
+    return CheckResult(check.metric, None, None, f"category {name}", asked, passed, reason, worst)
+
+
+def _within_limits(gate: Gate, footprint: Footprint | None) -> Iterator[CheckResult]:
+    for name in ("size_mib", "seconds_per_picture"):
+        limit = getattr(gate.limits, name)
+        if limit is None:
+            continue
+        value = getattr(footprint, name) if footprint else None
+        passed = value is not None and value <= limit
+        words = f"{value:.4g}" if value is not None else "not available"
+        reason = f"{name} {words} is {'within' if passed else 'not within'} the limit of {limit:g}"
+        yield CheckResult(name, value, limit, "limit", 0.0, passed, reason)
+
+
+def _missing_reason(ours: EvaluationRecord, metric: str, subset: str = "unseen") -> str:
+    what = metric if "." in metric else f"{subset} {metric}"
+    return f"{what} is required and missing or not a number{ours.why_missing(metric)}"
+
+
+def _what(check: Check) -> str:
+    return check.metric if "." in check.metric else f"{check.subset} {check.metric}"
+
+
+def _words(advantage: float) -> str:
+    if advantage == 0:
+        return "equal"
+    return f"{abs(advantage):.4f} {'better' if advantage > 0 else 'worse'}"
+
+
+def _sign(check: Check) -> float:
+    return 1.0 if check.direction == "higher" else -1.0

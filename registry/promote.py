@@ -1,129 +1,197 @@
 """Promotion: the gate decides whether a version becomes champion; the decision is written down either way.
 
-`models:/<model>@champion` is what serves. Moving an alias has no compare-and-set in MLflow, so promotions of one model
-must not run at once; the flow sees to that.
+`models:/<model>@champion` is what serves. Its move is the one write that counts: a promotion that is killed before it leaves the
+old champion, after it the new one with all its reasons, and running it again completes it. Promotions of one model follow one
+another (`registry.claims`).
 """
 
 import json
-from dataclasses import asdict, replace
-from datetime import UTC, datetime
-from typing import Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
+from registry.approval import Approval, approved, check_approval
+from registry.claims import HeldClaim, claimed
 from registry.client import CHALLENGER, CHAMPION, holders, open_registry, version_of
-from registry.gate import CheckResult, Decision, Gate, decide, load_gate
+from registry.decision import CheckResult, Decision
+from registry.decision_record import SINCE_TAG, decision_tags, log_decision, now, write_decision
+from registry.evaluation_record import EvaluationRecord
+from registry.footprint import Footprint, measured
+from registry.gate import decide, gated_metrics
 from registry.parameters import RegisterParameters
+from registry.policy import Gate, gate_of
+from registry.reevaluate import comparable_record, refresh
+from registry.rollback import forget_pending
+from registry.version_records import download_pipeline, own_record
 from stage.errors import InputError, ParameterError
-from stage.files import write_json
 from stage.workspace import Workspace
-
-DECISION_FILE = "promotion.json"
 
 
 def promote(
-    parameters: RegisterParameters, workspace: Workspace, version: str | None = None, override: str | None = None
+    parameters: RegisterParameters,
+    workspace: Workspace,
+    version: str | None = None,
+    override: str | None = None,
+    approval: Approval | None = None,
 ) -> Decision:
     """Make a version champion if the gate lets it; a refused one keeps its alias, and the reason is written down.
 
-    Tags the version with `promotion.*` and `previous_champion`, and writes `promotion.json` at the workspace's root.
+    A champion whose figures do not compare is evaluated again first. Tags the version with `promotion.*` and `previous_champion`,
+    logs `promotion/version-N.md` to its run, and writes `promotion.json` and `promotion.md` at the workspace's root.
 
     Args:
         parameters: the registered model, the policy and its gate.
         workspace: whose registry.
         version: number of the version; the challenger when None.
         override: a person's reason to promote although the gate refuses.
+        approval: what a person said of a version that awaits approval.
 
     Raises:
         InputError: when the policy, the model, the version or its evaluation is missing, or MLflow refuses.
-        ParameterError: when the policy has no such gate, or the override gives no reason.
+        ParameterError: when the policy has no such gate, or override or approval give no reason.
+        ViewforgeError: when another process promotes this model and does not end.
     """
     if override is not None and not override.strip():
         raise ParameterError("the override gives no reason", "say why the gate's refusal does not hold")
-    gate = load_gate(workspace.root / parameters.policy, parameters.gate)
+    if approval:
+        check_approval(approval)
+    gate = gate_of(parameters, workspace.root)
     with open_registry(workspace) as client:
-        aliases = holders(client, parameters.model_name)
-        candidate = _candidate(client, parameters.model_name, version, aliases)
-        if str(candidate.version) == aliases.get(CHAMPION):
-            decision = _standing(client, candidate, aliases)
-        else:
-            decision = _decided(client, candidate, gate, aliases.get(CHAMPION))
-            # A reason that was not needed is not recorded as one.
-            used = None if decision.promoted else override
-            decision = _applied(client, _overridden(decision, used), aliases, used)
-    write_json(workspace.root / DECISION_FILE, decision.to_json())
+        promotion = _Promotion(client, parameters, workspace, gate, override, approval)
+        decision = promotion.of(_candidate(client, parameters.model_name, version))
+    write_decision(decision, workspace)
     return decision
 
 
-def read_decision(workspace: Workspace) -> dict[str, Any] | None:
-    """The last decision in this workspace, as `promotion.json` holds it; None before the first."""
-    path = workspace.root / DECISION_FILE
-    return json.loads(path.read_text()) if path.is_file() else None
-
-
-def _candidate(client: MlflowClient, model: str, version: str | None, aliases: dict[str, str]) -> ModelVersion:
+def _candidate(client: MlflowClient, model: str, version: str | None) -> ModelVersion:
+    aliases = holders(client, model)
     chosen = version or aliases.get(CHALLENGER) or aliases.get(CHAMPION)
     if chosen is None:
         raise InputError(f"{model} has no challenger", "name a version, or register a model: viewforge run does it")
     return version_of(client, model, str(chosen))
 
 
-def _metrics(version: ModelVersion) -> dict[str, Any]:
-    """The figures that a version was registered with; empty when it was registered by other means."""
-    metrics: dict[str, Any] = json.loads(version.tags.get("evaluation.metrics", "{}"))
-    return metrics
+@dataclass(frozen=True)
+class _Promotion:
+    """One version before its gate."""
 
+    client: MlflowClient
+    parameters: RegisterParameters
+    workspace: Workspace
+    gate: Gate
+    override: str | None
+    approval: Approval | None
 
-def _decided(client: MlflowClient, candidate: ModelVersion, gate: Gate, champion: str | None) -> Decision:
-    metrics = _metrics(candidate)
-    if not metrics:
-        raise InputError(f"version {candidate.version} of {candidate.name} carries no evaluation", "register it again")
-    champion_metrics = _metrics(version_of(client, candidate.name, champion)) if champion else None
-    return replace(decide(gate, metrics, champion_metrics), model=candidate.name, version=str(candidate.version))
+    def of(self, candidate: ModelVersion) -> Decision:
+        """What takes long, evaluating and measuring, comes before the claim; what moves aliases under it."""
+        ours, stale, footprint = None, None, None
+        if not self._is_champion(candidate):
+            ours = own_record(self.client, candidate)
+            stale = self._refreshed(candidate, ours)
+            footprint = self._footprint(candidate, ours)
+        with claimed(self.client, candidate.name) as claim:
+            # As it is now: another promotion may have ended in between.
+            candidate = version_of(self.client, candidate.name, str(candidate.version))
+            aliases = holders(self.client, candidate.name)
+            if str(candidate.version) == aliases.get(CHAMPION):
+                return _standing(self.client, candidate, aliases)
+            ours = ours or own_record(self.client, candidate)
+            decision = self._decided(candidate, ours, aliases.get(CHAMPION), footprint, stale)
+            return self._applied(candidate, self._persons_word(candidate, decision), aliases, claim)
 
+    def _is_champion(self, candidate: ModelVersion) -> bool:
+        return holders(self.client, candidate.name).get(CHAMPION) == str(candidate.version)
 
-def _overridden(decision: Decision, override: str | None) -> Decision:
-    if override is None:
+    def _refreshed(self, candidate: ModelVersion, ours: EvaluationRecord) -> str | None:
+        champion = holders(self.client, candidate.name).get(CHAMPION)
+        if champion is None:
+            return None
+        version = version_of(self.client, candidate.name, champion)
+        return refresh(self.client, version, ours, gated_metrics(self.gate), self.workspace)
+
+    def _footprint(self, candidate: ModelVersion, ours: EvaluationRecord) -> Footprint | None:
+        limits = self.gate.limits
+        if limits.size_mib is None and limits.seconds_per_picture is None:
+            return None
+        sampler = ours.basis.get("sampler") or {}
+        with TemporaryDirectory(prefix="viewforge-footprint-") as folder:
+            return measured(download_pipeline(candidate, Path(folder)), sampler, limits)
+
+    def _decided(
+        self,
+        candidate: ModelVersion,
+        ours: EvaluationRecord,
+        champion: str | None,
+        footprint: Footprint | None,
+        stale: str | None,
+    ) -> Decision:
+        theirs = None
+        if champion:
+            version = version_of(self.client, candidate.name, champion)
+            theirs = comparable_record(self.client, version, ours, gated_metrics(self.gate))
+            stale = None if theirs else stale or f"version {champion} became champion meanwhile; run it again"
+        decision = decide(self.gate, ours, theirs, footprint, stale if champion else None)
+        return replace(decision, model=candidate.name, version=str(candidate.version))
+
+    def _persons_word(self, candidate: ModelVersion, decision: Decision) -> Decision:
+        """What people said of this version counts beside what the gate says."""
+        if back := candidate.tags.get("rollback.away"):
+            decision = _refused(decision, f"version {candidate.version} was rolled back: {back}")
+        # A reason that was not needed is not recorded as one.
+        if self.override is not None and not decision.promoted:
+            return _overridden(decision, self.override)
+        return approved(decision, candidate.tags, self.parameters, self.approval)
+
+    def _applied(
+        self, candidate: ModelVersion, decision: Decision, aliases: dict[str, str], claim: HeldClaim
+    ) -> Decision:
+        """Write the decision to the version's tags and run, then move the aliases: a champion always has its reasons."""
+        held = next((alias for alias, number in aliases.items() if number == decision.version), None)
+        champion = aliases.get(CHAMPION)
+        alias, previous = (CHAMPION, champion) if decision.promoted else (held, None)
+        decision = replace(decision, alias=alias, previous_champion=previous)
+        note = self.override if decision.reasons[0].startswith(_OVERRIDE) else None
+        _set_tags(self.client, decision, decision_tags(decision, note, self.approval))
+        log_decision(self.client, str(candidate.run_id), decision)
+        if decision.promoted:
+            claim.check()
+            self.client.set_registered_model_alias(decision.model, CHAMPION, decision.version)
+            _settle(self.client, decision, aliases)
         return decision
+
+
+_OVERRIDE = "promoted by override: "
+
+
+def _refused(decision: Decision, reason: str) -> Decision:
+    kept = () if decision.promoted else decision.reasons
+    return replace(decision, promoted=False, outcome="refused", reasons=(reason, *kept))
+
+
+def _overridden(decision: Decision, override: str) -> Decision:
     refusal = tuple(f"the gate refused: {reason}" for reason in decision.reasons)
-    return replace(decision, promoted=True, reasons=(f"promoted by override: {override.strip()}", *refusal))
+    reasons = (f"{_OVERRIDE}{override.strip()}", *refusal)
+    return replace(decision, promoted=True, outcome="promoted", reasons=reasons)
 
 
-def _applied(client: MlflowClient, decision: Decision, aliases: dict[str, str], override: str | None) -> Decision:
-    """Write the decision to the version's tags, then move the aliases: a champion always has its reasons."""
-    champion = aliases.get(CHAMPION)
-    held = next((alias for alias, number in aliases.items() if number == decision.version), None)
-    alias = CHAMPION if decision.promoted else held
-    decision = replace(decision, alias=alias, previous_champion=champion if decision.promoted else None)
-    for key, value in _tags(decision, override).items():
+def _set_tags(client: MlflowClient, decision: Decision, tags: dict[str, str]) -> None:
+    for key, value in tags.items():
         client.set_model_version_tag(decision.model, decision.version, key, value)
-    if decision.promoted:
-        client.set_registered_model_alias(decision.model, CHAMPION, decision.version)
-        _drop_challenger(client, decision, aliases)
-    return decision
 
 
-def _drop_challenger(client: MlflowClient, decision: Decision, aliases: dict[str, str]) -> None:
+def _settle(client: MlflowClient, decision: Decision, aliases: dict[str, str]) -> None:
+    """What follows the champion's alias, now or in the next attempt."""
+    _set_tags(client, decision, {SINCE_TAG: now(), "promotion.decision": decision.outcome})
+    forget_pending(client, decision.model)
     if aliases.get(CHALLENGER) == decision.version:
         client.delete_registered_model_alias(decision.model, CHALLENGER)
 
 
-def _tags(decision: Decision, override: str | None) -> dict[str, str]:
-    outcome = "promoted" if decision.promoted else "refused"
-    tags = {
-        "promotion.decision": outcome,
-        "promotion.gate": decision.gate,
-        "promotion.reasons": "\n".join(decision.reasons),
-        "promotion.checks": json.dumps([asdict(check) for check in decision.checks]),
-        "promotion.override": override or "",
-        "promotion.time": datetime.now(UTC).isoformat(timespec="seconds"),
-    }
-    return tags | ({"previous_champion": decision.previous_champion} if decision.previous_champion else {})
-
-
 def _standing(client: MlflowClient, champion: ModelVersion, aliases: dict[str, str]) -> Decision:
-    """The decision that made the present champion; nothing changes but an alias left by an interrupted promotion."""
+    """The decision that made the present champion; nothing changes but what an interrupted promotion left undone."""
     tags = champion.tags
     decision = Decision(
         gate=tags.get("promotion.gate", ""),
@@ -133,10 +201,12 @@ def _standing(client: MlflowClient, champion: ModelVersion, aliases: dict[str, s
             f"version {champion.version} is the champion already",
             *tags.get("promotion.reasons", "").splitlines(),
         ),
+        outcome="promoted",
         model=champion.name,
         version=str(champion.version),
         alias=CHAMPION,
         previous_champion=tags.get("previous_champion"),
     )
-    _drop_challenger(client, decision, aliases)
+    if tags.get("promotion.decision") != "promoted" or aliases.get(CHALLENGER) == decision.version:
+        _settle(client, decision, aliases)
     return decision

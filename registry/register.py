@@ -16,10 +16,12 @@ from mlflow.tracking import MlflowClient
 
 from evaluation.parameters import EvaluateParameters
 from registry.client import CHALLENGER, CHAMPION, holders, open_registry
-from registry.evaluated import METRICS_FILE, finite_figures, metrics_tag, read_metrics, unseen_tags
+from registry.evaluated import METRICS_FILE, finite_figures, read_metrics, unseen_tags
+from registry.evaluation_record import read_record
 from registry.lineage import MODEL_TAG, lineage_tags
 from registry.parameters import RegisterParameters
 from registry.served_pipeline import log_pipeline, refuse_unserved
+from registry.version_records import REGISTERED_TAG, log_record
 from stage.errors import InputError
 from stage.files import folder_sha256, json_sha256
 from stage.parameters import load_section, read_parameters
@@ -71,7 +73,6 @@ def _version_tags(workspace: Workspace, metrics: Mapping[str, Any]) -> dict[str,
         MODEL_TAG: folder_sha256(workspace.model),
         "evaluation.sha256": json_sha256(metrics),
         "evaluation.data_sha256": metrics["data_sha256"],
-        "evaluation.metrics": metrics_tag(metrics),
         **unseen_tags(metrics),
         **lineage_tags(workspace),
     }
@@ -89,7 +90,7 @@ def _existing(client: MlflowClient, name: str, tags: Mapping[str, str]) -> Model
     """The newest version with these weights and these figures."""
     keys = (MODEL_TAG, "evaluation.sha256")
     found = client.search_model_versions(f"name = '{name}' and tags.`{MODEL_TAG}` = '{tags[MODEL_TAG]}'")
-    same = [version for version in found if all(version.tags.get(key) == tags[key] for key in keys)]
+    same = [v for v in found if REGISTERED_TAG in v.tags and all(v.tags.get(key) == tags[key] for key in keys)]
     return max(same, key=lambda version: int(version.version), default=None)
 
 
@@ -98,6 +99,7 @@ def _new_version(
 ) -> ModelVersion:
     """Log pipeline, figures and pictures to the training run; tags come with the version, so it is whole or absent."""
     sampling = load_section(workspace.parameters, "evaluate", EvaluateParameters)
+    record = read_record(workspace.evaluation, sampling)
     run_id = _training_run(client, tags[MODEL_TAG]) or _substitute_run(client, workspace, tags[MODEL_TAG])
     before = client.get_run(run_id).info
     # Nested, since the caller may have a run of its own open.
@@ -106,6 +108,7 @@ def _new_version(
         mlflow.log_metrics(finite_figures(metrics), step=0, model_id=model_id)
         for path in _report_files(workspace.evaluation):
             mlflow.log_artifact(str(path), artifact_path="evaluation")
+    tags = {**tags, REGISTERED_TAG: log_record(client, run_id, record)}
     if before.end_time:
         # Reopening the run must not make its training look longer.
         client.set_terminated(run_id, before.status, before.end_time)

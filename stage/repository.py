@@ -4,7 +4,7 @@ import subprocess
 from pathlib import Path
 
 # They change with every run, and lineage records the hash of the one; neither makes the code another.
-_RUN_OUTPUTS = (":(exclude)dvc.lock", ":(exclude)promotion.json")
+_RUN_OUTPUTS = (":(exclude)dvc.lock", ":(exclude)promotion.json", ":(exclude)promotion.md")
 
 
 def git(root: Path, *arguments: str) -> str | None:

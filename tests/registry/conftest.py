@@ -11,7 +11,9 @@ from typing import Any
 import mlflow
 import pytest
 import torch
+from gate_records import DETAILS, metrics, objects
 from mlflow.tracking import MlflowClient
+from promotion_drill import registry_of_three
 
 from registry.parameters import RegisterParameters
 from registry.promote import promote
@@ -35,18 +37,6 @@ _TINY = Zero123Parameters(
         image_size=16, patch_size=8, hidden_size=16, layers=1, heads=2, embedding_dim=16
     ),
 )
-
-
-def metrics(psnr: Any = 20.0, ssim: Any = 0.8, data: str = "a" * 64) -> dict[str, Any]:
-    """A metrics.json in which copying the input has 15 dB and 0.7, the mean image 16 dB and 0.75."""
-    return {
-        "data_sha256": data,
-        "unseen": {
-            "model": {"psnr": psnr, "ssim": ssim, "lpips": "not available"},
-            "copy_input": {"psnr": 15.0, "ssim": 0.7, "lpips": "not available"},
-            "mean_image": {"psnr": 16.0, "ssim": 0.75, "lpips": "not available"},
-        },
-    }
 
 
 @pytest.fixture(scope="session")
@@ -76,9 +66,7 @@ def _made(root: Path, pipeline_folder: Path, database: Path) -> Workspace:
     for path in (workspace.catalog / "catalog.parquet", workspace.shards / "index.parquet", root / "dvc.lock"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(path.name)
-    workspace.mlflow.mkdir()
-    shutil.copy(REPOSITORY / "mlflow" / "promotion.yaml", workspace.mlflow)
-    shutil.copy(database, _database(workspace))
+    _lay_out(workspace, database)
     workspace.parameters.write_text("seed: 0\nevaluate: {inference_steps: 3, guidance_scale: 2.0, eta: 1.0}\n")
     _finish(workspace)
     return workspace
@@ -111,6 +99,9 @@ def _finish(workspace: Workspace, fingerprint: str = "first", **figures: Any) ->
     (workspace.model / "provenance.json").write_text(json.dumps({"fingerprint": fingerprint}))
     workspace.evaluation.mkdir(exist_ok=True)
     (workspace.evaluation / "metrics.json").write_text(json.dumps(metrics(**figures)))
+    (workspace.evaluation / "details.json").write_text(json.dumps(DETAILS))
+    figures.pop("data", None)
+    objects(**figures).to_parquet(workspace.evaluation / "per_object.parquet", index=False)
 
 
 @pytest.fixture
@@ -152,3 +143,30 @@ def train(workspace: Workspace, finish: Callable[..., None]) -> Callable[..., st
 def client(workspace: Workspace) -> MlflowClient:
     """The workspace's MLflow."""
     return MlflowClient(f"sqlite:///{_database(workspace)}")
+
+
+@pytest.fixture(scope="session")
+def three_database(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Path:
+    """MLflow's database with three versions and no pipelines: the second is champion, the third a better challenger."""
+    workspace = Workspace(tmp_path_factory.mktemp("three"))
+    _lay_out(workspace, empty_database)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _isolate(monkeypatch, workspace)
+        registry_of_three(workspace)
+    return _database(workspace)
+
+
+@pytest.fixture
+def three(tmp_path: Path, three_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A workspace with such a registry of its own."""
+    workspace = Workspace(tmp_path / "three")
+    _lay_out(workspace, three_database)
+    _isolate(monkeypatch, workspace)
+    yield workspace
+    mlflow.set_tracking_uri(None)
+
+
+def _lay_out(workspace: Workspace, database: Path) -> None:
+    workspace.mlflow.mkdir(parents=True)
+    shutil.copy(REPOSITORY / "mlflow" / "promotion.yaml", workspace.mlflow)
+    shutil.copy(database, _database(workspace))

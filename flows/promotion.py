@@ -1,0 +1,109 @@
+"""Promotion in a flow: register, ask the gate, and where a person must agree, wait for the person.
+
+With a Prefect server a run of a deployment is suspended: its process ends, and the run is started again when it is resumed. Any
+other run waits where it is. The form (approve, reason, by) stands in Prefect's page of the run. Without a server nobody could
+answer, so the flow ends and says how `viewforge promote --approve` does it.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from prefect import get_run_logger, task
+from prefect.cache_policies import NO_CACHE
+from prefect.exceptions import FlowPauseTimeout
+from prefect.flow_runs import pause_flow_run, suspend_flow_run
+from prefect.input import RunInput
+from prefect.runtime import deployment
+from prefect.settings import get_current_settings
+
+from flows import artifacts
+from registry.approval import Approval
+from registry.parameters import RegisterParameters
+from stage.errors import ViewforgeError
+from stage.lifeline import exclusive
+from stage.parameters import load_section
+from stage.workspace import Workspace
+
+AWAITING = "awaiting approval"
+# One question a flow run: a run that is started again finds the answer under it.
+_KEY = "approval"
+_POLL_SECONDS = 5
+
+
+class ApprovalInput(RunInput):
+    """What a person fills in."""
+
+    approve: bool
+    """Whether the model may become champion."""
+    reason: str
+    """Why."""
+    by: str
+    """Who says so."""
+
+
+@task(name="register-and-promote", cache_policy=NO_CACHE)
+def register_and_promote(root: str) -> dict[str, Any]:
+    """Register the trained pipeline, put it before the gate, write the report with the decision."""
+    from registry.promote import promote
+    from registry.register import register
+
+    place, parameters = _opened(root)
+    with exclusive(place, "promotion"):
+        version = str(register(parameters, place).version)
+        decision = promote(parameters, place, version=version).to_json()
+    return _published(place, decision)
+
+
+@task(name="conclude-promotion", cache_policy=NO_CACHE)
+def conclude(root: str, version: str, approval: Approval) -> dict[str, Any]:
+    """Put a version before the gate again, with what a person said of it: champion and figures may have changed."""
+    from registry.promote import promote
+
+    place, parameters = _opened(root)
+    with exclusive(place, "promotion"):
+        decision = promote(parameters, place, version=version, approval=approval).to_json()
+    return _published(place, decision)
+
+
+def after_approval(root: str, decision: dict[str, Any]) -> dict[str, Any]:
+    """The decision, once a person has spoken where one must. To be called in a flow, outside of tasks.
+
+    Raises:
+        ViewforgeError: when nobody answers in time.
+    """
+    if decision["outcome"] != AWAITING:
+        return decision
+    if not get_current_settings().api.url:
+        get_run_logger().warning("not promoted: %s", decision["reasons"][0])
+        return decision
+    _, parameters = _opened(root)
+    answer = _answer(decision, parameters.approval_seconds)
+    return conclude(root, decision["version"], Approval(answer.approve, answer.reason, answer.by))
+
+
+def _answer(decision: dict[str, Any], seconds: int) -> ApprovalInput:
+    what = f"{decision['model']} version {decision['version']}"
+    description = f"{what} passed the gate `{decision['gate']}`. May it become champion?\n\n" + "\n".join(
+        f"- {reason}" for reason in decision["reasons"]
+    )
+    form = ApprovalInput.with_initial_data(description=description)
+    try:
+        if deployment.id:
+            return suspend_flow_run(wait_for_input=form, timeout=seconds, key=_KEY)
+        return pause_flow_run(wait_for_input=form, timeout=seconds, poll_interval=_POLL_SECONDS, key=_KEY)
+    except FlowPauseTimeout:
+        raise ViewforgeError(f"nobody approved {what} in {seconds} s", decision["reasons"][0]) from None
+
+
+def _opened(root: str) -> tuple[Workspace, RegisterParameters]:
+    place = Workspace(Path(root))
+    return place, load_section(place.parameters, "register", RegisterParameters)
+
+
+def _published(place: Workspace, decision: dict[str, Any]) -> dict[str, Any]:
+    from evaluation.report import write_report
+
+    if (place.evaluation / "metrics.json").is_file():
+        write_report(place, place.report, decision)
+    artifacts.publish_decision(place, decision)
+    return decision

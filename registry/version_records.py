@@ -1,0 +1,76 @@
+"""What a registered version carries: its evaluations, in its run's artifacts, and its pipeline."""
+
+import tempfile
+from pathlib import Path
+
+import mlflow
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.models import Model
+from mlflow.tracking import MlflowClient
+
+from registry.evaluation_record import EvaluationRecord, record_sha256, store, stored_record
+from stage.errors import InputError
+
+# Folders in the run's artifacts: of the evaluation that it was registered with, and of the last one that promotion made of it.
+REGISTERED_TAG = "evaluation.figures"
+AGAIN_TAG = "reevaluation.figures"
+
+
+def log_record(client: MlflowClient, run_id: str, record: EvaluationRecord) -> str:
+    """Log an evaluation to a run; its folder there, named after its content, so that none replaces another."""
+    with tempfile.TemporaryDirectory(prefix="viewforge-record-") as folder:
+        store(record, Path(folder))
+        place = f"figures/{record_sha256(Path(folder))[:12]}"
+        client.log_artifacts(run_id, folder, place)
+    return place
+
+
+def records(client: MlflowClient, version: ModelVersion) -> list[EvaluationRecord]:
+    """The evaluations that a version carries, the last one first; those that cannot be read any more are left out."""
+    places = [version.tags[tag] for tag in (AGAIN_TAG, REGISTERED_TAG) if version.tags.get(tag)]
+    found = [_record(client, str(version.run_id), place) for place in places]
+    return [record for record in found if record]
+
+
+def own_record(client: MlflowClient, version: ModelVersion) -> EvaluationRecord:
+    """The evaluation that a version was registered with.
+
+    Raises:
+        InputError: when it carries none.
+    """
+    place = version.tags.get(REGISTERED_TAG)
+    record = _record(client, str(version.run_id), place) if place else None
+    if record is None:
+        raise InputError(f"version {version.version} of {version.name} carries no evaluation", "register it again")
+    return record
+
+
+def _record(client: MlflowClient, run_id: str, place: str) -> EvaluationRecord | None:
+    with tempfile.TemporaryDirectory(prefix="viewforge-record-") as folder:
+        try:
+            return stored_record(Path(client.download_artifacts(run_id, place, folder)))
+        except (MlflowException, InputError, OSError):
+            return None
+
+
+def download_pipeline(version: ModelVersion, folder: Path) -> Path:
+    """A version's pipeline folder, as training wrote it.
+
+    Args:
+        version: a registered one.
+        folder: an empty one to download to.
+
+    Raises:
+        InputError: when its artifacts are gone or hold no pipeline.
+    """
+    what = f"the pipeline of {version.name} version {version.version}"
+    try:
+        root = Path(
+            mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=str(folder))
+        )
+        relative = Model.load(root).flavors["python_function"]["artifacts"]["pipeline"]["path"]
+    except (MlflowException, OSError, KeyError) as error:
+        reason = (str(error).splitlines() or ["no reason given"])[0]
+        raise InputError(f"{what} cannot be had ({reason})", "restore its artifacts") from None
+    return root / str(relative)

@@ -1,0 +1,58 @@
+"""`viewforge promote` and `viewforge rollback` on the command line, with a registry of three versions."""
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import mlflow
+import pytest
+from promotion_drill import registry_of_three
+
+from stage.workspace import Workspace
+
+PROJECT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """The second version is champion, the third a better challenger."""
+    workspace = Workspace(tmp_path / "workspace")
+    workspace.mlflow.mkdir(parents=True)
+    shutil.copy(PROJECT / "mlflow" / "promotion.yaml", workspace.mlflow)
+    workspace.parameters.write_text("register: {approval: required}\n")
+    uri = f"sqlite:///{workspace.mlflow / 'mlflow.db'}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    mlflow.set_tracking_uri(uri)
+    registry_of_three(workspace)
+    yield workspace
+    mlflow.set_tracking_uri(None)
+
+
+def test_a_version_waits_is_approved_and_rolled_back(viewforge, workspace):
+    place = ("-w", workspace.root)
+    waits = viewforge("promote", "--version", "3", *place)
+    assert "promote: a person must agree: viewforge promote --version 3 --approve WHY" in waits.stdout, waits.stderr
+    approved = viewforge("promote", "--version", "3", "--approve", "looked at all galleries", *place)
+    assert "promote: viewforge-zero123 version 3 is champion" in approved.stdout, approved.stderr
+    assert "looked at all galleries" in (workspace.root / "promotion.md").read_text()
+    back = viewforge("rollback", "--reason", "it paints seams", *place)
+    assert "rollback: viewforge-zero123 version 2 is champion" in back.stdout, back.stderr
+    assert json.loads((workspace.root / "promotion.json").read_text())["outcome"] == "rolled back"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("promote", "--approve", "a", "--reject", "b"), "--override, --approve and --reject exclude one another"),
+        (("promote", "--model", "other", "--version", "1"), "names no gate for the model 'other'; add it to models"),
+    ],
+)
+def test_mistakes_are_one_line(viewforge, tmp_path, arguments, message):
+    (tmp_path / "mlflow").mkdir()
+    shutil.copy(PROJECT / "mlflow" / "promotion.yaml", tmp_path / "mlflow")
+    (tmp_path / "params.yaml").write_text("seed: 0\n")
+    result = viewforge(*arguments, "-w", tmp_path)
+    assert result.returncode == 1
+    (line,) = result.stderr.strip().splitlines()
+    assert message in line

@@ -1,0 +1,129 @@
+"""A person approves in Prefect: with a server of its own, a run that waits and a deployment's run that is suspended."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import mlflow
+import pytest
+from mlflow.tracking import MlflowClient
+from promotion_drill import MODEL, registry_of_three
+
+from registry.parameters import RegisterParameters
+from registry.promote import promote
+from stage.workspace import Workspace
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+PROJECT = Path(__file__).resolve().parents[2]
+DRILL = Path(__file__).with_name("approval_drill.py")
+PATIENCE = 240.0
+
+
+def eventually(question: Callable[[], Any]) -> Any:
+    """The first answer that is true."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            if answer := question():
+                return answer
+        except httpx.HTTPError:
+            pass
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment in which a Prefect server of its own is known."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = {
+        **{key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
+        "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        "DO_NOT_TRACK": "1",
+        "NO_PROXY": "127.0.0.1",
+        "PYTHONPATH": str(PROJECT),
+        "MLFLOW_DISABLE_TELEMETRY": "true",
+    }
+    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+    api = f"http://127.0.0.1:{port}/api"
+    try:
+        eventually(lambda: httpx.get(f"{api}/health", timeout=2, trust_env=False).status_code == 200)
+        yield {**environment, "PREFECT_API_URL": api}
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def awaiting(tmp_path: Path) -> Iterator[Workspace]:
+    """A workspace whose third version passed its gate and waits for a person."""
+    workspace = Workspace(tmp_path / "workspace")
+    shutil.copytree(PROJECT / "mlflow", workspace.mlflow, ignore=shutil.ignore_patterns("*.db*", "artifacts"))
+    workspace.parameters.write_text("register: {approval: required}\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.mlflow / 'mlflow.db'}")
+        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+        registry_of_three(workspace)
+        assert promote(RegisterParameters(approval="required"), workspace).outcome == "awaiting approval"
+        yield workspace
+    mlflow.set_tracking_uri(None)
+
+
+def request(server: dict[str, str], method: str, path: str, body: dict[str, Any]) -> Any:
+    answer = httpx.request(method, f"{server['PREFECT_API_URL']}{path}", json=body, timeout=30, trust_env=False)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def runs(server: dict[str, str], workspace: Workspace) -> list[dict[str, Any]]:
+    found = request(server, "POST", "/flow_runs/filter", {})
+    return [run for run in found if run["parameters"] == {"root": str(workspace.root)}]
+
+
+def answer(server: dict[str, str], workspace: Workspace, state: str, word: dict[str, Any]) -> None:
+    """Fill in the form of the run that is in this state, as Prefect's page does."""
+    (run,) = eventually(lambda: [r for r in runs(server, workspace) if r["state_name"] == state])
+    outcome = request(server, "POST", f"/flow_runs/{run['id']}/resume", {"run_input": word})
+    assert outcome["status"] == "ACCEPT", outcome
+
+
+def champion() -> str:
+    return str(MlflowClient().get_registered_model(MODEL).aliases["champion"])
+
+
+def test_a_run_waits_for_the_form_and_does_what_it_says(server: dict[str, str], awaiting: Workspace):
+    command = [sys.executable, DRILL, "run", str(awaiting.root)]
+    with subprocess.Popen(command, env=server) as process:
+        answer(server, awaiting, "Paused", {"approve": False, "reason": "the handles vanish", "by": "ada"})
+        assert process.wait(PATIENCE) == 0
+    decision = json.loads((awaiting.root / "promotion.json").read_text())
+    assert (decision["outcome"], champion()) == ("rejected", "2")
+    assert decision["reasons"][0] == "rejected by ada: the handles vanish"
+
+
+def test_a_deployments_run_is_suspended_and_started_again(server: dict[str, str], awaiting: Workspace):
+    command = [sys.executable, DRILL, "serve", str(awaiting.root)]
+    process = subprocess.Popen(command, env=server, start_new_session=True)
+    try:
+        deployment = eventually(lambda: request(server, "POST", "/deployments/filter", {}))[0]
+        request(server, "POST", f"/deployments/{deployment['id']}/create_flow_run", {})
+        answer(server, awaiting, "Suspended", {"approve": True, "reason": "looked at all", "by": "ada"})
+        eventually(lambda: runs(server, awaiting)[0]["state_type"] == "COMPLETED")
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    decision = json.loads((awaiting.root / "promotion.json").read_text())
+    assert (decision["outcome"], champion()) == ("promoted", "3")

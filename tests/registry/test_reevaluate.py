@@ -1,0 +1,103 @@
+"""A champion with stale figures is evaluated again. The stage itself stands in here; `test_promotion_run.py` runs it."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from gate_records import DETAILS, metrics, objects
+from mlflow.tracking import MlflowClient
+
+from registry import reevaluate
+from registry.parameters import RegisterParameters
+from registry.promote import promote
+from registry.version_records import AGAIN_TAG, REGISTERED_TAG, records
+from stage.errors import InputError
+from stage.files import folder_sha256
+from stage.workspace import Workspace
+
+PARAMETERS = RegisterParameters()
+MODEL = PARAMETERS.model_name
+NEW = "b" * 64
+
+
+@pytest.fixture
+def evaluated_again(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What the stage was called with; it finds 19 dB on the new data."""
+    calls: list[dict[str, Any]] = []
+
+    def evaluate(parameters: Any, seed: int, place: Workspace) -> None:
+        weights = folder_sha256(place.model)
+        calls.append({"seed": seed, "weights": weights, "steps": parameters.inference_steps, "place": place.root})
+        assert (place.catalog / "catalog.parquet").read_text() == "catalog.parquet"
+        place.evaluation.mkdir(parents=True)
+        (place.evaluation / "metrics.json").write_text(json.dumps(metrics(19.0, data=NEW)))
+        (place.evaluation / "details.json").write_text(json.dumps(DETAILS))
+        objects(19.0).to_parquet(place.evaluation / "per_object.parquet")
+
+    monkeypatch.setattr(reevaluate, "evaluate", evaluate)
+    return calls
+
+
+def test_a_champion_of_other_data_is_evaluated_again_and_then_compared(
+    champion: Workspace, train: Callable[..., str], client: MlflowClient, evaluated_again: list[dict[str, Any]]
+):
+    weights = client.get_model_version(MODEL, "1").tags["viewforge.model_sha256"]
+    train("second", psnr=18.8, data=NEW)
+    decision = promote(PARAMETERS, champion)
+    (call,) = evaluated_again
+    assert (call["weights"], call["steps"], call["seed"]) == (weights, 3, 0)
+    assert not Path(call["place"]).exists(), "the scratch workspace is still there"
+    (check,) = decision.checks
+    assert (decision.promoted, check.reference, check.advantage) == (True, 19.0, pytest.approx(-0.2))
+
+
+def test_the_new_figures_stay_with_the_champion_beside_the_old(
+    champion: Workspace, train: Callable[..., str], client: MlflowClient, evaluated_again: list[dict[str, Any]]
+):
+    train("second", psnr=5.0, data=NEW)
+    for _ in range(2):
+        assert not promote(PARAMETERS, champion).promoted
+    assert len(evaluated_again) == 1, "what was measured once is measured again"
+    version = client.get_model_version(MODEL, "1")
+    assert version.tags["reevaluation.data_sha256"] == NEW
+    assert version.tags[AGAIN_TAG] != version.tags[REGISTERED_TAG]
+    assert [r.figure("psnr", "unseen") for r in records(client, version)] == [19.0, 20.0]
+
+
+def test_a_champion_that_cannot_be_evaluated_again_refuses_and_says_why(
+    champion: Workspace, train: Callable[..., str], client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(*_: Any) -> None:
+        raise InputError("the model was trained on every object that would evaluate it", "raise catalog.split.test")
+
+    monkeypatch.setattr(reevaluate, "evaluate", fails)
+    train("second", psnr=30.0, data=NEW)
+    decision = promote(PARAMETERS, champion)
+    assert (decision.promoted, decision.checks) == (False, ())
+    assert decision.reasons[0].startswith("the champion, version 1, has no evaluation on the terms of this model")
+    assert decision.reasons[0].endswith("trained on every object that would evaluate it; raise catalog.split.test")
+    assert str(client.get_registered_model(MODEL).aliases["champion"]) == "1"
+
+
+def test_another_workspaces_version_is_not_compared_with_what_this_one_would_measure(
+    champion: Workspace, train: Callable[..., str], finish: Callable[..., None], evaluated_again: list[dict[str, Any]]
+):
+    train("second", psnr=30.0, data=NEW)
+    finish("third", data="c" * 64)
+    decision = promote(PARAMETERS, champion, version="2")
+    assert not evaluated_again
+    assert "this workspace cannot make one: its own evaluation differs in data_sha256" in decision.reasons[0]
+
+
+def test_lost_artifacts_of_the_champion_are_one_line(
+    champion: Workspace, train: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+):
+    train("second", psnr=30.0, data=NEW)
+    monkeypatch.setattr(reevaluate, "download_pipeline", _gone)
+    assert "cannot be had (gone); restore its artifacts" in promote(PARAMETERS, champion).reasons[0]
+
+
+def _gone(*_: Any) -> Path:
+    raise InputError("the pipeline of m version 1 cannot be had (gone)", "restore its artifacts")
