@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Float32
 
-from evaluation.metrics.distribution import FEWEST, set_figures
+from evaluation.metrics.distribution import set_figures
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.protocol import INPUT_VIEW, ObjectViews
 
@@ -52,6 +52,4 @@ def of_all_objects(objects: Iterable[Features], method: str, names: Sequence[str
         names: of figures of any scope.
     """
     pairs = [(found[method], found[TRUTH]) for found in objects if {method, TRUTH} <= found.keys()]
-    if sum(len(truth) for _, truth in pairs) < FEWEST:
-        return {}
     return set_figures(names, [predicted for predicted, _ in pairs], [truth for _, truth in pairs])
