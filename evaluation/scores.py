@@ -49,11 +49,11 @@ class ObjectScores:
     """Figures of the object: means over its views, and those that need all views at once."""
     mesh: MeshFigures | None = None
     """Of the model's mesh, where it was asked for."""
+    features: dict[str, Float32[np.ndarray, "t d"]] = field(default_factory=dict)
+    """What figures of a whole subset need, by method and of the truth."""
     poses: tuple[TargetPose, ...] = ()
     view_figures: dict[str, dict[str, tuple[float, ...]]] = field(default_factory=dict)
     """Figures of each target view, by method and metric, in the order of `poses`."""
-    features: dict[str, Float32[np.ndarray, "t d"]] = field(default_factory=dict)
-    """What figures of a whole subset need, by method and of the truth."""
 
     def rows(self) -> list[dict[str, Any]]:
         """A row for each method; the model's has the figures about its mesh, and why some are not available."""

@@ -29,7 +29,8 @@ def consistency(metrics: MetricSet, views: ObjectViews, answers: Answers) -> dic
     """
     if not metrics.objects:
         return {}
-    camera, targets = views.cameras[INPUT_VIEW], views.cameras[INPUT_VIEW + 1 :]
+    # The targets are the last views, however many are inputs.
+    camera, targets = views.cameras[INPUT_VIEW], views.cameras[-len(views.targets) :]
     found = {
         method: metrics.object(pictures, targets, views.condition, camera)
         for method, pictures in {**answers, TRUTH: views.targets}.items()
