@@ -50,21 +50,23 @@ class ObjectScores:
     """Figures of the object: means over its views, and those that need all views at once."""
     mesh: MeshFigures | None = None
     """Of the model's mesh, where it was asked for."""
+    truth: dict[str, float] = field(default_factory=dict)
+    """The true views' own consistency, where it was measured."""
+    features: dict[str, Float32[np.ndarray, "t d"]] = field(default_factory=dict)
+    """What figures of a whole subset need, by method and of the truth."""
     poses: tuple[TargetPose, ...] = ()
     view_figures: dict[str, dict[str, tuple[float, ...]]] = field(default_factory=dict)
     """Figures of each target view, by method and metric, in the order of `poses`."""
-    features: dict[str, Float32[np.ndarray, "t d"]] = field(default_factory=dict)
-    """What figures of a whole subset need, by method and of the truth."""
     category: str = ""
     """What kind of thing the object is; see `object_category`."""
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row for each method; the model's has the figures about its mesh, and why some are not available."""
+        """A row for each method; the model's has the figures about its mesh, and why some are not available. The truth's last."""
         about = {"uid": self.uid, "title": self.title, "category": self.category, "subset": self.subset}
         rows = [{**about, "method": name, **scores} for name, scores in self.methods.items()]
         if self.mesh:
             rows[METHODS.index("model")] |= {**self.mesh.values, "mesh": self.mesh.note}
-        return rows
+        return rows + ([{**about, "method": TRUTH, **self.truth}] if self.truth else [])
 
     def view_rows(self) -> list[dict[str, Any]]:
         """A row for each method and target view."""
@@ -107,7 +109,8 @@ class Scorer:
         if isinstance(self.reencoding, Reencoding):
             answers[AUTOENCODER] = self.reencoding(targets)
         figures = {method: self.metrics.views(pictures, targets) for method, pictures in answers.items()}
-        whole = consistency(self.metrics, views, answers)
+        whole = _merged({}, consistency(self.metrics, views, answers))
+        truth = whole.pop(TRUTH, {})
         return ObjectScores(
             views.asset.uid,
             views.asset.title,
@@ -116,6 +119,7 @@ class Scorer:
             poses=target_poses(views.c2w, views.first_target),
             category=object_category(views.asset),
             view_figures={method: _rounded(found) for method, found in figures.items()},
+            truth=truth,
             features=features_of(self.metrics, views, answers),
         )
 
@@ -161,7 +165,7 @@ def summary(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[str, d
     found = {method: {name: _mean(_values(scores, method, name)) for name in names} for method in METHODS}
     features = [score.features for score in scores]
     sets = {method: of_all_objects(features, method, names) for method in METHODS}
-    truth = {name: _mean(values) for name in names if (values := _values(scores, TRUTH, name))}
+    truth = {name: _mean(values) for name in names if (values := [s.truth[name] for s in scores if name in s.truth])}
     return _merged(found, sets) | ({TRUTH: truth} if truth else {})
 
 
@@ -185,7 +189,7 @@ def intervals(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[str,
 
 
 def _values(scores: Sequence[ObjectScores], method: str, name: str) -> list[float]:
-    return [s.methods[method][name] for s in scores if name in s.methods.get(method, {})]
+    return [s.methods[method][name] for s in scores if name in s.methods[method]]
 
 
 def _mean(values: Sequence[float]) -> float | str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Float32
 
-from evaluation.metrics.distribution import FEWEST, set_figures
+from evaluation.metrics.distribution import set_figures
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.protocol import INPUT_VIEW, ObjectViews
 
@@ -29,7 +29,8 @@ def consistency(metrics: MetricSet, views: ObjectViews, answers: Answers) -> dic
     """
     if not metrics.objects:
         return {}
-    camera, targets = views.cameras[INPUT_VIEW], views.cameras[INPUT_VIEW + 1 :]
+    # The targets are the last views, however many are inputs.
+    camera, targets = views.cameras[INPUT_VIEW], views.cameras[-len(views.targets) :]
     found = {
         method: metrics.object(pictures, targets, views.condition, camera)
         for method, pictures in {**answers, TRUTH: views.targets}.items()
@@ -52,6 +53,4 @@ def of_all_objects(objects: Iterable[Features], method: str, names: Sequence[str
         names: of figures of any scope.
     """
     pairs = [(found[method], found[TRUTH]) for found in objects if {method, TRUTH} <= found.keys()]
-    if sum(len(truth) for _, truth in pairs) < FEWEST:
-        return {}
     return set_figures(names, [predicted for predicted, _ in pairs], [truth for _, truth in pairs])

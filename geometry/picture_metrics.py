@@ -33,7 +33,7 @@ def ssim(prediction: Float[np.ndarray, "h w 3"], target: Float[np.ndarray, "h w 
 
     Gaussian window with σ = 1.5 cut to 11×11, population covariances, K1 = 0.01, K2 = 0.03, data range 1; the 5 pixels
     along each edge, where the window leaves the picture, do not count. Equal to scikit-image's `structural_similarity` with
-    these settings, in a third of its time: OpenCV filters, and the two variances, which appear only as their sum, share a
+    these settings, in less than half its time: OpenCV filters, and the two variances, which appear only as their sum, share a
     filter.
 
     Raises:

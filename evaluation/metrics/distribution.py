@@ -19,16 +19,15 @@ def set_figures(
     predictions: Sequence[Float32[np.ndarray, "_ d"]],
     targets: Sequence[Float32[np.ndarray, "_ d"]],
 ) -> dict[str, float]:
-    """Those of the figures "fid" and "kid" that are named.
+    """Those of the figures "fid" and "kid" that are named; none of them with fewer than two pictures.
 
     Args:
         names: of figures; others are passed over.
         predictions: features of each object's predictions.
         targets: of its true views.
-
-    Raises:
-        ValueError: when there are fewer than two pictures.
     """
+    if min(sum(map(len, side)) for side in (predictions, targets)) < FEWEST:
+        return {}
     first, second = np.concatenate(predictions), np.concatenate(targets)
     figures = {
         "fid": lambda: frechet_distance(first, second),

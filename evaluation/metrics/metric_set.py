@@ -3,7 +3,7 @@
 metrics = MetricSet.of(MetricParameters(names=("psnr", "ssim", "sift_matches", "fid")))
 metrics.views(predictions, targets)                                    # {"psnr": one of each pair, …}
 metrics.object(predictions, cameras, condition, condition_camera)      # {"sift_matches": 13.8}
-set_figures(metrics.names, [metrics.features(p) for p in …], [metrics.features(t) for t in …])      # {"fid": 41.2}
+metrics.set([metrics.features(p) for p in …], [metrics.features(t) for t in …])   # {"fid": 41.2}
 """
 
 from collections.abc import Sequence
@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from evaluation.metrics.definitions import MetricDefinition, definition
+from evaluation.metrics.distribution import set_figures
 from evaluation.metrics.implementations import Implementations
 from evaluation.metrics.inception import InceptionFeatures
 from evaluation.metrics.orbit import NO_ORBIT, orbit
@@ -136,5 +137,16 @@ class MetricSet:
         return {name: value for name, value in found.items() if value is not None}
 
     def features(self, pictures: Float[np.ndarray, "t h w 3"]) -> Float32[np.ndarray, "t d"] | None:
-        """An object's share of figures of scope "set", for `distribution.set_figures`; None when none is available."""
+        """An object's share of figures of scope "set", for `set`; None when none is available."""
         return self.inception(pictures) if self.inception else None
+
+    def set(
+        self, predictions: Sequence[Float32[np.ndarray, "_ d"]], targets: Sequence[Float32[np.ndarray, "_ d"]]
+    ) -> dict[str, float]:
+        """The available figures of scope "set", as `distribution.set_figures`.
+
+        Args:
+            predictions: features of each object's predictions.
+            targets: of its true views.
+        """
+        return set_figures(self.names, predictions, targets) if self.inception else {}

@@ -11,7 +11,6 @@ from torch.nn.functional import conv2d, cosine_similarity
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel
 
 from evaluation.metrics.clip_similarity import find_clip
-from evaluation.metrics.distribution import set_figures
 from evaluation.metrics.eight_bits import eight_bits
 from evaluation.metrics.inception import find_inception
 from evaluation.metrics.lpips import find_lpips
@@ -172,9 +171,9 @@ def test_features_come_from_the_file_of_weights(packages: Path, pair) -> None:
     found = metrics.features(pair[0])
     expected = eight_bits(pair[0]).mean(axis=(1, 2)) @ matrix.numpy()
     assert found == pytest.approx(expected, rel=1e-4)
-    figures = set_figures(metrics.names, [found[:4], found[4:]], [metrics.features(pair[1])])
+    figures = metrics.set([found[:4], found[4:]], [metrics.features(pair[1])])
     assert list(figures) == ["kid", "fid"]
-    assert set_figures(("fid",), [found], [found])["fid"] == pytest.approx(0.0, abs=1e-4)
+    assert metrics.set([found], [found])["fid"] == pytest.approx(0.0, abs=1e-4)
 
 
 def test_weights_are_found_in_torch_hub_under_either_name(packages: Path) -> None:
@@ -207,4 +206,5 @@ def test_sets_without_the_package_have_a_reason_and_no_figure() -> None:
     metrics = MetricSet.of(MetricParameters(names=("fid", "psnr")))
     assert set(metrics.unavailable) == {"fid"}
     assert metrics.features(np.ones((2, 12, 12, 3))) is None
+    assert metrics.set([np.ones((2, 3))], [np.ones((2, 3))]) == {}
     assert "fid" not in metrics.views(np.ones((2, 12, 12, 3)), np.ones((2, 12, 12, 3)))

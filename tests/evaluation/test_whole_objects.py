@@ -15,7 +15,7 @@ from evaluation.metrics.distribution import frechet_distance
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.metrics.parameters import MetricParameters
 from evaluation.protocol import ObjectViews
-from evaluation.scores import summary
+from evaluation.scores import per_object_table, summary
 from evaluation.whole_objects import consistency, features_of, of_all_objects
 from geometry.perceptual import NOT_AVAILABLE
 
@@ -37,10 +37,9 @@ def scored(views: ObjectViews, metrics: MetricSet):
     answers = answers_to(views)
     blank = object_scores(views.asset.uid, "unseen", 20.0, 15.0, 14.0)
     figures = consistency(metrics, views, answers)
-    methods = {
-        method: blank.methods.get(method, {}) | figures.get(method, {}) for method in {**blank.methods, **figures}
-    }
-    return replace(blank, methods=methods, features=features_of(metrics, views, answers))
+    methods = {method: means | figures.get(method, {}) for method, means in blank.methods.items()}
+    features = features_of(metrics, views, answers)
+    return replace(blank, methods=methods, truth=figures.get("truth", {}), features=features)
 
 
 def test_the_truth_stands_beside_the_methods_where_consistency_is_measured() -> None:
@@ -51,8 +50,12 @@ def test_the_truth_stands_beside_the_methods_where_consistency_is_measured() -> 
     assert found["model"]["psnr"] == 20.0
     # A picture without texture has no keypoints; one that never turns is matched whole, which is why both stand there.
     assert found["mean_image"]["sift_matches"] < found["truth"]["sift_matches"] < found["copy_input"]["sift_matches"]
-    means = [np.mean([s.methods[m]["sift_matches"] for s in scores]) for m in ("model", "truth")]
-    assert [found["model"]["sift_matches"], found["truth"]["sift_matches"]] == pytest.approx(means, abs=1e-4)
+    mean = np.mean([s.methods["model"]["sift_matches"] for s in scores])
+    assert found["model"]["sift_matches"] == pytest.approx(mean, abs=1e-4)
+    table = per_object_table(scores)
+    own = table[table["method"] == "truth"]
+    assert own["sift_matches"].mean() == pytest.approx(found["truth"]["sift_matches"], abs=1e-4)
+    assert own["psnr"].isna().all()
 
 
 def test_views_of_no_orbit_leave_no_truth_and_no_number() -> None:
