@@ -195,7 +195,7 @@ def _drawn(
 
 
 def _cell(picture: Float[np.ndarray, "h w 3"] | None, side: int) -> Image.Image:
-    """A picture at the strip's size; small ones keep their pixels visible, wide ones their shape, and one that is not there is grey."""
+    """A picture at the strip's size; small ones keep their pixels, wide ones their shape; none is grey."""
     if picture is None:
         return Image.new("RGB", (side, side), _ABSENT)
     image = Image.fromarray((np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
