@@ -131,6 +131,7 @@ class FolderEvaluation:
         return {
             "resolution": ", ".join(f"{width}×{height}" for height, width in sizes) or NOT_AVAILABLE,
             "background": "white, composited by alpha",
+            "values": "as the files hold them: 8 bits a channel of pictures, floats of arrays; another range is refused",
             "resize": f"{settings.resize}, of Pillow, to the truth's size"
             if settings.resize
             else "none: another size is refused",
