@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from evaluation.headline import BASELINES
+from evaluation.methods import BASELINES
 from flows.workspaces import PROJECT, chosen_parameters, prepare
 from stage.workspace import Workspace
 

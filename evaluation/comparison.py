@@ -14,9 +14,10 @@ from typing import Any
 import pandas as pd
 
 from evaluation.evaluated_folder import EvaluatedFolder
+from evaluation.methods import MODEL
 from evaluation.metrics.definitions import MetricDefinition
 from evaluation.pairs import Pairing, pairings
-from evaluation.report_sections import MODEL, heading, pairing_row
+from evaluation.report_sections import heading, pairing_row
 from stage.errors import InputError
 
 # What two evaluations must share for their figures to be of the same thing.

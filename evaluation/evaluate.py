@@ -181,7 +181,7 @@ def _publish(evaluation: Evaluation, shards: TrainingShards, workspace: Workspac
         with replacing(folder / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
     write_strips(folder / STRIPS_FILE, [strip for result in evaluation.subsets for strip in result.strips.strips()])
-    write_angles(folder / ANGLES_FILE, evaluation.unseen.scores)
+    write_angles(folder / ANGLES_FILE, per_view_table(evaluation.unseen.scores))
     write_json(folder / "details.json", evaluation.details())
     write_json(folder / "metrics.json", evaluation.metrics())
     write_report(workspace, folder / "report.html", decision=None)

@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from evaluation.methods import METHODS
 from evaluation.metrics.definitions import METRICS, MetricDefinition
-from evaluation.scores import METHODS
 from stage.errors import InputError
 
 _REMEDY = "run viewforge evaluate again"

@@ -7,15 +7,9 @@ from typing import Any
 
 import pandas as pd
 
+from evaluation.methods import BASELINES, METHOD_NAMES
+
 EQUAL_DB = 0.05
-METHOD_NAMES = {"model": "the model", "copy_input": "copying the input view", "mean_image": "the mean training image"}
-METHOD_TITLES = {
-    "model": "model",
-    "copy_input": "copy the input view",
-    "mean_image": "mean training image",
-    "autoencoder": "truth through the autoencoder",
-}
-BASELINES = ("copy_input", "mean_image")
 
 
 def verdict(metrics: dict[str, Any]) -> str:

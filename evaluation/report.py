@@ -15,12 +15,13 @@ from markupsafe import Markup
 from evaluation.comparison import Comparison, comparison_tables
 from evaluation.evaluated_folder import EvaluatedFolder
 from evaluation.geometry_section import geometry_section
-from evaluation.headline import METHOD_TITLES, sentences, verdict
+from evaluation.headline import sentences, verdict
 from evaluation.loss_curve import loss_svg, read_loss
+from evaluation.methods import METHOD_TITLES
+from evaluation.page_template import MAX_ROWS, page_template
 from evaluation.problems import earlier_problems
 from evaluation.published.tables import COLUMNS, by_protocol, read_published
 from evaluation.report_sections import (
-    ARROWS,
     baseline_pairings,
     heading,
     metric_tables,
@@ -30,12 +31,8 @@ from evaluation.strips import STRIPS_FILE, Strip, read_strips
 from evaluation.view_curves import view_charts
 from geometry.perceptual import NOT_AVAILABLE
 from stage.files import write_text
-from stage.pages import page_environment
 from stage.workspace import Workspace
 
-# A page with more rows than this is no longer read; the parquet file has all.
-MAX_ROWS = 2000
-_PAGE = Path(__file__).parent / "page"
 _PICTURES = ("contact_sheet.png", "gallery_unseen.png", "gallery_training.png")
 _SOURCES = {"heldout": "held-out objects of the catalogue", "gso": "Google Scanned Objects"}
 _SAID_ELSEWHERE = {"resolution", "scheduler", "inference_steps", "guidance_scale", "eta"}
@@ -115,14 +112,6 @@ def _rendered(
         geometry=geometry_section(result.metrics, details, result.objects, MAX_ROWS),
         problems=[*(parts.problems if parts else []), *details.get("problems", [])],
     )
-
-
-def page_template(name: str) -> Any:  # noqa: ANN401 - jinja2's template renders anything
-    """A template of this room's pages, with what all of them know."""
-    environment = page_environment(_PAGE)
-    environment.filters["number"] = _number
-    environment.globals.update(titles=METHOD_TITLES, arrows=ARROWS)
-    return environment.get_template(name)
 
 
 def _figures(result: EvaluatedFolder) -> dict[str, Any]:
@@ -212,11 +201,6 @@ def _strip_groups(strips: list[Strip]) -> list[dict[str, Any]]:
         }
         for subset in dict.fromkeys(strip.subset for strip in strips)
     ]
-
-
-def _number(value: float | str | None) -> str:
-    """A figure of a check; what is no number stays words."""
-    return f"{value:.4g}" if isinstance(value, int | float) else value or NOT_AVAILABLE
 
 
 def _address(path: Path) -> Markup | None:

@@ -5,15 +5,12 @@ from typing import Any
 import pandas as pd
 
 from evaluation.evaluated_folder import EvaluatedFolder
-from evaluation.headline import BASELINES
+from evaluation.methods import AUTOENCODER, BASELINES, METHOD_TITLES, MODEL
 from evaluation.metrics.definitions import MetricDefinition
+from evaluation.page_template import ARROWS
 from evaluation.pairs import Pairing, pairings
-from evaluation.scores import AUTOENCODER
 from evaluation.statistics import FEW
 from geometry.perceptual import NOT_AVAILABLE
-
-MODEL = "model"
-ARROWS = {"higher": "↑", "lower": "↓"}
 
 
 def heading(definition: MetricDefinition) -> str:
@@ -42,6 +39,21 @@ def metric_tables(result: EvaluatedFolder) -> list[dict[str, Any]]:
             ],
         }
         for subset in result.subsets
+    ]
+
+
+def interval_rows(result: EvaluatedFolder, subset: str) -> list[dict[str, str]]:
+    """A subset's figures as words: a row a method, a column a figure as "mean [low, high]"."""
+    table = next(table for table in metric_tables(result) if table["subset"] == subset)
+    return [
+        {"method": METHOD_TITLES.get(row["method"], row["method"])}
+        | {
+            heading(definition): f"{cell['text']} [{', '.join(cell['interval'])}]"
+            if cell["interval"]
+            else cell["text"]
+            for definition, cell in zip(result.definitions, row["cells"], strict=True)
+        }
+        for row in table["rows"]
     ]
 
 

@@ -11,15 +11,13 @@ from jaxtyping import Float
 from evaluation.baselines import Reencoding, copy_input
 from evaluation.mesh_figures import DIGITS as MESH_DIGITS
 from evaluation.mesh_figures import MeshFigures
+from evaluation.methods import AUTOENCODER, METHODS
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.protocol import INPUT_VIEW, ObjectViews, SubsetName
 from evaluation.statistics import bootstrap_mean
 from geometry.cameras import spherical_from_position
 from geometry.perceptual import NOT_AVAILABLE, Unavailable
 
-AUTOENCODER = "autoencoder"
-# What is scored, the upper bound of a latent model's pictures last.
-METHODS = ("model", "copy_input", "mean_image", AUTOENCODER)
 # Far below what any picture shows, far above what another number of threads changes in the last bits.
 _DIGITS = 4
 _TURN_DIGITS = 3

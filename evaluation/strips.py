@@ -8,17 +8,19 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 
-from evaluation.protocol import ObjectViews
-from evaluation.scores import ObjectScores
 from stage.errors import InputError
 from stage.files import replacing
+
+if TYPE_CHECKING:
+    from evaluation.protocol import ObjectViews
+    from evaluation.scores import ObjectScores
 
 STRIPS_FILE = "strips.parquet"
 # Of a subset; the others are rows of the table of objects.
@@ -89,7 +91,7 @@ class StripKeeper:
         self._worst, self._best = worst, best
         self._kept: dict[tuple[float, str], Strip] = {}
 
-    def offer(self, views: ObjectViews, predictions: Float[np.ndarray, "t h w 3"], scores: ObjectScores) -> None:
+    def offer(self, views: "ObjectViews", predictions: Float[np.ndarray, "t h w 3"], scores: "ObjectScores") -> None:
         """An object with its predictions; it is drawn only if it is among the worst or the best so far."""
         psnr = scores.methods["model"].get("psnr")
         if psnr is None:

@@ -15,8 +15,7 @@ from jaxtyping import Float
 from markupsafe import Markup
 
 from evaluation.chart import Band, Line, chart_svg
-from evaluation.metrics.definitions import MetricDefinition
-from evaluation.scores import ObjectScores, per_view_table
+from evaluation.metrics.definitions import METRICS, MetricDefinition
 from stage.files import replacing
 
 Axis = Literal["azimuth_deg", "elevation_deg"]
@@ -74,20 +73,19 @@ def by_angle(views: pd.DataFrame, axis: Axis, metrics: Sequence[str]) -> pd.Data
     return table.reset_index()
 
 
-def write_angles(path: Path, scores: Sequence[ObjectScores]) -> None:
+def write_angles(path: Path, views: pd.DataFrame) -> None:
     """Write the means by azimuth as DVC plots them: a row for each azimuth, a column `<metric>_<method>` for each line.
 
     Args:
         path: a CSV file.
-        scores: of a subset's objects.
+        views: rows of `per_view.parquet` of one subset.
     """
     axis: Axis = "azimuth_deg"
-    views = per_view_table(scores)
-    metrics = list(dict.fromkeys(name for score in scores for of in score.view_figures.values() for name in of))
+    metrics = [name for name in METRICS if name in views.columns]
     wide = by_angle(views.dropna(subset=[axis]), axis, metrics).pivot_table(
         index=axis, columns="method", values=metrics
     )
-    wide.columns = pd.Index([f"{metric}_{method}" for metric, method in wide.columns])
+    wide.columns = pd.Index(["_".join(labels) for labels in wide.columns.to_flat_index()])
     with replacing(path) as temporary:
         wide.round(_DIGITS).reset_index().to_csv(temporary, index=False)
 
@@ -103,7 +101,7 @@ def view_charts(
         methods: in the order of their lines.
         names: of the methods, for people.
     """
-    known = {str(name) for name in views.columns[views.notna().any()]}
+    known = {str(name) for name in views.columns if bool(views[name].notna().any())}
     shown = [definition for definition in definitions if definition.scope == "view" and definition.name in known]
     return [
         ViewCharts(
@@ -130,7 +128,8 @@ def _chart(
         if not found.empty
     ]
     columns = [axis, f"{name}_low", f"{name}_high"]
-    band = Band([(x, low, high) for x, low, high in rows[methods[0]][columns].to_numpy(float).tolist()])
+    ends = rows[methods[0]][columns].to_numpy(float)
+    band = Band([(float(x), float(low), float(high)) for x, low, high in ends])
     turns = axis == "azimuth_deg"
     return chart_svg(
         lines,
@@ -143,4 +142,4 @@ def _chart(
 
 
 def _points(rows: pd.DataFrame, x: str, y: str) -> list[tuple[float, float]]:
-    return [(a, b) for a, b in rows[[x, y]].to_numpy(float).tolist()]
+    return [(float(a), float(b)) for a, b in rows[[x, y]].to_numpy(float)]

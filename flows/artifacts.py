@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections import Counter
 from typing import Any
 from uuid import UUID
@@ -29,14 +28,23 @@ def publish_stages(runs: list[StageRun]) -> None:
 
 
 def publish_results(workspace: Workspace) -> None:
-    """The contact sheet and the metrics of the evaluation."""
+    """The contact sheet, the metrics of the evaluation with their intervals, and what they come to in words."""
     sheet = workspace.evaluation / "contact_sheet.png"
     with Image.open(sheet) as image:
         create_image_artifact(image_url=_thumbnail(image), key="contact-sheet", description="What was rendered")
-    metrics = json.loads((workspace.evaluation / "metrics.json").read_text())
-    rows = [{"method": method, **scores} for method, scores in metrics["unseen"].items()]
+    from evaluation.evaluated_folder import EvaluatedFolder
+    from evaluation.headline import sentences, verdict
+    from evaluation.report_sections import interval_rows
+
+    result = EvaluatedFolder.read(workspace.evaluation)
     create_table_artifact(
-        table=rows, key="metrics", description="Scores on unseen objects, baselines beside the model"
+        table=interval_rows(result, "unseen"),
+        key="metrics",
+        description="Scores on unseen objects with 95 % intervals, baselines beside the model",
+    )
+    found = "\n".join(f"- {sentence}" for sentence in sentences(result.metrics, result.objects))
+    create_markdown_artifact(
+        markdown=f"# {verdict(result.metrics)}\n\n{found}\n", key="evaluation", description="The result in words"
     )
 
 

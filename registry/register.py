@@ -28,7 +28,8 @@ from training.tracking.journals import flush
 from training.tracking.mlflow_place import experiment_id
 from training.tracking.tracker import flattened
 
-_PICTURES = {".png", ".webp", ".jpg"}
+# Beside its metrics.json, and the tables that the gate pairs objects by.
+_LOGGED = {".png", ".html", ".parquet", ".csv"}
 _LONGEST_PARAMETER = 500
 _PATIENCE_SECONDS = 60.0
 
@@ -130,5 +131,5 @@ def _substitute_run(client: MlflowClient, workspace: Workspace, model_sha256: st
 
 
 def _report_files(evaluation: Path) -> list[Path]:
-    """The figures and the pictures of the evaluation."""
-    return sorted(p for p in evaluation.rglob("*") if p.name == METRICS_FILE or p.suffix in _PICTURES)
+    """The figures, tables, pictures and the report of the evaluation."""
+    return sorted(p for p in evaluation.rglob("*") if p.name == METRICS_FILE or p.suffix in _LOGGED)

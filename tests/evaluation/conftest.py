@@ -14,7 +14,7 @@ from blender_render.rendered_object import write_cameras
 from catalog.table import write_table
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.metrics.parameters import MetricParameters
-from evaluation.scores import intervals, per_object_table, summary
+from evaluation.scores import intervals, per_object_table, per_view_table, summary
 from geometry.cameras import Intrinsics, look_at_origin
 from stage.files import write_json
 from stage.packs import object_folder, write_packs
@@ -81,7 +81,7 @@ def evaluated(workspace: Workspace) -> Workspace:
         "intervals": {"unseen": intervals(unseen, asked.names), "training": intervals(training, asked.names)},
         "unseen_objects": 2,
         "training_objects": 1,
-        "unavailable": {"lpips": "the package lpips is not installed"},
+        "unavailable": {"lpips": "the package lpips is not installed", "autoencoder": "no model was given"},
     }
     problem = {
         "stage": "evaluate, unseen",
@@ -107,6 +107,7 @@ def evaluated(workspace: Workspace) -> Workspace:
     write_json(folder / "metrics.json", metrics)
     write_json(folder / "details.json", details)
     per_object_table([*unseen, *training]).to_parquet(folder / "per_object.parquet", index=False)
+    per_view_table([*unseen, *training]).to_parquet(folder / "per_view.parquet", index=False)
     for name in ("contact_sheet", "gallery_unseen", "gallery_training"):
         Image.new("RGB", (4, 4), (255, 0, 0)).save(folder / f"{name}.png")
     return workspace

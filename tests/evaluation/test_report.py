@@ -2,19 +2,26 @@
 
 import json
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from evaluation_support import object_scores
 
 from evaluation.headline import sentences, verdict
 from evaluation.loss_curve import loss_svg, read_loss
-from evaluation.report import build_report, write_report
+from evaluation.report import build_report, report_of, write_report
+from evaluation.scores import per_object_table
+from evaluation.strips import STRIPS_FILE, choose_shown, draw_strip, write_strips
 from stage.errors import InputError
 from stage.files import write_json
 from stage.workspace import Workspace
 
+BROWSER = shutil.which("chromium")
 DECISION = {
     "model": "viewforge-zero123",
     "version": 2,
@@ -47,7 +54,7 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         """Note the tag and where it points."""
-        if tag not in {"meta", "img", "br", "line", "polyline"}:
+        if tag not in {"meta", "img", "br", "line", "polyline", "polygon", "circle"}:
             self.open.append(tag)
         self.addresses += [value or "" for name, value in attributes if name in {"src", "href", "srcset"}]
 
@@ -59,8 +66,9 @@ class Page(HTMLParser):
         assert self.open.pop() == tag
 
     def handle_data(self, data: str) -> None:
-        """Collect text."""
-        self.words.append(data)
+        """Collect text that is shown."""
+        if self.open[-1:] not in (["style"], ["script"]):
+            self.words.append(data)
 
     @property
     def text(self) -> str:
@@ -95,7 +103,7 @@ def test_every_address_is_inside_the_file(evaluated: Workspace) -> None:
     addresses = Page(html).addresses
     assert sum(address.startswith("data:image/png;base64,") for address in addresses) == 3
     sections = {address.removeprefix("#") for address in addresses if address.startswith("#")}
-    assert len(sections) == 8
+    assert len(sections) == 10
     assert all(f'id="{section}"' in html for section in sections)
     assert all(address.startswith(("data:", "#")) for address in addresses)
     assert not re.search(r"url\(|@import|https?://", html)
@@ -103,8 +111,10 @@ def test_every_address_is_inside_the_file(evaluated: Workspace) -> None:
 
 def test_a_metric_that_is_not_available_is_never_a_number(evaluated: Workspace) -> None:
     page = Page(build_report(evaluated, None))
-    assert "lpips is not available: the package lpips is not installed." in page.text
-    assert page.text.count("not available") == 7
+    assert "LPIPS, VGG is not available: the package lpips is not installed." in page.text
+    assert "truth through the autoencoder is not available: no model was given." in page.text
+    # LPIPS of four methods and PSNR and SSIM of one, in two subsets; the two reasons; the one's PSNR of three objects.
+    assert page.text.count("not available") == 2 * (4 + 2) + 2 + 3
     metrics = json.loads((evaluated.evaluation / "metrics.json").read_text())
     assert metrics["unseen"]["model"]["lpips"] == "not available"
 
@@ -113,12 +123,15 @@ def test_an_available_lpips_is_shown_and_the_lowest_is_best(evaluated: Workspace
     path = evaluated.evaluation / "metrics.json"
     metrics = json.loads(path.read_text())
     metrics["unavailable"] = {}
-    for number, method in enumerate(metrics["unseen"]):
-        metrics["unseen"][method]["lpips"] = metrics["training"][method]["lpips"] = 0.1 * (3 - number)
+    for number, method in enumerate(("autoencoder", "model", "copy_input", "mean_image")):
+        for subset in ("unseen", "training"):
+            metrics[subset][method]["lpips"] = 0.1 * (number + 1)
     write_json(path, metrics)
     html = build_report(evaluated, None)
-    assert "not available" not in html
-    assert html.count('<td class="n best">0.100</td>') == 2
+    assert "LPIPS, VGG is not available" not in html
+    # The model's: the upper bound, which no model reaches, is out of competition.
+    assert html.count('<td class="n best">0.200</td>') == 2
+    assert html.count('<td class="n">0.100</td>') == 2
 
 
 def test_a_decision_is_shown_with_its_reasons_and_checks(evaluated: Workspace) -> None:
@@ -127,6 +140,14 @@ def test_a_decision_is_shown_with_its_reasons_and_checks(evaluated: Workspace) -
     assert "unseen psnr is worse than mean_image" in text
     assert "not decided yet" not in text
     assert "Promoted: viewforge" in Page(build_report(evaluated, {**DECISION, "promoted": True, "checks": []})).text
+
+
+def test_a_decision_over_pairs_of_objects_shows_their_interval(evaluated: Workspace) -> None:
+    check = {**DECISION["checks"][0], "advantage": -1.0, "low": -3.0, "high": 1.0, "objects": 2}
+    decision = {**DECISION, "checks": [check], "outcome": "awaiting approval", "alias": None}
+    text = Page(build_report(evaluated, decision)).text
+    assert "Awaiting approval: viewforge-zero123 version 2 has no alias" in text
+    assert "-1[-3, +1]" in text
 
 
 def test_objects_come_worst_first(evaluated: Workspace) -> None:
@@ -212,3 +233,100 @@ def test_a_difference_too_small_to_see_is_no_victory() -> None:
     ]
     assert "beats neither baseline" in verdict(metrics)
     assert "as good as copying the input view" in sentences(metrics, pd.DataFrame(rows))[0]
+
+
+def test_figures_stand_beside_their_intervals_and_pairs(evaluated: Workspace) -> None:
+    html = build_report(evaluated, None)
+    text = Page(html).text
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in re.findall(r"<tr>.*?</tr>", html, re.DOTALL)]
+    # Of 16 and 20 dB nothing between them can be ruled out.
+    assert "18.00[16.00, 20.00]" in text
+    assert "unseen, 2 objects: too few for an interval to be trusted" in text
+    # Model minus copy: −1 and 5; minus mean: −3 and 1.
+    pair = ["unseen", "PSNR, dB ↑"]
+    assert ["copy the input view", *pair, "+2.000", "-1.000", "+5.000", "1", "1", "0", "2", "undecided"] in rows
+    assert ["mean training image", *pair, "-1.000", "-3.000", "+1.000", "1", "1", "0", "2", "undecided"] in rows
+    assert "Gaussian window of 11×11" in text
+
+
+def test_published_figures_stand_apart_with_protocol_and_source(evaluated: Workspace) -> None:
+    html = build_report(evaluated, None)
+    first, _, folded = html.partition("<details>\n<summary>26 tables of other protocols")
+    assert "SyncDreamer (arXiv 2309.03453), table 1" in first
+    assert "16 views at equal steps of azimuth, elevation 30°" in first
+    assert "the objects are others" in first
+    assert "DietNeRF" not in first
+    assert "DietNeRF" in folded
+    assert "read second-hand" in folded
+    assert "Zero-1-to-G: The tables of the paper (TMLR 2025) were not to be had" in folded
+
+
+def test_a_folder_of_scores_is_reported_without_model_or_training(evaluated: Workspace) -> None:
+    folder = evaluated.evaluation
+    for name in ("details.json", "per_view.parquet", "contact_sheet.png"):
+        (folder / name).unlink()
+    metrics = json.loads((folder / "metrics.json").read_text())
+    only = {name: metrics[name] for name in ("protocol", "data_sha256", "objects")} | {
+        "unseen": {"model": metrics["unseen"]["model"]},
+        "complete": False,
+        "missing": {"x": "no predictions"},
+        "objects_of_truth": 3,
+    }
+    write_json(folder / "metrics.json", only)
+    page = Page(report_of(folder, "pictures of a program"))
+    assert not page.open
+    assert "pictures of a program" in page.text
+    assert "1 of 3 objects lack figures" in page.text
+    assert "There are no figures of single views" in page.text
+    for word in ("Promotion", "Training loss", "copy the input view unseen"):
+        assert word not in page.text
+
+
+def test_a_page_of_a_thousand_objects_stays_small_and_has_every_row(evaluated: Workspace) -> None:
+    scores = [object_scores(f"{n:064d}", "unseen", 10.0 + n / 100, 9.0, 8.0) for n in range(1030)]
+    per_object_table([*scores, object_scores("a1", "training", 22.0, 16.0, 17.0)]).to_parquet(
+        evaluated.evaluation / "per_object.parquet", index=False
+    )
+    noise = np.random.default_rng(0).uniform(0, 1, (15, 64, 64, 3))
+    strips = [
+        draw_strip(shown, noise, noise, list(range(0, 300, 20)), noise[0])
+        for shown in choose_shown(pd.read_parquet(evaluated.evaluation / "per_object.parquet"))
+    ]
+    write_strips(evaluated.evaluation / STRIPS_FILE, strips)
+    html = build_report(evaluated, None)
+    assert len(html) < 15e6
+    assert html.count('loading="lazy" width=') == len(strips) == 13
+    objects = html.partition('id="objects"')[2]
+    assert objects.count('<th scope="row">') >= 1030
+    alts = re.findall(r'<img[^>]*alt="([^"]*)"', html)
+    assert len(alts) == html.count("<img")
+    assert all(alts)
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+def test_a_click_on_a_heading_sorts_and_what_is_not_available_comes_last(evaluated: Workspace, tmp_path: Path) -> None:
+    figures = {"u9": 9.0, "u10": 10.0, "u0": None}
+    rows = [object_scores(uid, "unseen", value, 1.0, 1.0) for uid, value in figures.items()]
+    per_object_table([*rows, object_scores("a1", "training", 22.0, 16.0, 17.0)]).to_parquet(
+        evaluated.evaluation / "per_object.parquet", index=False
+    )
+    click = (
+        "const table = document.querySelector('#objects table.sortable');"
+        "const order = () => [...table.tBodies[0].rows].map((row) => row.cells[0].textContent).join(' ');"
+        "const found = [order()];"
+        "for (let n = 0; n < 2; n++) { table.querySelectorAll('th button')[2].click(); found.push(order()); }"
+        "found.push(table.querySelectorAll('thead th')[2].getAttribute('aria-sort'));"
+        "document.title = found.join(' | ');"
+    )
+    page = tmp_path / "page.html"
+    page.write_text(build_report(evaluated, None).replace("</body>", f"<script>{click}</script></body>"))
+    quiet = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+    command = ["chromium", "--headless", "--no-sandbox", *quiet, f"--user-data-dir={tmp_path / 'profile'}"]
+    done = subprocess.run(
+        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True, timeout=120
+    )
+    title = re.search("<title>(.*?)</title>", done.stdout)
+    assert title is not None
+    names = {uid: f"title &lt;{uid}&gt;" for uid in ("u0", "u9", "u10", "a1")}
+    orders = [("u0", "u9", "u10", "a1"), ("u9", "u10", "a1", "u0"), ("a1", "u10", "u9", "u0")]
+    assert title[1].split(" | ") == [" ".join(names[uid] for uid in order) for order in orders] + ["descending"]
