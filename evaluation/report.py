@@ -21,6 +21,7 @@ from evaluation.methods import METHOD_TITLES
 from evaluation.page_template import MAX_ROWS, page_template
 from evaluation.problems import earlier_problems
 from evaluation.published.tables import COLUMNS, by_protocol, read_published
+from evaluation.report_facts import facts, incomplete, protocol_name
 from evaluation.report_sections import (
     baseline_pairings,
     heading,
@@ -29,13 +30,10 @@ from evaluation.report_sections import (
 )
 from evaluation.strips import STRIPS_FILE, Strip, read_strips
 from evaluation.view_curves import view_charts
-from geometry.perceptual import NOT_AVAILABLE
 from stage.files import write_text
 from stage.workspace import Workspace
 
 _PICTURES = ("contact_sheet.png", "gallery_unseen.png", "gallery_training.png")
-_SOURCES = {"heldout": "held-out objects of the catalogue", "gso": "Google Scanned Objects"}
-_SAID_ELSEWHERE = {"resolution", "scheduler", "inference_steps", "guidance_scale", "eta"}
 
 
 @dataclass(frozen=True)
@@ -94,8 +92,8 @@ def _rendered(
         title=title,
         verdict=verdict(result.metrics),
         sentences=sentences(result.metrics, result.objects),
-        incomplete=_incomplete(result),
-        facts=_facts(result),
+        incomplete=incomplete(result),
+        facts=facts(result),
         from_stage=parts is not None,
         with_decision=parts is not None,
         decision=parts.decision if parts else None,
@@ -128,7 +126,7 @@ def _figures(result: EvaluatedFolder) -> dict[str, Any]:
 
 def _published(result: EvaluatedFolder) -> dict[str, Any]:
     """Published tables, those of the evaluation's protocol apart."""
-    files, protocol = read_published(), str(result.metrics.get("protocol", ""))
+    files, protocol = read_published(), protocol_name(result)
     fitting, others = by_protocol(files, protocol)
     return {
         "protocol": protocol,
@@ -150,42 +148,6 @@ def _charts(result: EvaluatedFolder) -> list[dict[str, Any]]:
         charts = view_charts(rows, result.definitions, result.methods, METHOD_TITLES)
         found.append({"subset": subset, "charts": [chart for chart in charts if chart.azimuth or chart.elevation]})
     return [entry for entry in found if entry["charts"]]
-
-
-def _facts(result: EvaluatedFolder) -> dict[str, Any]:
-    """What was measured and how, in a few words each."""
-    metrics, settings = result.metrics, result.details.get("settings", {})
-    source = _SOURCES.get(metrics.get("source", ""), metrics.get("source", ""))
-    facts = {
-        f"{subset} objects": f"{result.count(subset)} {source if n == 0 else ''}".strip()
-        for n, subset in enumerate(result.subsets)
-    }
-    facts["protocol"] = f"{metrics.get('protocol', NOT_AVAILABLE)}"
-    if "views" in metrics:
-        facts["protocol"] += f", {metrics['views']} views"
-    if isinstance(settings.get("resolution"), int):
-        facts["pictures"] = f"{settings['resolution']} × {settings['resolution']} px"
-    elif "resolution" in settings:
-        facts["pictures"] = settings["resolution"]
-    if "inference_steps" in settings:
-        facts["sampler"] = (
-            f"{settings['inference_steps']} steps of {settings['scheduler']}, "
-            f"guidance {settings['guidance_scale']}, η {settings['eta']}"
-        )
-    for name, value in settings.items():
-        if name not in _SAID_ELSEWHERE:
-            facts[name.replace("_", " ")] = ("no", "yes")[value] if isinstance(value, bool) else value
-    if "data_sha256" in metrics:
-        facts["evaluation data"] = metrics["data_sha256"][:12]
-    return facts
-
-
-def _incomplete(result: EvaluatedFolder) -> str:
-    """That objects lack figures, which makes means incomparable; empty where none does."""
-    if result.metrics.get("complete", True):
-        return ""
-    missing, total = len(result.metrics.get("missing", {})), result.metrics.get("objects_of_truth", "?")
-    return f"{missing} of {total} objects lack figures: means over the others cannot be compared with those over all."
 
 
 def _strip_groups(strips: list[Strip]) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from stage.errors import InputError
 from stage.files import replacing
@@ -198,9 +198,9 @@ def _drawn(
 
 
 def _cell(picture: Float[np.ndarray, "h w 3"] | None, side: int) -> Image.Image:
-    """A picture at the strip's size; small ones keep their pixels visible, and one that is not there is grey."""
+    """A picture at the strip's size; small ones keep their pixels, wide ones their shape; none is grey."""
     if picture is None:
         return Image.new("RGB", (side, side), _ABSENT)
     image = Image.fromarray((np.clip(picture, 0, 1) * 255).round().astype(np.uint8))
-    smaller = max(image.size) > side
-    return image.resize((side, side), Image.Resampling.LANCZOS if smaller else Image.Resampling.NEAREST)
+    method = Image.Resampling.LANCZOS if max(image.size) > side else Image.Resampling.NEAREST
+    return ImageOps.pad(image, (side, side), method, color=_PAPER)

@@ -69,7 +69,7 @@ class PublishedTable(Parameters):
     protocol: str = Field(min_length=1)
     """Cameras, input, which views are scored, size: in words."""
     fits: tuple[str, ...] = ()
-    """Names of our protocols (`evaluate.protocol`) that do the same with cameras and input."""
+    """Names of our protocols (`evaluate.preset`, `evaluate.protocol`) that do the same with cameras and input."""
     source: str = Field(min_length=1)
     """Paper and table, or file, or issue."""
     read: Literal["in the source", "second-hand"]

@@ -330,3 +330,36 @@ def test_a_click_on_a_heading_sorts_and_what_is_not_available_comes_last(evaluat
     names = {uid: f"title &lt;{uid}&gt;" for uid in ("u0", "u9", "u10", "a1")}
     orders = [("u0", "u9", "u10", "a1"), ("u9", "u10", "a1", "u0"), ("a1", "u10", "u9", "u0")]
     assert title[1].split(" | ") == [" ".join(names[uid] for uid in order) for order in orders] + ["descending"]
+
+
+def test_the_head_says_under_which_protocol_it_was_measured_and_what_was_changed(evaluated: Workspace) -> None:
+    path = evaluated.evaluation / "details.json"
+    details = json.loads(path.read_text())
+    details["preset"] = {
+        "name": "viewfusion",
+        "title": "free renders",
+        "source": "ViewFusion, section 4",
+        "unpublished": "the objects",
+        "published_objects": None,
+        "differences": {"guidance_scale": [3.0, 1.0], "objects": [None, ["a", "b", "c", "d"]]},
+    }
+    details["settings"]["view_fusion"] = {"weights": "paper"}
+    write_json(path, details)
+    html = build_report(evaluated, None)
+    text = Page(html).text
+    assert "viewfusion, 16 views: free renders" in text
+    assert "guidance scale, not as published1.0 instead of 3.0" in re.sub(r"\s*\n\s*", "", text)
+    assert "4 named instead of none" in text
+    assert "views fused with the paper weights" in text
+    # Published tables go by the chosen protocol, not by the cameras' name.
+    assert "ViewFusion, new views of GSO, free renders" in html.partition("tables of other protocols")[0]
+    assert "SyncDreamer, new views of GSO" in html.partition("tables of other protocols")[2]
+
+
+def test_objects_without_an_answer_are_counted_at_the_head(evaluated: Workspace) -> None:
+    path = evaluated.evaluation / "metrics.json"
+    write_json(path, {**json.loads(path.read_text()), "failed": {"unseen": 1, "training": 0}})
+    assert (
+        "1 object could not be rendered or sampled; means are over the others."
+        in Page(build_report(evaluated, None)).text
+    )
