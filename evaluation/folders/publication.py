@@ -201,7 +201,9 @@ def _scores(uid: str, result: FolderResult) -> ObjectScores:
     }
     poses = result.poses or tuple(_unknown_pose(view, number) for number, view in enumerate(result.views))
     figures = {method: dict(of) for method, of in result.figures.items()}
-    return ObjectScores(uid, uid, SUBSET, methods or {"model": {}}, result.mesh, poses, figures)
+    return ObjectScores(
+        uid, uid, SUBSET, methods or {"model": {}}, mesh=result.mesh, poses=poses, view_figures=figures
+    )
 
 
 def _unknown_pose(view: str, number: int) -> TargetPose:
