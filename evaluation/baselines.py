@@ -7,15 +7,16 @@ does after encoding and decoding: what the autoencoder loses, no denoiser gives 
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 
 from geometry.perceptual import Unavailable
-from systems.gaussian_pipeline import GaussianPipeline
-from systems.object_pipeline import ObjectPipeline
+
+if TYPE_CHECKING:
+    from systems.object_pipeline import ObjectPipeline
 
 
 def copy_input(condition: Float[np.ndarray, "h w 3"], targets: int) -> Float[np.ndarray, "t h w 3"]:
@@ -68,13 +69,16 @@ class Reencoding:
         return decoded
 
 
-def find_reencoding(pipeline: ObjectPipeline, batch_size: int) -> Reencoding | Unavailable:
+def find_reencoding(pipeline: "ObjectPipeline", batch_size: int) -> Reencoding | Unavailable:
     """The upper bound of a model's pictures, if its autoencoder is one of pictures.
 
     Args:
         pipeline: the trained model.
         batch_size: views at once.
     """
+    # diffusers takes seconds to import, which scoring pictures of other programs need not wait for.
+    from systems.gaussian_pipeline import GaussianPipeline
+
     if isinstance(pipeline, GaussianPipeline):
         return Unavailable("this model's pictures are rendered from Gaussians and never pass through its autoencoder")
     vae = getattr(pipeline, "vae", None)

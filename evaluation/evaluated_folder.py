@@ -76,8 +76,11 @@ class EvaluatedFolder:
         return [definition for name, definition in METRICS.items() if name in named]
 
     def count(self, subset: str) -> int:
-        """Objects of a subset."""
-        return int(self.objects.loc[self.objects["subset"] == subset, "uid"].nunique())
+        """Objects of a subset that have figures; of a scored folder the table has rows of the others, with what failed."""
+        rows = self.objects[self.objects["subset"] == subset]
+        if "failure" in rows:
+            rows = rows[rows["failure"] == ""]
+        return int(rows["uid"].nunique())
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:

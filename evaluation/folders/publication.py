@@ -131,6 +131,7 @@ class FolderEvaluation:
         return {
             "resolution": ", ".join(f"{width}×{height}" for height, width in sizes) or NOT_AVAILABLE,
             "background": "white, composited by alpha",
+            "values": "as the files hold them: 8 bits a channel of pictures, floats of arrays; another range is refused",
             "resize": f"{settings.resize}, of Pillow, to the truth's size"
             if settings.resize
             else "none: another size is refused",
@@ -200,7 +201,9 @@ def _scores(uid: str, result: FolderResult) -> ObjectScores:
     }
     poses = result.poses or tuple(_unknown_pose(view, number) for number, view in enumerate(result.views))
     figures = {method: dict(of) for method, of in result.figures.items()}
-    return ObjectScores(uid, uid, SUBSET, methods or {"model": {}}, result.mesh, poses, figures)
+    return ObjectScores(
+        uid, uid, SUBSET, methods or {"model": {}}, mesh=result.mesh, poses=poses, view_figures=figures
+    )
 
 
 def _unknown_pose(view: str, number: int) -> TargetPose:
