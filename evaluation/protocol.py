@@ -226,14 +226,7 @@ def render_subset(
         StageFailedError: when more than `max_failure_rate` of the objects fail.
         InputError: when none can be rendered.
     """
-    look = RenderParameters(
-        protocol=parameters.protocol,
-        views=parameters.views,
-        resolution=resolution,
-        quality=parameters.quality,
-        executor=parameters.executor,
-    )
-    farm = Farm(workspace.scratch / "evaluation" / selection.name, look, seed, workspace)
+    farm = render_farm(selection.name, parameters, resolution, seed, workspace)
     discard_altered(farm, selection.assets)
     failures = farm.render(selection.assets, label=f"evaluate: render {selection.name}")
     check_failure_rate("evaluate", failures, len(selection.assets), parameters.max_failure_rate)
@@ -242,3 +235,17 @@ def render_subset(
         raise InputError(f"no {selection.name} object could be rendered", f"see {farm.root / 'ledger.jsonl'}")
     seal(farm, subset.assets)
     return subset
+
+
+def render_farm(
+    name: SubsetName, parameters: EvaluateParameters, resolution: int, seed: int, workspace: Workspace
+) -> Farm:
+    """What renders a subset's objects under the protocol."""
+    look = RenderParameters(
+        protocol=parameters.protocol,
+        views=parameters.views,
+        resolution=resolution,
+        quality=parameters.quality,
+        executor=parameters.executor,
+    )
+    return Farm(workspace.scratch / "evaluation" / name, look, seed, workspace)

@@ -1,6 +1,7 @@
 """Kept predictions: exact, found under their own key alone, and sampled in groups that do not depend on what was there."""
 
 import shutil
+import tracemalloc
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -226,3 +227,21 @@ def test_the_timing_of_another_model_is_refused(model: Path, tmp_path: Path) -> 
     (workspace.model / "model_index.json").write_text("{}")
     with pytest.raises(InputError, match="is of another model"):
         read_timing(workspace)
+
+
+def test_memory_does_not_grow_with_the_number_of_objects(model: Path, tmp_path: Path) -> None:
+    asked = sampler(model, tmp_path, inference_steps=1, guidance_scale=1.0)
+
+    def peak(count: int) -> int:
+        many = subset(tuple(f"{number:04x}" for number in range(1, count + 1)))
+        tracemalloc.start()
+        for answer in asked.answers(many):
+            assert isinstance(answer, Answered)
+        _, highest = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return highest
+
+    peak(2)
+    few, more = peak(4), peak(20)
+    # An object's views and prediction are 21 kB; 16 more of them that were kept would be 340 kB.
+    assert more < few + 100_000
