@@ -38,7 +38,7 @@ _GOAL = 0.5
 _SIZE, _VIEWS = 16, 16
 _STEP_DEG = 360.0 / _VIEWS
 _FRONT, _BACKS = (0.6, 0.6, 0.6), ((0.9, 0.1, 0.1), (0.1, 0.1, 0.9))
-_BATCH, _RATE = 32, 2e-3
+_BATCH, _RATE = 24, 3e-3
 _SECTION: dict[str, Any] = {
     "unet": {"block_channels": [64, 64], "attention_heads": 2},
     "autoencoder": {"factor": 4, "scaling_factor": 0.5},
