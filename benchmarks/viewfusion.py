@@ -203,7 +203,7 @@ def main() -> int:
     parser.add_argument("--full", action="store_true", help="the published size too, on a CUDA GPU")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    views, steps, repetitions = (8, 2, 1) if arguments.quick else (16, 4, 2)
+    views, steps, repetitions = (8, 2, 1) if arguments.quick else (12, 4, 1)
     ratios = [compare(_SMALL, views, steps, repetitions)]
     count_memory()
     if arguments.full and torch.cuda.is_available():

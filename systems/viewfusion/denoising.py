@@ -8,6 +8,7 @@ condition, whatever the view and the pose: it is predicted once for all of them.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from diffusers import UNet2DConditionModel
@@ -18,12 +19,44 @@ from systems.zero123.guidance import Condition
 from systems.zero123.schedulers import Draw, Generators, noise
 
 
+@dataclass(frozen=True)
+class FusedRows:
+    """What the denoiser is asked for a view, a row each: null conditions first, under guidance, then the conditions."""
+
+    token: Float[Tensor, "r t d"]
+    latent: Float[Tensor, "r c y x"]
+    weight: Float[Tensor, " r"]
+    """Of each answer; those of null conditions sum to 1, and those of conditions."""
+    null: int
+    """How many rows are null conditions: none without guidance, one where all conditions have the same, else one for each."""
+
+
+def fused_rows(condition: Condition, weights: Float[Tensor, " n"], guided: bool) -> FusedRows:
+    """The rows of a view.
+
+    Args:
+        condition: a row for each condition.
+        weights: of the conditions, with sum 1, float32.
+        guided: whether there is guidance.
+    """
+    if not guided:
+        return FusedRows(condition.token, condition.latent, weights, 0)
+    null = condition.null_token
+    alike = bool((null == null[:1]).all())
+    null, null_weights = (null[:1], weights.new_ones(1)) if alike else (null, weights)
+    return FusedRows(
+        torch.cat([null, condition.token]),
+        torch.cat([torch.zeros_like(condition.latent[: len(null)]), condition.latent]),
+        torch.cat([null_weights, weights]),
+        len(null),
+    )
+
+
 def fused_prediction(
     unet: UNet2DConditionModel,
     latents: Float[Tensor, "1 c y x"],
     timestep: Num[Tensor, ""],
-    condition: Condition,
-    weights: Float[Tensor, " n"],
+    rows: FusedRows,
     scale: float,
     chunk: int | None = None,
 ) -> Float[Tensor, "1 c y x"]:
@@ -33,38 +66,21 @@ def fused_prediction(
         unet: the denoiser.
         latents: of the wanted view, as the scheduler scales them.
         timestep: of these latents.
-        condition: a row for each condition.
-        weights: of the conditions, with sum 1, float32.
-        scale: classifier-free guidance; 1 does without.
+        rows: of the conditions.
+        scale: classifier-free guidance; nothing where there are no null conditions.
         chunk: most rows that the denoiser sees at once; all when None.
     """
-    rows, row_weights = _rows(condition, weights, with_null=scale != 1.0)
     sums = latents.new_zeros((2, *latents.shape[1:]), dtype=torch.float32)
-    side = torch.arange(len(row_weights)) >= len(row_weights) - len(weights)
-    size = chunk or len(row_weights)
-    for first in range(0, len(row_weights), size):
+    size = chunk or len(rows.weight)
+    for first in range(0, len(rows.weight), size):
         part = slice(first, first + size)
         given = torch.cat([latents.expand(len(rows.latent[part]), -1, -1, -1), rows.latent[part]], dim=1)
         predictions = unet(given, timestep, encoder_hidden_states=rows.token[part]).sample.float()
         # Row after row: no sum depends on how the rows were parted.
-        for prediction, weight, conditioned in zip(predictions, row_weights[part], side[part], strict=True):
-            sums[int(conditioned)] += weight * prediction
+        for row, (prediction, weight) in enumerate(zip(predictions, rows.weight[part], strict=True), start=first):
+            sums[int(row >= rows.null)] += weight * prediction
     without, with_condition = sums.to(latents.dtype)[:, None]
-    return with_condition if scale == 1.0 else without + scale * (with_condition - without)
-
-
-def _rows(
-    condition: Condition, weights: Float[Tensor, " n"], with_null: bool
-) -> tuple[Condition, Float[Tensor, " r"]]:
-    """What the denoiser is asked, and what each answer weighs: the null condition, once if all have the same, then the others."""
-    if not with_null:
-        return condition, weights
-    null = condition.null_token
-    alike = bool((null == null[:1]).all())
-    null, null_weights = (null[:1], weights.new_ones(1)) if alike else (null, weights)
-    latent = torch.cat([torch.zeros_like(condition.latent[: len(null)]), condition.latent])
-    token = torch.cat([null, condition.token])
-    return Condition(token, latent, token), torch.cat([null_weights, weights])
+    return without + scale * (with_condition - without) if rows.null else with_condition
 
 
 def each_its_own(weights: Float[Tensor, " n"]) -> Draw:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from stage.errors import InputError
 from systems.viewfusion.conditions import Conditioner, SeenView
-from systems.viewfusion.denoising import each_its_own, fused_prediction
+from systems.viewfusion.denoising import each_its_own, fused_prediction, fused_rows
 from systems.viewfusion.parameters import ViewFusionParameters
 from systems.viewfusion.trajectory import Position
 from systems.viewfusion.weights import Place, condition_window, fusion_weights, offsets_from
@@ -79,10 +79,10 @@ class ViewSequence:
         condition = self._conditioner.condition(target, views, options)
         shares = torch.from_numpy(weights).float().to(condition.latent.device)
 
+        rows = fused_rows(condition, shares, guided=options.guidance_scale != 1.0)
+
         def predict(latents: Tensor, timestep: Num[Tensor, ""]) -> Float[Tensor, "1 c y x"]:
-            return fused_prediction(
-                base.unet, latents, timestep, condition, shares, options.guidance_scale, options.batch_size
-            )
+            return fused_prediction(base.unet, latents, timestep, rows, options.guidance_scale, options.batch_size)
 
         draw = each_its_own(shares.cpu()) if self._parameters.noise == "each" else noise
         made: Float[Tensor, "1 c y x"] = base.denoised_by(predict, condition.latent[:1], options, draw)

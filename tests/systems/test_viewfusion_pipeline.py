@@ -82,8 +82,7 @@ def bases(
 
 
 @pytest.mark.parametrize("kind", ["zero123", "zeronvs", "cascade", "kl"])
-@pytest.mark.parametrize("noise", ["shared", "each"])
-@pytest.mark.parametrize("null", ["after_projection", "before_projection"])
+@pytest.mark.parametrize(("noise", "null"), [("shared", "after_projection"), ("each", "before_projection")])
 def test_one_condition_is_the_base_to_the_bit(
     bases: Callable[[str], ObjectPipeline], pictures: Pictures, kind: str, noise: Any, null: str
 ) -> None:
@@ -117,8 +116,10 @@ def test_without_guidance_one_condition_is_the_base(pipeline: Zero123Pipeline, p
     assert torch.equal(fused(pipeline)(pictures(1), poses, **seeded(**options)).images, plain)
 
 
-@pytest.mark.parametrize("kind", ["zero123", "cascade"])
-@pytest.mark.parametrize("null", ["after_projection", "before_projection"])
+@pytest.mark.parametrize(
+    ("kind", "null"),
+    [("zero123", "after_projection"), ("zero123", "before_projection"), ("cascade", "after_projection")],
+)
 def test_parts_of_any_size_give_the_same_view(
     bases: Callable[[str], ObjectPipeline], pictures: Pictures, kind: str, null: str
 ) -> None:
@@ -129,7 +130,7 @@ def test_parts_of_any_size_give_the_same_view(
         return fusion.sample_views(source, inputs, [camera(7)], **seeded(null_condition=null, eta=1.0)).images
 
     whole = made(None)
-    for chunk in (1, 2, 4):
+    for chunk in (1, 4):
         torch.testing.assert_close(made(chunk), whole, atol=1e-5, rtol=0)
 
 
@@ -278,8 +279,7 @@ def test_fewer_conditions_are_the_nearest(
     assert [len(given) for given in spy.inputs[::3]] == [1, 2, 3, 3, 3, 3, 3]
 
 
-@pytest.mark.parametrize("rule", ["paper", "released"])
-@pytest.mark.parametrize("noise", ["shared", "each"])
+@pytest.mark.parametrize(("rule", "noise"), [("paper", "shared"), ("released", "each")])
 def test_the_same_seed_makes_the_same_views(
     pipeline: Zero123Pipeline, pictures: Pictures, rule: Any, noise: Any
 ) -> None:
@@ -292,7 +292,7 @@ def test_the_same_seed_makes_the_same_views(
 def test_samplers_with_a_memory_fuse(pipeline: Zero123Pipeline, pictures: Pictures) -> None:
     for name in ("dpm", "unipc", "euler", "euler_ancestral"):
         pipeline.scheduler = scheduler_named(name, pipeline.scheduler)
-        images = fused(pipeline).orbit(pictures(1), camera(0), 6, **seeded()).images
+        images = fused(pipeline).orbit(pictures(1), camera(0), 4, **seeded()).images
         assert images.isfinite().all()
         assert images[1:].std() > 0.01
 
