@@ -29,7 +29,6 @@ _PACKAGES = (
     "numpy",
     "pillow",
     "plyfile",
-    "psutil",
     "pydantic",
     "pyyaml",
     "safetensors",
