@@ -20,6 +20,7 @@ _REPOSITORY = Path(__file__).resolve().parents[1]
 SERVED_MODEL = _REPOSITORY / "mlflow" / "served_model.py"
 # Rooms that the pipeline imports. They travel with the model: viewforge is on no package index.
 _CODE = ("systems", "stage", "geometry")
+# Those that it imports as it is loaded (tests/registry/test_served_model.py).
 _PACKAGES = (
     "accelerate",
     "diffusers",
@@ -27,7 +28,11 @@ _PACKAGES = (
     "mlflow",
     "numpy",
     "pillow",
+    "plyfile",
+    "pydantic",
+    "pyyaml",
     "safetensors",
+    "scipy",
     "torch",
     "transformers",
 )

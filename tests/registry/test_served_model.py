@@ -1,10 +1,12 @@
 """The champion as others load it: through MLflow, by its alias."""
 
+import ast
 import json
 import re
 import runpy
 import subprocess
 import sys
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,11 +20,12 @@ from serving_support import BAD_REQUESTS, IMAGE, POSES
 
 from registry.parameters import RegisterParameters
 from registry.register import register
-from registry.served_pipeline import LIMITS, SERVED_MODEL
+from registry.served_pipeline import LIMITS, SERVED_MODEL, requirements
 from stage.errors import ViewforgeError
 from stage.workspace import Workspace
 from systems.zero123.pipeline import Zero123Pipeline
 
+REPOSITORY = SERVED_MODEL.parents[1]
 URI = f"models:/{RegisterParameters().model_name}@champion"
 
 
@@ -124,6 +127,33 @@ assert model.predict(given).shape == (1, 16, 16, 3)
     answer = subprocess.run([sys.executable, "-P", script], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
     assert "UserWarning" not in answer.stderr
+
+
+def imported(source: str) -> set[str]:
+    """The modules that one imports as soon as it is imported."""
+    nodes = ast.parse(source).body
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return plain | {str(node.module) for node in nodes if isinstance(node, ast.ImportFrom)}
+
+
+def foreign(module: str, seen: set[str]) -> set[str]:
+    """The packages of others that a module of ours imports, itself or by others of ours."""
+    path = REPOSITORY / f"{module.replace('.', '/')}.py"
+    if module.partition(".")[0] not in ("systems", "stage", "geometry"):
+        return {module.partition(".")[0]}
+    if module in seen or not path.is_file():
+        return set()
+    seen.add(module)
+    return set().union(*(foreign(name, seen) for name in imported(path.read_text())))
+
+
+def test_the_requirements_have_all_that_its_code_imports():
+    """An environment made of them alone would otherwise fail when the model is loaded."""
+    packages, distributions = foreign("systems.pipelines", set()), packages_distributions()
+    assert {"torch", "diffusers", "numpy"} <= packages
+    known = {line.partition("==")[0].lower() for line in requirements()}
+    needed = {package: {name.lower() for name in distributions.get(package, [])} for package in packages}
+    assert [package for package, names in needed.items() if names and not names & known] == []
 
 
 @pytest.mark.parametrize("system", ["Zero1ToGPipeline", "Zero1ToGGridPipeline"])
