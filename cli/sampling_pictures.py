@@ -4,6 +4,7 @@ Imported when the command is called: it needs the systems.
 """
 
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,7 @@ def _estimated(
     pipeline: ObjectPipeline, options: PictureOptions, folder: Path | None, seed: int, sampling: dict[str, Any]
 ) -> ElevationEstimate:
     prior = load_pipeline(folder) if folder else pipeline
+    prior.set_progress_bar_config(disable=not sys.stderr.isatty())
     noise = torch.Generator().manual_seed(derive_seed(seed, "picture", "elevation noise"))
     asked = asking(prior, **sampling, generator=noise)
     (picture,) = _tensor(_prepared(prior, options), prior, options)

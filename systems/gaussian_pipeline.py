@@ -7,7 +7,7 @@ write_ply(Path("chair.ply"), made.gaussians[0])
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -47,7 +47,10 @@ class SampledGaussians(BaseOutput):
 class GaussianPipeline(ObjectPipeline):
     """A diffusers pipeline that makes Gaussians of one picture."""
 
-    framing: ClassVar[FramingName] = "lgm"
+    @property
+    def framing(self) -> FramingName:
+        """LGM's, which Zero-1-to-G is a fork of."""
+        return "lgm"
 
     @abstractmethod
     def sample_splatters(

@@ -6,7 +6,7 @@ Evaluation and command line know no more of a pipeline than stands here.
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from diffusers import DiffusionPipeline
@@ -47,13 +47,15 @@ class SampledViews(BaseOutput):
 class ObjectPipeline(DiffusionPipeline, ABC):
     """A diffusers pipeline that sees an input view from other sides."""
 
-    framing: ClassVar[FramingName] = "zero123"
-    """How an object stands in the pictures that the system knows, for `systems.pictures.preparation.prepare`."""
-
     @property
     @abstractmethod
     def image_size(self) -> int:
         """Width and height of the images that the pipeline was trained on, pixels."""
+
+    @property
+    def framing(self) -> FramingName:
+        """How an object stands in the pictures that the system knows, for `systems.pictures.preparation.prepare`."""
+        return "zero123"
 
     def framed(self, picture: Image.Image) -> Image.Image:
         """What of a PIL image the system is shown: the whole, made square by transparent margins. Objects are not sought here."""

@@ -11,7 +11,7 @@ knows it: the smaller it is, the farther the same step leads. The released launc
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeAlias, get_args
+from typing import Any, TypeAlias, get_args
 
 import numpy as np
 import torch
@@ -55,8 +55,6 @@ class ZeroNvsPipeline(ViewPipeline):
         ParameterError: when there is no such mode.
         InputError: when `cc_projection` takes vectors of another length.
     """
-
-    framing: ClassVar[FramingName] = "centre_square"
 
     def __init__(
         self,
@@ -179,6 +177,11 @@ class ZeroNvsPipeline(ViewPipeline):
         fovs = [fov_of(np.array([i.fx, i.fy, i.cx, i.cy]), i.width, i.height) for i in lenses]
         c2w = np.stack([target.c2w for target in targets])
         return self._poses(c2w, condition.c2w, fovs, scale)
+
+    @property
+    def framing(self) -> FramingName:
+        """The middle square: scenes have no object to frame."""
+        return "centre_square"
 
     def framed(self, picture: Image.Image) -> Image.Image:
         """The square in the middle, as the training's pictures are cut."""

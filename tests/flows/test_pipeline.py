@@ -212,7 +212,9 @@ def test_sampling_from_the_trained_pipeline(through_prefect, viewforge, tmp_path
     from PIL import Image
 
     picture = tmp_path / "picture.png"
-    Image.new("RGBA", (40, 40), (200, 30, 30, 255)).save(picture)
+    cut_out = Image.new("RGBA", (40, 40))
+    cut_out.paste((200, 30, 30, 255), (10, 5, 30, 35))
+    cut_out.save(picture)
     arguments = ("--azimuth-deg", "90", "--azimuth-deg", "180", "--steps", "2", "-o", tmp_path / "views.png")
     result = viewforge("sample", picture, *arguments, "-w", through_prefect[0])
     assert result.returncode == 0, result.stderr

@@ -13,12 +13,14 @@ TURNS = (Turn(0.0, 0.0), Turn(-TEN, 0.0), Turn(0.0, -TEN), Turn(0.0, TEN))
 LENS = Intrinsics.from_fov(0.8575, 256)
 
 
-def matches_at(elevation_deg: float, radius: float = 1.7, noise: float = 0.0, wrong: float = 0.0) -> Matches:
-    """Matches between every two views of 60 points about the origin, some of them wrong, seen from an elevation."""
+def matches_at(
+    elevation_deg: float, radius: float = 1.7, noise: float = 0.0, wrong: float = 0.0, azimuth: float = 1.0
+) -> Matches:
+    """Matches between every two views of 60 points, some of them wrong, of views that turn `azimuth` as far as they say."""
     random = np.random.default_rng(3)
     points = random.uniform(-0.4, 0.4, (60, 3))
     polar = math.pi / 2 - math.radians(elevation_deg)
-    cameras = [look_at_origin(polar + turn.polar, 0.5 + turn.azimuth, radius) for turn in TURNS]
+    cameras = [look_at_origin(polar + turn.polar, 0.5 + azimuth * turn.azimuth, radius) for turn in TURNS]
     pixels = np.stack([project(points, c2w, LENS)[0] for c2w in cameras], axis=1)
     pairs = [(one, other) for one in range(4) for other in range(one)]
     seen = np.repeat([[view in pair for view in range(4)] for pair in pairs], 60, axis=0)
@@ -62,6 +64,14 @@ def test_points_near_the_camera_move_and_what_stands_still_does_not():
     still = matches_at(20.0)
     frozen = Matches(np.repeat(still.pixels[:, :1], 4, axis=1), still.seen)
     assert searched(frozen).motion == 0.0
+
+
+def test_a_model_that_turns_less_than_it_says_lowers_the_elevation():
+    # Matches tell the turn times the sine of the elevation, and they all fit: docs/howto-pictures.md warns of it.
+    slow = matches_at(45.0, azimuth=0.8)
+    found = searched(slow)
+    assert math.sin(found.elevation) == pytest.approx(0.8 * math.sin(math.radians(45.0)), abs=0.03)
+    assert found.inliers == found.matches
 
 
 def test_the_last_elevation_tried_is_told():

@@ -75,7 +75,7 @@ def test_scenes_lose_their_sides_and_whole_pictures_nothing():
 
 def test_a_pipeline_shows_all_of_a_wide_picture_and_stretches_it_not():
     wide = Image.effect_noise((40, 20), 90).convert("RGB")
-    shown = Zero123Pipeline.framed(Zero123Pipeline.__new__(Zero123Pipeline), wide)
+    shown = Zero123Pipeline.__new__(Zero123Pipeline).framed(wide)
     white = picture_tensor(shown, (40, 40)).permute(1, 2, 0).numpy()
     np.testing.assert_allclose((white[10:30] + 1) * 127.5, np.asarray(wide), atol=1e-3)
     assert (white[:10] == 1).all()
@@ -89,7 +89,7 @@ def test_nothing_opaque_cannot_be_framed():
 
 def test_each_system_has_its_framing():
     framings = {
-        kind.__name__: kind.framing
+        kind.__name__: kind.__new__(kind).framing
         for kind in (Zero123Pipeline, CascadePipeline, ZeroNvsPipeline, Zero1ToGPipeline, Zero1ToGGridPipeline)
     }
     assert framings == {
