@@ -125,12 +125,22 @@ def _living(client: MlflowClient, model: str) -> list[Claim]:
     found, now = [], time.time()
     for key, value in client.get_registered_model(model).tags.items():
         if key.startswith(PREFIX):
-            claim = Claim(**json.loads(value))
+            claim = _read(value)
+            if claim is None:
+                continue
             if claim.is_dead(now):
                 _remove(client, model, claim)
             else:
                 found.append(claim)
     return found
+
+
+def _read(value: str) -> Claim | None:
+    """A claim; None of what is none, which must not keep everybody out for ever."""
+    try:
+        return Claim(**json.loads(value))
+    except (ValueError, TypeError):
+        return None
 
 
 def _publish(client: MlflowClient, model: str, claim: Claim) -> None:

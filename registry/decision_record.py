@@ -41,9 +41,6 @@ def decision_tags(decision: Decision, override: str | None, approval: Approval |
     }
     if approval:
         tags[APPROVAL_TAG] = str(approval)
-    if decision.promoted:
-        # An override outlives the rollback that it overrode.
-        tags["rollback.away"] = ""
     return tags | ({"previous_champion": decision.previous_champion} if decision.previous_champion else {})
 
 

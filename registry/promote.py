@@ -24,7 +24,7 @@ from registry.gate import decide, gated_metrics
 from registry.parameters import RegisterParameters
 from registry.policy import Gate, gate_of
 from registry.reevaluate import comparable_record, refresh
-from registry.rollback import forget_pending
+from registry.rollback import AWAY_TAG, forget_pending
 from registry.version_records import download_pipeline, own_record
 from stage.errors import InputError, ParameterError
 from stage.workspace import Workspace
@@ -100,7 +100,7 @@ class _Promotion:
                 return _standing(self.client, candidate, aliases)
             ours = ours or own_record(self.client, candidate)
             decision = self._decided(candidate, ours, aliases.get(CHAMPION), footprint, stale)
-            return self._applied(candidate, self._persons_word(candidate, decision), aliases, claim)
+            return self._applied(candidate, _unless_rolled_back(decision, candidate), aliases, claim)
 
     def _is_champion(self, candidate: ModelVersion) -> bool:
         return holders(self.client, candidate.name).get(CHAMPION) == str(candidate.version)
@@ -136,25 +136,20 @@ class _Promotion:
         decision = decide(self.gate, ours, theirs, footprint, stale if champion else None)
         return replace(decision, model=candidate.name, version=str(candidate.version))
 
-    def _persons_word(self, candidate: ModelVersion, decision: Decision) -> Decision:
-        """What people said of this version counts beside what the gate says."""
-        if back := candidate.tags.get("rollback.away"):
-            decision = _refused(decision, f"version {candidate.version} was rolled back: {back}")
-        # A reason that was not needed is not recorded as one.
-        if self.override is not None and not decision.promoted:
-            return _overridden(decision, self.override)
-        return approved(decision, candidate.tags, self.parameters, self.approval)
-
     def _applied(
         self, candidate: ModelVersion, decision: Decision, aliases: dict[str, str], claim: HeldClaim
     ) -> Decision:
         """Write the decision to the version's tags and run, then move the aliases: a champion always has its reasons."""
+        # A reason that was not needed is not recorded as one.
+        used = None if decision.promoted else self.override
+        decision = (
+            _overridden(decision, used) if used else approved(decision, candidate.tags, self.parameters, self.approval)
+        )
         held = next((alias for alias, number in aliases.items() if number == decision.version), None)
         champion = aliases.get(CHAMPION)
         alias, previous = (CHAMPION, champion) if decision.promoted else (held, None)
         decision = replace(decision, alias=alias, previous_champion=previous)
-        note = self.override if decision.reasons[0].startswith(_OVERRIDE) else None
-        _set_tags(self.client, decision, decision_tags(decision, note, self.approval))
+        _set_tags(self.client, decision, decision_tags(decision, used, self.approval))
         log_decision(self.client, str(candidate.run_id), decision)
         if decision.promoted:
             claim.check()
@@ -163,17 +158,19 @@ class _Promotion:
         return decision
 
 
-_OVERRIDE = "promoted by override: "
-
-
-def _refused(decision: Decision, reason: str) -> Decision:
+def _unless_rolled_back(decision: Decision, candidate: ModelVersion) -> Decision:
+    """A version that people rolled back is refused, whatever its figures say."""
+    why = candidate.tags.get(AWAY_TAG)
+    if not why:
+        return decision
     kept = () if decision.promoted else decision.reasons
-    return replace(decision, promoted=False, outcome="refused", reasons=(reason, *kept))
+    reasons = (f"version {candidate.version} was rolled back: {why}", *kept)
+    return replace(decision, promoted=False, outcome="refused", reasons=reasons)
 
 
 def _overridden(decision: Decision, override: str) -> Decision:
     refusal = tuple(f"the gate refused: {reason}" for reason in decision.reasons)
-    reasons = (f"{_OVERRIDE}{override.strip()}", *refusal)
+    reasons = (f"promoted by override: {override.strip()}", *refusal)
     return replace(decision, promoted=True, outcome="promoted", reasons=reasons)
 
 
@@ -184,7 +181,8 @@ def _set_tags(client: MlflowClient, decision: Decision, tags: dict[str, str]) ->
 
 def _settle(client: MlflowClient, decision: Decision, aliases: dict[str, str]) -> None:
     """What follows the champion's alias, now or in the next attempt."""
-    _set_tags(client, decision, {SINCE_TAG: now(), "promotion.decision": decision.outcome})
+    # An override outlives the rollback that it overrode.
+    _set_tags(client, decision, {SINCE_TAG: now(), AWAY_TAG: "", "promotion.decision": decision.outcome})
     forget_pending(client, decision.model)
     if aliases.get(CHALLENGER) == decision.version:
         client.delete_registered_model_alias(decision.model, CHALLENGER)

@@ -67,8 +67,10 @@ def refresh(
                 f"{stale}, and this workspace cannot make one: its own evaluation differs in {'; '.join(differences)}"
             )
         again = _evaluated_again(champion, parameters, workspace)
-    except ViewforgeError as error:
-        return f"{stale}, and evaluating it again failed: {error}"
+    except (ViewforgeError, OSError, RuntimeError, ValueError) as error:
+        # Also what a pipeline of another size or system fails with: whatever it is, the champion stays.
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return f"{stale}, and evaluating it again failed: {reason}"
     _attach(client, champion, again)
     differences = ours.differences(again, metrics)
     return f"{stale}; evaluated again here it differs in {'; '.join(differences)}" if differences else None

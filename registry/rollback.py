@@ -64,15 +64,28 @@ def _step(client: MlflowClient, model: str, reason: str, to: str | None) -> _Ste
     champion = holders(client, model).get(CHAMPION)
     if champion is None:
         raise InputError(f"{model} has no champion to roll back", "promote a version: viewforge promote")
-    target = to or version_of(client, model, champion).tags.get("previous_champion")
+    target = to or _earlier(client, model, champion)
     if not target:
-        raise InputError(f"version {champion} of {model} replaced no champion", "name a version with --to")
+        raise InputError(
+            f"version {champion} of {model} replaced no champion that is left", "name a version with --to"
+        )
     if target == champion:
         raise InputError(f"version {champion} of {model} is the champion already", "name another version with --to")
     tags = version_of(client, model, target).tags
     if to and not tags.get(SINCE_TAG) and tags.get("promotion.decision") != "promoted":
         raise InputError(f"version {to} of {model} never was champion", f"viewforge promote --version {to}")
     return _Step(champion, str(target), reason)
+
+
+def _earlier(client: MlflowClient, model: str, champion: str) -> str | None:
+    """The nearest champion before, that was not rolled back itself."""
+    seen, target = {champion}, version_of(client, model, champion).tags.get("previous_champion")
+    while target and target not in seen:
+        tags = version_of(client, model, target).tags
+        if not tags.get(AWAY_TAG):
+            return str(target)
+        seen, target = {*seen, target}, tags.get("previous_champion")
+    return None
 
 
 def _pending(client: MlflowClient, model: str, to: str | None) -> _Step | None:

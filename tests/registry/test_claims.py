@@ -126,6 +126,35 @@ def test_who_waits_longer_than_its_lease_still_gets_its_turn():
         held.check()
 
 
+def test_two_at_once_in_mlflow_hold_it_one_after_the_other(workspace: Workspace, client: MlflowClient):
+    client.create_registered_model(MODEL)
+    inside, most = [], [0]
+
+    def work() -> None:
+        mine = MlflowClient(client.tracking_uri)
+        for _ in range(2):
+            with claimed(mine, MODEL):
+                inside.append(0)
+                most[0] = max(most[0], len(inside))
+                time.sleep(0.05)
+                inside.pop()
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most[0] == 1
+    assert client.get_registered_model(MODEL).tags == {}
+
+
+def test_what_is_no_claim_keeps_nobody_waiting():
+    client = Tags()
+    client.set_registered_model_tag(MODEL, f"{PREFIX}x", "by hand")
+    with claimed(client, MODEL, patience=0.1):
+        pass
+
+
 def test_mlflow_keeps_claims_as_tags_and_none_is_left(workspace: Workspace, client: MlflowClient):
     client.create_registered_model(MODEL)
     with claimed(client, MODEL):

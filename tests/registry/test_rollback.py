@@ -42,7 +42,9 @@ def test_the_champion_before_serves_again_and_both_versions_say_why(third: Works
 def test_rolling_back_twice_goes_back_twice(third: Workspace):
     roll_back(third, MODEL, "bad")
     assert roll_back(third, MODEL, "worse").version == "1"
-    with pytest.raises(InputError, match=r"version 1 of .* replaced no champion; name a version with --to"):
+    with pytest.raises(
+        InputError, match=r"version 1 of .* replaced no champion that is left; name a version with --to"
+    ):
         roll_back(third, MODEL, "worst")
     assert champion_of() == "1"
 
@@ -89,3 +91,11 @@ def test_refusals_name_thing_and_remedy(three: Workspace):
     MlflowClient().delete_registered_model_alias(MODEL, "champion")
     with pytest.raises(InputError, match="has no champion to roll back"):
         roll_back(three, MODEL, "bad")
+
+
+def test_what_was_rolled_back_is_not_rolled_back_to(third: Workspace):
+    promote(PARAMETERS, third, version="2", override="compare them in use")
+    assert roll_back(third, MODEL, "the third was better").version == "3"
+    with pytest.raises(InputError, match=r"replaced no champion that is left; name a version with --to"):
+        roll_back(third, MODEL, "both are bad")
+    assert roll_back(third, MODEL, "both are bad", to="1").version == "1"
