@@ -2,6 +2,10 @@
 
 MODEL = "model"
 AUTOENCODER = "autoencoder"
+# The true views themselves, where a figure asks how well views agree with each other.
+TRUTH = "truth"
+# What a model could reach at most; no competitor.
+REFERENCES = frozenset({AUTOENCODER, TRUTH})
 # A model that does not beat them has learned nothing worth having.
 BASELINES = ("copy_input", "mean_image")
 # What is scored, the upper bound of a latent model's pictures last.
@@ -15,4 +19,5 @@ METHOD_TITLES = {
     "copy_input": "copy the input view",
     "mean_image": "mean training image",
     AUTOENCODER: "truth through the autoencoder",
+    TRUTH: "the true views",
 }

@@ -1,6 +1,7 @@
 """Two methods, or two models, over the same objects: the mean difference of each figure with its confidence interval.
 
-A difference counts as decided when its interval does not hold zero. Pairs decide far earlier than two intervals beside each
+A difference counts as decided when its interval does not hold zero, over six objects or more: with fewer all of them may well
+lean to one side by chance (of five one time in sixteen). Pairs decide far earlier than two intervals beside each
 other, since an object that is hard for one is hard for the other.
 """
 
@@ -11,7 +12,7 @@ from typing import Literal
 import pandas as pd
 
 from evaluation.metrics.definitions import MetricDefinition
-from evaluation.statistics import PairedDifference, paired_difference
+from evaluation.statistics import FEW, PairedDifference, paired_difference
 
 Outcome = Literal["better", "worse", "undecided"]
 _DIGITS = 6
@@ -30,7 +31,7 @@ class Pairing:
     def outcome(self) -> Outcome:
         """What the interval says of ours, the direction of the figure considered."""
         low, high = self.difference.low, self.difference.high
-        if low <= 0.0 <= high or self.difference.count < 2:
+        if low <= 0.0 <= high or self.difference.count < FEW:
             return "undecided"
         return "better" if (low > 0.0) == (self.metric.better == "higher") else "worse"
 

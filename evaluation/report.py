@@ -17,7 +17,7 @@ from evaluation.evaluated_folder import EvaluatedFolder
 from evaluation.geometry_section import geometry_section
 from evaluation.headline import sentences, verdict
 from evaluation.loss_curve import loss_svg, read_loss
-from evaluation.methods import METHOD_TITLES
+from evaluation.methods import METHOD_TITLES, TRUTH
 from evaluation.page_template import MAX_ROWS, page_template
 from evaluation.problems import earlier_problems
 from evaluation.published.tables import COLUMNS, by_protocol, read_published
@@ -100,7 +100,7 @@ def _rendered(
         curve=parts.curve if parts else None,
         shown=details.get("gallery_objects", {}),
         pictures={Path(name).stem: _address(result.folder / name) for name in _PICTURES},
-        methods=result.methods,
+        methods=[method for method in result.methods if method != TRUTH],
         **_figures(result),
         **_published(result),
         comparison=comparison_tables(comparison, MAX_ROWS) if comparison else None,

@@ -5,7 +5,7 @@ from typing import Any
 import pandas as pd
 
 from evaluation.evaluated_folder import EvaluatedFolder
-from evaluation.methods import AUTOENCODER, BASELINES, METHOD_TITLES, MODEL
+from evaluation.methods import BASELINES, METHOD_TITLES, MODEL, REFERENCES, TRUTH
 from evaluation.metrics.definitions import MetricDefinition
 from evaluation.page_template import ARROWS
 from evaluation.pairs import Pairing, pairings
@@ -58,7 +58,9 @@ def interval_rows(result: EvaluatedFolder, subset: str) -> list[dict[str, str]]:
 
 
 def _cell(result: EvaluatedFolder, subset: str, method: str, definition: MetricDefinition) -> dict[str, Any]:
-    value = result.metrics[subset][method].get(definition.name)
+    if definition.name not in result.metrics[subset][method]:
+        return {"text": "–", "words": True, "interval": None, "best": False}
+    value = result.metrics[subset][method][definition.name]
     interval = result.metrics.get("intervals", {}).get(subset, {}).get(method, {}).get(definition.name)
     return {
         "text": figure(value, definition.digits),
@@ -71,7 +73,7 @@ def _cell(result: EvaluatedFolder, subset: str, method: str, definition: MetricD
 def _winners(result: EvaluatedFolder, subset: str, definition: MetricDefinition) -> list[str]:
     """The methods with the best figure; an upper bound is no competitor, and nobody wins where one has no number."""
     figures = result.metrics[subset]
-    numbers = {m: figures[m].get(definition.name) for m in result.methods if m in figures and m != AUTOENCODER}
+    numbers = {m: figures[m].get(definition.name) for m in result.methods if m in figures and m not in REFERENCES}
     if len(numbers) < 2 or any(not isinstance(value, int | float) for value in numbers.values()):
         return []
     best = (max if definition.better == "higher" else min)(numbers.values())
@@ -117,7 +119,7 @@ def object_table(result: EvaluatedFolder, most: int) -> dict[str, Any]:
     table = result.objects
     model = table[table["method"] == MODEL]
     shown = [d for d in result.definitions if d.name in table.columns and model[d.name].notna().any()]
-    others = [name for name in result.methods if name != MODEL]
+    others = [name for name in result.methods if name not in (MODEL, TRUTH)]
     if not shown:
         return {"definitions": [], "others": [], "rows": [], "total": len(model), "categories": False}
     first = shown[0]

@@ -15,7 +15,8 @@ from jaxtyping import Float
 from scipy import stats
 
 RESAMPLES = 10_000
-# With fewer the interval cannot reach beyond the objects seen, and holds the mean less often than it says.
+# With fewer the interval cannot reach beyond the objects seen, and holds the mean less often than it says; and the chance that
+# all differences have one sign without any cause, 2 / 2^n, is above 5 %.
 FEW = 6
 # At a time: all draws of a thousand objects at once would be 80 MB of indices.
 _BATCH = 1_000

@@ -148,7 +148,7 @@ def draw_strip(
 
 def _ranks(count: int, worst: int, best: int) -> list[tuple[str, int]]:
     """What is shown of objects in order of their figure: rank and number, the very worst and the very best first."""
-    low = min(worst, -(-2 * count // 3))
+    low = min(worst, max(1, 2 * count // 3), count)
     high = min(best, count - low)
     return [(f"worst {n + 1}", n) for n in range(low)] + [(f"best {n + 1}", count - 1 - n) for n in range(high)]
 

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from markupsafe import Markup
 
 from evaluation.chart import Band, Line, chart_svg
+from evaluation.methods import AUTOENCODER
 from evaluation.metrics.definitions import METRICS, MetricDefinition
 from stage.files import replacing
 
@@ -27,6 +28,8 @@ _LABELS: dict[Axis, str] = {
 # An orbit of 36 views keeps its own azimuths.
 _MOST_PLACES = 40
 ANGLES_FILE = "by_azimuth.csv"
+# In spreads of the other methods' views.
+_FAR = 2.0
 _DIGITS = 4
 
 
@@ -37,6 +40,8 @@ class ViewCharts:
     metric: MetricDefinition
     azimuth: Markup | None
     elevation: Markup | None
+    outside: str = ""
+    """What is left out since it lies far from all else."""
 
 
 def places(angles: Float[np.ndarray, " n"], step: float) -> Float[np.ndarray, " n"]:
@@ -103,14 +108,34 @@ def view_charts(
     """
     known = {str(name) for name in views.columns if bool(views[name].notna().any())}
     shown = [definition for definition in definitions if definition.scope == "view" and definition.name in known]
-    return [
-        ViewCharts(
-            definition,
-            _chart(views, "azimuth_deg", definition, methods, names),
-            _chart(views, "elevation_deg", definition, methods, names),
-        )
-        for definition in shown
-    ]
+    return [_charts(views, definition, methods, names) for definition in shown]
+
+
+def _charts(
+    views: pd.DataFrame, definition: MetricDefinition, methods: Sequence[str], names: dict[str, str]
+) -> ViewCharts:
+    far = _far_bound(views, definition.name)
+    drawn = [method for method in methods if far is None or method != AUTOENCODER]
+    outside = (
+        "" if far is None else f"{names.get(AUTOENCODER, AUTOENCODER)} lies outside, at {far:.{definition.digits}f}"
+    )
+    return ViewCharts(
+        definition,
+        _chart(views, "azimuth_deg", definition, drawn, names),
+        _chart(views, "elevation_deg", definition, drawn, names),
+        outside,
+    )
+
+
+def _far_bound(views: pd.DataFrame, name: str) -> float | None:
+    """The mean of the upper bound where it is so far from all else that the other lines would lie on one another."""
+    bound = views.loc[views["method"] == AUTOENCODER, name].dropna()
+    others = views.loc[views["method"] != AUTOENCODER, name].dropna()
+    if bound.empty or others.empty:
+        return None
+    low, high = (float(others.quantile(share)) for share in (0.05, 0.95))
+    mean = float(bound.mean())
+    return mean if max(mean - high, low - mean) > _FAR * (high - low) else None
 
 
 def _chart(

@@ -49,9 +49,9 @@ def test_an_outcome_needs_an_interval_without_zero_and_knows_the_direction() -> 
     assert pairing([1.0, 1.2, 0.9, 1.1, 1.0, 1.0]).outcome == "better"
     assert pairing([-1.0, -1.2, -0.9, -1.1, -1.0, -1.0]).outcome == "worse"
     assert pairing([1.0, -1.0, 0.5, -0.4, 0.2, -0.1]).outcome == "undecided"
-    assert pairing([0.1, 0.12, 0.09, 0.1], DOWN).outcome == "worse"
-    # One object is no sample.
-    assert pairing([5.0]).outcome == "undecided"
+    assert pairing([0.1, 0.12, 0.09, 0.1, 0.1, 0.1], DOWN).outcome == "worse"
+    # Of five objects all lean to one side by chance one time in sixteen.
+    assert pairing([5.0] * 5).outcome == "undecided"
     lower = pairing([-0.1, 0.2, -0.3, 0.0], DOWN)
     assert (lower.better_on, lower.worse_on, lower.difference.ties) == (2, 1, 1)
 
@@ -70,13 +70,14 @@ def test_the_model_is_compared_object_by_object(folders: tuple[Path, Path]) -> N
     psnr = result.pairings[0]
     # 16 and 20 against 17 and 23.
     assert (psnr.difference.mean, psnr.difference.low, psnr.difference.high) == (-2.0, -3.0, -1.0)
-    assert (psnr.better_on, psnr.worse_on, psnr.outcome) == (0, 2, "worse")
+    assert (psnr.better_on, psnr.worse_on, psnr.outcome) == (0, 2, "undecided")
     assert result.alone == {"first": ["a1"], "second": []}
-    assert verdict(result) == "first is worse than second in PSNR, on 2 unseen objects."
-    undecided = replace(result, pairings=[pairing([1.0, -1.0])])
-    assert verdict(undecided).endswith(
-        "neither better nor worse than second in PSNR, as far as 2 unseen objects can tell."
+    assert (
+        verdict(result)
+        == "first is neither better nor worse than second in PSNR, as far as 2 unseen objects can tell."
     )
+    decided = replace(result, pairings=[pairing([-1.0] * 6)])
+    assert verdict(decided) == "first is worse than second in PSNR, on 6 unseen objects."
 
 
 def test_a_comparison_on_disk_is_whole_and_the_same_twice(folders: tuple[Path, Path], tmp_path: Path) -> None:
@@ -153,5 +154,5 @@ def test_the_command_compares_workspaces_and_folders(
 ) -> None:
     done = viewforge("compare", evaluated.root, folders[1], "-o", tmp_path / "out")
     assert done.returncode == 0, done.stderr
-    assert "unseen psnr: -2.000 [-3.000, -1.000], better on 0 and worse on 2 of 2 objects: worse" in done.stdout
+    assert "unseen psnr: -2.000 [-3.000, -1.000], better on 0 and worse on 2 of 2 objects: undecided" in done.stdout
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"comparison.json", "comparison.html"}

@@ -134,6 +134,20 @@ def test_an_available_lpips_is_shown_and_the_lowest_is_best(evaluated: Workspace
     assert html.count('<td class="n">0.100</td>') == 2
 
 
+def test_the_true_views_stand_beside_figures_of_consistency_and_win_nothing(evaluated: Workspace) -> None:
+    path = evaluated.evaluation / "metrics.json"
+    metrics = json.loads(path.read_text())
+    metrics["unseen"]["truth"] = {"ssim": 0.999}
+    write_json(path, metrics)
+    html = build_report(evaluated, None)
+    row = re.search(r'<tr class="truth">.*?</tr>', html, re.DOTALL)
+    assert row is not None
+    assert re.findall(r"<td[^>]*>(.*?)</td>", row[0]) == ["–", "0.999", "–"]
+    assert "best" not in row[0]
+    # The mean image keeps its victories: 19 dB against 18 and 16.
+    assert '<td class="n best">19.00' in html
+
+
 def test_a_decision_is_shown_with_its_reasons_and_checks(evaluated: Workspace) -> None:
     text = Page(build_report(evaluated, DECISION)).text
     assert "Not promoted: viewforge-zero123 version 2 has the alias challenger, by the gate production." in text

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pytest
 from evaluation_support import object_scores
 from hypothesis import given
 from hypothesis import strategies as st
@@ -71,6 +72,16 @@ def test_views_without_cameras_have_no_chart() -> None:
     (chart,) = view_charts(table, [METRICS["psnr"]], ["model"], NAMES)
     assert chart.azimuth is None
     assert chart.elevation is None
+
+
+@pytest.mark.parametrize(("bound", "lines"), [(25.0, 2), (100.0, 1)])
+def test_an_upper_bound_far_above_does_not_flatten_the_other_lines(bound: float, lines: int) -> None:
+    model = views([-90.0, 0.0, 90.0], [30.0] * 3, [10.0, 20.0, 12.0])
+    table = pd.concat([model, model.assign(method="autoencoder", psnr=bound)])
+    (chart,) = view_charts(table, [METRICS["psnr"]], ["model", "autoencoder"], NAMES)
+    assert chart.azimuth is not None
+    assert chart.azimuth.count("<polyline") == lines
+    assert chart.outside == ("" if lines == 2 else "autoencoder lies outside, at 100.00")
 
 
 @given(st.lists(st.tuples(st.floats(-180, 180), st.floats(-1e4, 1e4)), min_size=1, max_size=20))
