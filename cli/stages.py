@@ -12,6 +12,7 @@ from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
 
 _PANEL = "Stages"
+_FOLDERS = "Folders of pictures or meshes, by any program"
 _MEASURED_STEPS = 10
 
 
@@ -75,29 +76,50 @@ def train(
 def evaluate(
     workspace: WorkspaceOption = HERE,
     predictions: Annotated[
-        Path | None, typer.Option(help="Score this folder of pictures or meshes, by whatever program, and no model.")
+        Path | None,
+        typer.Option(
+            help="Score this folder of pictures or meshes, by whatever program, and no model.",
+            rich_help_panel=_FOLDERS,
+        ),
     ] = None,
-    ground_truth: Annotated[Path | None, typer.Option(help="Of folders: the true pictures or meshes.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Of folders: where figures and report are written.")] = None,
+    ground_truth: Annotated[
+        Path | None, typer.Option(help="The true pictures or meshes.", rich_help_panel=_FOLDERS)
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Where figures and report are written.", rich_help_panel=_FOLDERS)
+    ] = None,
     input_view: Annotated[
-        str | None, typer.Option(help="Of folders: view that the system was given, as 0; it is not scored.")
+        str | None,
+        typer.Option(help="View that the system was given, as 0; it is not scored.", rich_help_panel=_FOLDERS),
     ] = None,
     resize: Annotated[
         str | None,
-        typer.Option(help="Of folders: filter for pictures of another size: bilinear, bicubic, lanczos, box."),
+        typer.Option(
+            help="Filter for pictures of another size: bilinear, bicubic, lanczos, box.", rich_help_panel=_FOLDERS
+        ),
     ] = None,
-    sample: Annotated[int | None, typer.Option(min=0, help="Of folders: which strip of views of an object.")] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=0, help="Which strip of views of an object.", rich_help_panel=_FOLDERS)
+    ] = None,
     align: Annotated[
-        str | None, typer.Option(help="Of folders: frame of meshes: none, or true_box as SyncDreamer.")
+        str | None, typer.Option(help="Frame of meshes: none, or true_box as SyncDreamer.", rich_help_panel=_FOLDERS)
     ] = None,
-    metric: Annotated[list[str] | None, typer.Option(help="Of folders: a figure; may be repeated.")] = None,
+    metric: Annotated[
+        list[str] | None, typer.Option(help="A figure; may be repeated.", rich_help_panel=_FOLDERS)
+    ] = None,
     max_missing: Annotated[
-        int | None, typer.Option(min=0, help="Of folders: objects that may lack figures without exit status 1.")
+        int | None,
+        typer.Option(min=0, help="Objects that may lack figures without exit status 1.", rich_help_panel=_FOLDERS),
     ] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Of folders: processes; one a core if absent.")] = None,
-    parameters: Annotated[Path | None, typer.Option(help="Of folders: YAML of FolderParameters.")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes; one a core if absent.", rich_help_panel=_FOLDERS)
+    ] = None,
+    parameters: Annotated[
+        Path | None, typer.Option(help="YAML of FolderParameters.", rich_help_panel=_FOLDERS)
+    ] = None,
     compare: Annotated[
-        Path | None, typer.Option(help="Of folders: another output, of the same truth, to compare object by object.")
+        Path | None,
+        typer.Option(help="Another output, of the same truth, to compare object by object.", rich_help_panel=_FOLDERS),
     ] = None,
 ) -> None:
     """Score the model and the baselines on objects it has not seen; or a folder of pictures that any program made."""

@@ -8,7 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cli.main import app
-from stage.errors import ParameterError, ViewforgeError
+from stage.errors import InputError, ParameterError, ViewforgeError
 
 
 @pytest.fixture
@@ -78,3 +78,9 @@ def test_a_file_of_parameters_names_its_own_mistakes(tmp_path):
     result = CliRunner().invoke(app, [*options, "--parameters", str(path)])
     assert isinstance(result.exception, ParameterError)
     assert "did you mean input_view?" in str(result.exception)
+
+
+def test_without_folders_it_is_a_models_evaluation(tmp_path):
+    result = CliRunner().invoke(app, ["evaluate", "-w", str(tmp_path)])
+    assert isinstance(result.exception, InputError)
+    assert "no parameter file" in str(result.exception)

@@ -33,7 +33,7 @@ def test_the_difference_is_over_common_objects_alone(scored):
     assert (psnr.mean, psnr.low, psnr.high) == pytest.approx([6.0206] * 3, abs=2e-4)
     assert (psnr.wins, psnr.losses, psnr.count) == (2, 0, 2)
     assert comparison.alone == {str(ours): [], str(theirs): ["object_0"]}
-    assert comparison.pairings[0].outcome == "better"
+    assert comparison.pairings[0].better_on == 2
     document = json.loads((ours / "comparison.json").read_text())
     assert document["figures"][0]["difference"] == pytest.approx(6.0206, abs=2e-4)
     assert document["objects"] == 2

@@ -236,3 +236,21 @@ def test_folders_without_anything_in_common_are_refused(tmp_path, score):
     (tmp_path / "truth" / "a.obj").touch()
     with pytest.raises(InputError, match="neither pictures nor meshes in common"):
         score()
+
+
+def test_real_pictures_with_alpha_against_themselves_on_white(tmp_path, score, shared_assets):
+    for path in sorted((shared_assets / "images").glob("*.png"))[:3]:
+        for side in ("truth", "predictions"):
+            (tmp_path / side / path.stem).mkdir(parents=True)
+        shutil.copy(path, tmp_path / "truth" / path.stem / "0.png")
+        with Image.open(path) as image:
+            assert image.mode == "RGBA"
+            white = Image.new("RGBA", image.size, "white")
+            Image.alpha_composite(white, image).convert("RGB").save(
+                tmp_path / "predictions" / path.stem / "000.webp", lossless=True
+            )
+    evaluation = score()
+    assert len(evaluation.results) == 3
+    # Pillow composites in 8 bits: what is left is rounding.
+    assert evaluation.metrics()["unseen"]["model"]["psnr"] > 55
+    assert evaluation.metrics()["unseen"]["model"]["ssim"] > 0.999
