@@ -84,6 +84,8 @@ def pipeline(workspace: Workspace, *, wrong: bool) -> KnownGaussians:
 
 def evaluated(workspace: Workspace, monkeypatch: pytest.MonkeyPatch, *, wrong: bool) -> dict[str, Any]:
     model = pipeline(workspace, wrong=wrong)
+    # No folder tells these models apart.
+    shutil.rmtree(workspace.scratch / "evaluation" / "predictions", ignore_errors=True)
     monkeypatch.setattr(stage, "load_for_sampling", lambda *_: model)
     metrics = stage.evaluate(PARAMETERS, SEED, workspace)
     assert len(model.elevations) == 2
