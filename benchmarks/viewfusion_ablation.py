@@ -168,7 +168,7 @@ def main() -> int:
     parser.add_argument("--picture", type=Path, help="write three orbits of each way")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    steps, objects = (20, 2) if arguments.quick else (1500, 8)
+    steps, objects = (20, 2) if arguments.quick else (900, 8)
     found = measure(learnt(steps), objects, 1.0, arguments.picture)
     (plain, plain_error), (fused, fused_error) = found["by themselves"], found["fused, paper"]
     ratio = fused / plain
