@@ -110,17 +110,18 @@ def ways(pipeline: Zero123Pipeline, eta: float) -> dict[str, Callable[[int], Orb
     def alone(seed: int) -> Orbit:
         return pipeline(front, poses, generator=chance(seed), **options).images
 
-    def same_noise(seed: int) -> Orbit:
-        return pipeline(front, poses, generator=[chance(seed) for _ in poses], **options).images
+    def one_noise(seed: int) -> list[torch.Generator]:
+        return [chance(seed) for _ in poses]
 
-    def fused(parameters: ViewFusionParameters) -> Callable[[int], Orbit]:
+    def fused(parameters: ViewFusionParameters, noise: Callable[[int], Any] = chance) -> Callable[[int], Orbit]:
         fusion = ViewFusionPipeline(pipeline, parameters)
-        return lambda seed: fusion(front, poses, generator=chance(seed), **options).images
+        return lambda seed: fusion(front, poses, generator=noise(seed), **options).images
 
     return {
         "by themselves": alone,
-        "by themselves, one noise": same_noise,
+        "by themselves, one noise": lambda seed: pipeline(front, poses, generator=one_noise(seed), **options).images,
         "fused, paper": fused(ViewFusionParameters()),
+        "fused, paper, one noise": fused(ViewFusionParameters(), one_noise),
         "fused, released": fused(ViewFusionParameters(weights="released")),
         "fused, released, own noise": fused(ViewFusionParameters(weights="released", noise="each")),
     }
@@ -168,7 +169,7 @@ def main() -> int:
     parser.add_argument("--picture", type=Path, help="write three orbits of each way")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    steps, objects = (20, 2) if arguments.quick else (1500, 8)
+    steps, objects = (20, 2) if arguments.quick else (900, 8)
     found = measure(learnt(steps), objects, 1.0, arguments.picture)
     (plain, plain_error), (fused, fused_error) = found["by themselves"], found["fused, paper"]
     ratio = fused / plain
