@@ -29,6 +29,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Works
     mlflow.set_tracking_uri(None)
 
 
+@pytest.mark.slow
 def test_a_version_waits_is_approved_and_rolled_back(viewforge, workspace):
     place = ("-w", workspace.root)
     waits = viewforge("promote", "--version", "3", *place)
