@@ -2,7 +2,7 @@
 
 A ball is grey in front and either red or blue behind, and the input's camera sees the front alone: one picture, two answers.
 A tiny Zero-1-to-3 learns both balls from all sides. Then all eight views of an orbit are sampled often, each from the input by
-itself, each by itself from the same noise, and fused with the paper's and with the released weights. A view alone can say
+itself, and fused with the paper's and with the released weights; also with one noise for all views. A view alone can say
 either colour, and the views of one object have to say the same.
 
 Measured, RMSE of pictures in [0, 1], mean over views and objects, against the ball that a whole orbit is nearer to: the error of
