@@ -22,6 +22,7 @@ from torch import Tensor
 from geometry.cameras import look_at_origin
 from stage.errors import InputError
 from systems.object_pipeline import Camera, ObjectPipeline, Pictures, SampledViews
+from systems.pictures.choices import FramingName
 from systems.viewfusion.bases import conditioner_of
 from systems.viewfusion.parameters import ViewFusionParameters
 from systems.viewfusion.sequence import ViewSequence
@@ -116,6 +117,11 @@ class ViewFusionPipeline(ObjectPipeline):
             InputError: always.
         """
         raise InputError("ViewFusion has no weights of its own", "save its base")
+
+    @property
+    def framing(self) -> FramingName:
+        """How an object stands in the pictures that the base knows."""
+        return self.base.framing
 
     def framed(self, picture: Image.Image) -> Image.Image:
         """What of a PIL image the base is shown."""
