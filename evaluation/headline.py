@@ -7,7 +7,9 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.methods import BASELINES, METHOD_NAMES
+from evaluation.methods import BASELINES, METHOD_NAMES, MODEL
+from evaluation.metrics.definitions import definition
+from evaluation.pairs import pairings
 
 EQUAL_DB = 0.05
 
@@ -20,10 +22,10 @@ def verdict(metrics: dict[str, Any]) -> str:
     beaten = [METHOD_NAMES[name] for name, gain in gains.items() if gain >= EQUAL_DB]
     unbeaten = [METHOD_NAMES[name] for name, gain in gains.items() if gain < EQUAL_DB]
     if not unbeaten:
-        return "On objects it has not seen, the model beats both baselines."
+        return "By its mean PSNR on objects it has not seen, the model beats both baselines."
     if not beaten:
-        return "On objects it has not seen, the model beats neither baseline."
-    return f"On objects it has not seen, the model beats {beaten[0]} but not {unbeaten[0]}."
+        return "By its mean PSNR on objects it has not seen, the model beats neither baseline."
+    return f"By its mean PSNR on objects it has not seen, the model beats {beaten[0]} but not {unbeaten[0]}."
 
 
 def _plain_verdict(metrics: dict[str, Any]) -> str:
@@ -74,14 +76,14 @@ def _against(figures: dict[str, Any], table: pd.DataFrame, subset: str, baseline
     relation = f"{abs(gain):.2f} dB {'better than' if gain > 0 else 'worse than'}"
     if abs(gain) < EQUAL_DB:
         relation = "as good as"
-    won = objects_won(table, subset, baseline)
-    return f"{relation} {METHOD_NAMES[baseline]} (better on {won} of {count})"
+    ours, theirs = (_psnr(table, subset, method) for method in (MODEL, baseline))
+    (pairing,) = pairings(ours, theirs, [definition("psnr")])
+    doubt = ", which decides nothing" if pairing.outcome == "undecided" else ""
+    return f"{relation} {METHOD_NAMES[baseline]} (better on {pairing.better_on} of {count}{doubt})"
 
 
-def objects_won(table: pd.DataFrame, subset: str, baseline: str) -> int:
-    """Number of a subset's objects on which the model's PSNR is above a baseline's."""
-    psnr = table[table["subset"] == subset].pivot_table(index="uid", columns="method", values="psnr")
-    return int((psnr["model"] > psnr[baseline]).sum())
+def _psnr(table: pd.DataFrame, subset: str, method: str) -> pd.DataFrame:
+    return table.loc[(table["subset"] == subset) & (table["method"] == method), ["subset", "uid", "psnr"]]
 
 
 def _gain(figures: dict[str, Any], baseline: str) -> float:
