@@ -189,7 +189,7 @@ def intervals(scores: Sequence[ObjectScores], names: Sequence[str]) -> dict[str,
 
 
 def _values(scores: Sequence[ObjectScores], method: str, name: str) -> list[float]:
-    return [s.methods[method][name] for s in scores if name in s.methods[method]]
+    return [s.methods[method][name] for s in scores if name in s.methods.get(method, {})]
 
 
 def _mean(values: Sequence[float]) -> float | str:
