@@ -41,7 +41,8 @@ def test_a_version_leads_back_to_everything_that_made_it(workspace: Workspace, c
     assert tags["evaluation.unseen.model.lpips"] == "not available"
     assert (tags["git.commit"], tags["git.dirty"]) == ("unknown", "unknown")
     artifacts = [artifact.path for artifact in client.list_artifacts(version.run_id, "evaluation")]
-    assert artifacts == ["evaluation/contact_sheet.png", "evaluation/metrics.json"]
+    expected = ("contact_sheet.png", "metrics.json", "per_object.parquet")
+    assert artifacts == [f"evaluation/{name}" for name in expected]
 
 
 def test_without_a_training_run_one_is_made_and_says_so(workspace: Workspace, client: MlflowClient):
