@@ -2,6 +2,7 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -22,6 +23,18 @@ def array(values: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, values)
     return stream.getvalue()
+
+
+def of_sixteen_bits(channels: int) -> bytes:
+    return bytes(cv2.imencode(".png", np.full((4, 4, channels), 300, np.uint16))[1])
+
+
+def damaged_archive() -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, picture=np.random.default_rng(0).random((16, 16, 3)))
+    data = bytearray(stream.getvalue())
+    data[200:260] = bytes(60)
+    return bytes(data)
 
 
 def refused(name: str, data: bytes) -> ObjectFailedError:
@@ -76,17 +89,26 @@ def test_another_range_is_refused_and_not_clipped(values):
     assert "bring them to [0, 1]" in str(refused("view.npy", array(values.reshape(4, 4, 3))))
 
 
+def test_a_range_that_is_hardly_another_is_told_in_enough_digits():
+    barely = np.full((4, 4, 3), np.nextafter(np.float32(1), np.float32(2)))
+    assert "from 0 to 1.0000001:" in str(refused("view.npy", array(barely)))
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [
         ("a.png", b"no picture"),
         ("a.png", encoded(Image.new("RGB", (64, 64), (1, 2, 3)))[:60]),
         ("a.png", encoded(Image.fromarray(np.zeros((4, 4), np.uint16)))),
+        ("a.png", of_sixteen_bits(3)),
+        ("a.png", of_sixteen_bits(4)),
         ("a.npy", b"\x93NUMPY"),
         ("a.npy", array(np.array([{"a": 1}], dtype=object))),
         ("a.npy", array(np.zeros((3, 8, 8)))),
         ("a.npy", array(np.zeros((4, 4, 3), np.int64))),
         ("a.npz", b""),
+        ("a.npz", b"PK\x03\x04 and no more"),
+        ("a.npz", damaged_archive()),
     ],
 )
 def test_what_is_no_picture_of_eight_bits_is_refused(name, data):
