@@ -20,9 +20,10 @@ from evaluation.folders.layout import ObjectFiles
 from evaluation.folders.meshes import compare_meshes, read_mesh
 from evaluation.folders.parameters import FolderParameters
 from evaluation.folders.poses import poses_of
-from evaluation.folders.result import Features, FolderResult, features_path, read_result
+from evaluation.folders.result import FolderResult, features_path, read_result, write_features
 from evaluation.folders.views import Side, predicted_pictures, read_bytes, require_views, scored_views, true_pictures
 from evaluation.mesh_figures import MeshFigures, unavailable
+from evaluation.methods import TRUTH
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.metrics.parameters import MetricParameters
 from stage.code import source_fingerprint
@@ -177,8 +178,10 @@ def _with_pictures(result: FolderResult, job: FolderJob, truth: Side, prediction
     metrics = _metrics(settings.metrics)
     cameras = read_cameras(truth.content[_CAMERAS], height, width) if _CAMERAS in truth.content else {}
     around = view_cameras(cameras, views if settings.input_view is None else [settings.input_view, *views])
-    whole, unavailable = object_figures(metrics, answers, condition, around)
-    _keep_features(metrics, answers["model"], targets, job.output)
+    whole, unavailable = object_figures(metrics, {**answers, TRUTH: targets}, condition, around)
+    # Before the result, whose presence means complete.
+    if metrics.inception:
+        write_features(job.output, {name: metrics.inception(of) for name, of in {**answers, TRUTH: targets}.items()})
     return replace(
         result,
         views=tuple(views),
@@ -188,15 +191,6 @@ def _with_pictures(result: FolderResult, job: FolderJob, truth: Side, prediction
         object_figures=whole,
         unavailable=unavailable,
     )
-
-
-def _keep_features(
-    metrics: MetricSet, predictions: Float[np.ndarray, "t h w 3"], targets: Float[np.ndarray, "t h w 3"], output: Path
-) -> None:
-    """Write what figures of whole sets need, where any is asked for; before the result, whose presence means complete."""
-    first, second = metrics.features(predictions), metrics.features(targets)
-    if first is not None and second is not None:
-        Features(first, second).write(output)
 
 
 @cache

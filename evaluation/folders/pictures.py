@@ -47,7 +47,9 @@ def decode_picture(name: str, data: bytes) -> Float[np.ndarray, "h w 3"]:
             image = Image.open(io.BytesIO(data))
             # Of sixteen bits Pillow keeps eight of colours without a word, and calls grey "I;16".
             if image.mode not in _MODES or (data.startswith(_PNG) and data[_PNG_BITS] > 8):
-                raise ObjectFailedError(FailureClass.PARSE, f"{name} is no RGB or grey of 8 bits a channel: save it so")
+                raise ObjectFailedError(
+                    FailureClass.PARSE, f"{name} is no RGB or grey of 8 bits a channel: save it so"
+                )
             if image.has_transparency_data:
                 return on_white(np.asarray(image.convert("RGBA")))
             return np.asarray(image.convert("RGB"), dtype=np.float32) / np.float32(255.0)
