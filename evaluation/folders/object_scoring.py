@@ -128,21 +128,27 @@ def _score(job: FolderJob) -> bool:
 
 
 def _sides(job: FolderJob) -> tuple[Side, Side]:
-    """Both sides' bytes of what is scored, each file read once."""
+    """Both sides' bytes, each file read once: of the prediction what is scored, of the truth all.
+
+    The truth's hash tells whether figures of two predictions are of the same object; what a prediction lacks must not change it.
+    """
     for files in (job.truth, job.prediction):
         if files.trouble:
             raise ObjectFailedError(FailureClass.PARSE, files.trouble)
-    truth, prediction = {}, {}
     if job.pictures:
         require_views(job.truth, job.prediction, job.parameters.input_view)
-        truth = {view: read_bytes(path) for view, path in job.truth.views.items()}
-        if job.truth.cameras:
-            truth[_CAMERAS] = read_bytes(job.truth.cameras)
-        prediction = {view: read_bytes(path) for view, path in job.prediction.views.items()}
-    if job.meshes:
-        for content, files in ((truth, job.truth), (prediction, job.prediction)):
-            if files.mesh:
-                content[_MESH] = read_bytes(files.mesh)
+    # What is not scored may be empty.
+    read_pictures, read_mesh_file = (
+        read_bytes if scored else Path.read_bytes for scored in (job.pictures, job.meshes)
+    )
+    truth = {view: read_pictures(path) for view, path in job.truth.views.items()}
+    if job.truth.cameras:
+        truth[_CAMERAS] = read_pictures(job.truth.cameras)
+    if job.truth.mesh:
+        truth[_MESH] = read_mesh_file(job.truth.mesh)
+    prediction = {view: read_bytes(path) for view, path in job.prediction.views.items()} if job.pictures else {}
+    if job.meshes and job.prediction.mesh:
+        prediction[_MESH] = read_bytes(job.prediction.mesh)
     return Side(job.truth, truth), Side(job.prediction, prediction)
 
 

@@ -46,7 +46,7 @@ class FolderResult:
 
 
 def write_features(result: Path, features: Mapping[str, Float32[np.ndarray, "t d"]]) -> None:
-    """Write what figures of whole sets need of an object's pictures beside its result: by method and of the truth, a row a view."""
+    """Write what figures of whole sets need of an object beside its result: by method and of the truth, a row a view."""
     with replacing(features_path(result)) as temporary, temporary.open("wb") as stream:
         np.savez(stream, **features)
 
