@@ -90,7 +90,7 @@ def test_a_comparison_on_disk_is_whole_and_the_same_twice(folders: tuple[Path, P
     page = (tmp_path / "one" / "comparison.html").read_text()
     assert "-2.000" in page
     assert "guidance scale: 1.0 against 3.0" in page
-    assert "1 object only in first, left out" in page
+    assert "1 object of first left out, which the other lacks" in page
     for name in ("comparison.json", "comparison.html"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 

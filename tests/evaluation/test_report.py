@@ -318,6 +318,20 @@ def test_a_page_of_a_thousand_objects_stays_small_and_has_every_row(evaluated: W
     assert all(alts)
 
 
+def title_after(script: str, html: str, folder: Path) -> str:
+    """What a script wrote into the title of a page in a browser."""
+    page = folder / "page.html"
+    page.write_text(html.replace("</body>", f"<script>{script}</script></body>"))
+    quiet = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+    command = ["chromium", "--headless", "--no-sandbox", *quiet, f"--user-data-dir={folder / 'profile'}"]
+    done = subprocess.run(
+        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True, timeout=120
+    )
+    title = re.search("<title>(.*?)</title>", done.stdout)
+    assert title is not None
+    return title[1]
+
+
 @pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
 def test_a_click_on_a_heading_sorts_and_what_is_not_available_comes_last(evaluated: Workspace, tmp_path: Path) -> None:
     figures = {"u9": 9.0, "u10": 10.0, "u0": None}
@@ -333,18 +347,22 @@ def test_a_click_on_a_heading_sorts_and_what_is_not_available_comes_last(evaluat
         "found.push(table.querySelectorAll('thead th')[2].getAttribute('aria-sort'));"
         "document.title = found.join(' | ');"
     )
-    page = tmp_path / "page.html"
-    page.write_text(build_report(evaluated, None).replace("</body>", f"<script>{click}</script></body>"))
-    quiet = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
-    command = ["chromium", "--headless", "--no-sandbox", *quiet, f"--user-data-dir={tmp_path / 'profile'}"]
-    done = subprocess.run(
-        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True, timeout=120
-    )
-    title = re.search("<title>(.*?)</title>", done.stdout)
-    assert title is not None
+    title = title_after(click, build_report(evaluated, None), tmp_path)
     names = {uid: f"title &lt;{uid}&gt;" for uid in ("u0", "u9", "u10", "a1")}
     orders = [("u0", "u9", "u10", "a1"), ("u9", "u10", "a1", "u0"), ("a1", "u10", "u9", "u0")]
-    assert title[1].split(" | ") == [" ".join(names[uid] for uid in order) for order in orders] + ["descending"]
+    assert title.split(" | ") == [" ".join(names[uid] for uid in order) for order in orders] + ["descending"]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+def test_nothing_leaves_a_narrow_page_sideways(evaluated: Workspace, tmp_path: Path) -> None:
+    measure = (
+        "document.body.style.width = '400px';"
+        "const parts = [...document.querySelectorAll('section > *, .charts > *, svg.chart')];"
+        "document.title = parts.length + ' ' + Math.max(...parts.map((part) => part.getBoundingClientRect().right));"
+    )
+    parts, right = title_after(measure, build_report(evaluated, None), tmp_path).split()
+    assert int(parts) > 20
+    assert float(right) <= 400
 
 
 def test_the_head_says_under_which_protocol_it_was_measured_and_what_was_changed(evaluated: Workspace) -> None:
