@@ -188,7 +188,8 @@ def _run(
         result.strips.offer(views, prediction.pictures, scores)
         if len(result.shown) < parameters.gallery_objects:
             result.shown.append(gallery_item(views, prediction.pictures, scores))
-        progress.advance(psnr=f"{scores.methods['model']['psnr']:.2f}")
+        psnr = scores.methods["model"].get("psnr")
+        progress.advance(**({} if psnr is None else {"psnr": f"{psnr:.2f}"}))
     failed = [*subset.failures, *result.failures]
     check_failure_rate("evaluate", failed, len(subset.selection.assets), parameters.max_failure_rate)
     if not result.scores:
