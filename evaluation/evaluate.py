@@ -133,12 +133,13 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     """Score a workspace's model on unseen and on training objects; the content of `metrics.json`.
 
     Raises:
-        ParameterError: when a preset is given another source.
+        ParameterError: when a preset is given another source, or a metric is unknown or named twice.
         InputError: when model, shards or catalogue are missing, no object is held out, or `evaluate.scale` or
             `evaluate.resolution` does not fit the model.
         StageFailedError: when too many objects cannot be rendered or sampled.
     """
     check_preset(parameters)
+    asked = MetricSet.of(parameters.metrics)
     shards = TrainingShards(workspace.shards)
     selections = [
         select_unseen(parameters, shards.uids, workspace),
@@ -153,7 +154,7 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     judge = None
     if parameters.geometry:
         judge = MeshJudge.of(parameters.geometry, subsets, parameters.executor, seed, workspace)
-    asked = MetricSet.of(parameters.metrics).seen_from(subsets[0].read(subsets[0].assets[0]).cameras)
+    asked = asked.seen_from(subsets[0].cameras(subsets[0].assets[0]))
     mean = at_size(mean_image(shards.all_views()), resolution)
     scorer = Scorer(mean, asked, find_reencoding(pipeline, parameters.batch_size))
     model = folder_sha256(workspace.model)

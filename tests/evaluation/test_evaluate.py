@@ -105,6 +105,22 @@ def test_figures_without_psnr_are_a_whole_evaluation(trained: Workspace, tmp_pat
     assert f"evaluate: truth: SIFT matches {figures['truth']['sift_matches']:.2f}\n" in result.stdout
 
 
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("psnr", "sims"), r"no metric 'sims'; did you mean ssim"),
+        (("psnr", "ssim", "psnr"), r"metric psnr is named twice; name it once in evaluate\.metrics\.names"),
+    ],
+)
+def test_metrics_that_are_none_are_refused_before_anything_is_rendered(
+    names: tuple[str, ...], said: str, tmp_path: Path
+) -> None:
+    asked = PARAMETERS.model_copy(update={"metrics": MetricParameters(names=names)})
+    with pytest.raises(ParameterError, match=said):
+        evaluate(asked, SEED, Workspace(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_random_weights_do_not_look_better_than_the_mean_image(metrics: dict[str, Any]) -> None:
     assert metrics["unseen"]["model"]["psnr"] < metrics["unseen"]["mean_image"]["psnr"]
 
