@@ -24,6 +24,7 @@ from evaluation.report import write_report
 from evaluation.sampler import Failed, Sampler
 from evaluation.sampling import deterministic_torch, load_for_sampling
 from evaluation.scales import check_scale
+from evaluation.scene_assets import SCENES
 from evaluation.scene_subset import subset_of
 from evaluation.scores import (
     ObjectScores,
@@ -90,11 +91,10 @@ class Evaluation:
         """Figures by subset and method; nothing in them depends on time or machine."""
         geometry = self.parameters.geometry
         return {
-            "protocol": self.parameters.protocol,
+            **self._cameras(),
             "preset": self.parameters.preset,
             "source": self.parameters.source,
             "objects": len(self.unseen.scores) + len(self.training.scores),
-            "views": self.parameters.views,
             "data_sha256": self.unseen.subset.data_sha256(),
             **{result.subset.name: summary(result.scores, self.asked.names) for result in self.subsets},
             "intervals": {result.subset.name: intervals(result.scores, self.asked.names) for result in self.subsets},
@@ -104,6 +104,12 @@ class Evaluation:
             "unavailable": self.unavailable,
             **({"geometry": self._geometry(tuple(definitions(geometry)))} if geometry else {}),
         }
+
+    def _cameras(self) -> dict[str, Any]:
+        """Name of the unseen objects' cameras and how many there are; photographs have their own, of each scene so many."""
+        if self.parameters.source in SCENES:
+            return {"protocol": "photographs"}
+        return {"protocol": self.parameters.protocol, "views": self.parameters.views}
 
     def _geometry(self, names: Sequence[str]) -> dict[str, Any]:
         """Figures about meshes by subset."""
@@ -166,8 +172,10 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     steps = type(pipeline.scheduler).__name__
     evaluation = Evaluation(parameters, resolution, steps, unseen, training, asked, scorer.unavailable)
     timing.write(workspace)
-    _publish(evaluation, shards, workspace)
-    return evaluation.metrics()
+    # Once: figures of whole sets and intervals take seconds.
+    metrics = evaluation.metrics()
+    _publish(evaluation, metrics, shards, workspace)
+    return metrics
 
 
 def _run(
@@ -198,7 +206,7 @@ def _run(
     return result
 
 
-def _publish(evaluation: Evaluation, shards: TrainingShards, workspace: Workspace) -> None:
+def _publish(evaluation: Evaluation, metrics: dict[str, Any], shards: TrainingShards, workspace: Workspace) -> None:
     """Write all outputs, the report last."""
     folder = workspace.evaluation
     pictures = {
@@ -216,5 +224,5 @@ def _publish(evaluation: Evaluation, shards: TrainingShards, workspace: Workspac
     write_strips(folder / STRIPS_FILE, [strip for result in evaluation.subsets for strip in result.strips.strips()])
     write_angles(folder / ANGLES_FILE, per_view_table(evaluation.unseen.scores))
     write_json(folder / "details.json", evaluation.details())
-    write_json(folder / "metrics.json", evaluation.metrics())
+    write_json(folder / "metrics.json", metrics)
     write_report(workspace, folder / "report.html", decision=None)

@@ -94,6 +94,13 @@ def test_scenes_are_evaluated_at_their_published_scales(place: Workspace) -> Non
     asked = EvaluateParameters.model_validate({**values, "objects": ["scan8"], "views": 4})
     metrics = evaluate(asked, SEED, place)
     assert (metrics["source"], metrics["unseen_objects"]) == ("dtu", 1)
+    # The rendered training objects' cameras are not the photographs': neither their name nor their number stands there.
+    assert (metrics["protocol"], metrics.get("views")) == ("photographs", None)
+    plain = evaluate(asked.model_copy(update={"preset": None}), SEED, place)
+    assert plain["unseen"] == metrics["unseen"]
+    page = (place.evaluation / "report.html").read_text()
+    assert "None was measured under the protocol photographs." in page
+    assert "syncdreamer, 4 views" not in page
     views = pd.read_parquet(place.evaluation / "per_view.parquet")
     of_scene = views[(views["subset"] == "unseen") & (views["method"] == "model")]
     assert list(of_scene["view"]) == [1, 2, 3]
