@@ -197,8 +197,8 @@ def _run(
         result.strips.offer(views, prediction.pictures, scores)
         if len(result.shown) < parameters.gallery_objects:
             result.shown.append(gallery_item(views, prediction.pictures, scores))
-        psnr = scores.methods["model"].get("psnr")
-        progress.advance(**({} if psnr is None else {"psnr": f"{psnr:.2f}"}))
+        told = {"psnr": f"{psnr:.2f}"} if (psnr := scores.methods["model"].get("psnr")) is not None else {}
+        progress.advance(1, **told)
     failed = [*subset.failures, *result.failures]
     check_failure_rate("evaluate", failed, len(subset.selection.assets), parameters.max_failure_rate)
     if not result.scores:
