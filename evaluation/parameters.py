@@ -107,4 +107,8 @@ class EvaluateParameters(Parameters):
         if not isinstance(values, dict) or not isinstance(values.get("preset"), str):
             return values
         preset = PRESETS.get(values["preset"])
-        return {**preset.values, **values} if preset else values
+        if not preset:
+            return values
+        # Who names objects means all of them, not the first so many.
+        listed = {"max_objects": None} if values.get("objects") is not None else {}
+        return {**preset.values, **listed, **values}

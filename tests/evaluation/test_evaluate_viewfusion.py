@@ -9,6 +9,7 @@ import torch
 from evaluation_support import asset
 
 from blender_render.camera_sets import View
+from evaluation.baselines import Reencoding, find_reencoding
 from evaluation.parameters import EvaluateParameters
 from evaluation.protocol import ObjectViews
 from evaluation.sampling import load_for_sampling, predict
@@ -53,6 +54,14 @@ def test_an_objects_targets_are_asked_for_together_whatever_the_batch(model: Pat
     np.testing.assert_allclose(made, expected.permute(0, 2, 3, 1).numpy(), atol=1e-5)
     plain = predict(load_for_sampling(model), views, parameters, 5).pictures
     assert np.abs(made - plain).max() > 0.01
+
+
+def test_fused_views_have_the_bound_of_their_bases_autoencoder(model: Path) -> None:
+    truth = np.random.default_rng(0).random((2, 16, 16, 3)).astype(np.float32)
+    plain, fused = (find_reencoding(load_for_sampling(model, None, fusion), 4) for fusion in (None, FUSION))
+    assert isinstance(plain, Reencoding)
+    assert isinstance(fused, Reencoding)
+    np.testing.assert_array_equal(fused(truth), plain(truth))
 
 
 def test_parameters_of_the_fusion_are_checked() -> None:
