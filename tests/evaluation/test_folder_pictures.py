@@ -9,7 +9,7 @@ from PIL import Image
 
 from evaluation.folders.layout import ObjectFiles
 from evaluation.folders.pictures import decode_picture, fitted
-from evaluation.folders.views import Side, strip_views
+from evaluation.folders.views import Side, predicted_pictures, strip_views
 from stage.failures import FailureClass, ObjectFailedError
 
 
@@ -143,6 +143,13 @@ def test_a_strip_is_cut_into_the_truths_views_from_left_to_right(tmp_path):
         side(tmp_path, **{"0": np.concatenate(views[::-1], 1), "1": np.concatenate(views, 1)}), list("0123"), 1
     )
     assert [round(float(cut[view].mean() * 255)) for view in "0123"] == [0, 60, 120, 180]
+
+
+def test_two_wide_views_are_no_strips_of_two_square_ones(tmp_path):
+    wide = np.random.default_rng(0).integers(0, 256, (4, 8, 3), dtype=np.uint8)
+    truth = {view: np.full((4, 8, 3), 0.5, np.float32) for view in "01"}
+    found = predicted_pictures(side(tmp_path, **{"0": wide, "1": wide}), ["0", "1"], truth, None, 0)
+    np.testing.assert_array_equal(found, np.stack([wide, wide]).astype(np.float32) / np.float32(255))
 
 
 def test_single_views_are_no_strips_and_another_sample_is_missed(tmp_path):
