@@ -57,9 +57,13 @@ def score_folders(request: FolderRequest) -> None:
         ViewforgeError: when options or folders are wrong, or more than `max_missing` objects lack figures.
     """
     predictions, truth, output = request.folders()
+    from evaluation.folders.comparison import scored_folder
     from evaluation.folders.scoring import evaluate_folders
 
     parameters = _parameters(request)
+    if request.compare:
+        # Before hours of scoring.
+        scored_folder(request.compare)
     evaluation = evaluate_folders(predictions, truth, output, parameters)
     _tell(evaluation, output)
     if request.compare:

@@ -5,8 +5,8 @@ Layouts, told by their names alone:
 - `<object>/<view>.png`, also `.webp`, `.jpg`, `.npy`, `.npz`; `<object>/mesh.obj`, also `.ply`, `.glb`; `transforms.json`.
 - `<uid[:2]>/<uid>/000.png` of rendered objects (`stage.packs`); passes beside the views are left alone.
 - `<object>/<input>/0.png` … `35.png` of ViewFusion (`generate_360_view_autoregressive.py`), one folder of pictures an object.
-- `<object>/0.png` of SyncDreamer (`generate.py`): strips of all views from left to right, a file a sample; or `<object>.png`, which
-  is left alone beside a folder `<object>` of pictures.
+- `<object>/0.png` of SyncDreamer (`generate.py`): strips of all views from left to right, a file a sample; or `<object>.png`,
+  which is left alone beside a folder `<object>` of pictures.
   Which picture is a strip its shape tells (`evaluation.folders.views`).
 - `000.png` … in the folder itself (SyncDreamer's `eval_nvs.py`): a single object, whatever the folder is called.
 - `<object>.obj`, `.ply`, `.glb` beside the objects' folders.

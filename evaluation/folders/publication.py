@@ -92,13 +92,17 @@ class FolderEvaluation:
             "without_truth": list(self.unknown),
             "views": counts[0] if len(counts) == 1 else counts,
             "pairs": sum(len(result.views) for result in self.results.values()),
-            "data_sha256": json_sha256([[uid, r.truth_sha256] for uid, r in self.results.items()]),
+            "data_sha256": self._data_sha256(),
             "predictions_sha256": json_sha256([[uid, r.prediction_sha256] for uid, r in self.results.items()]),
             SUBSET: {m: {name: self._mean(scores, m, name) for name in names} for m in self.methods} | _truth(scores),
             "intervals": {SUBSET: {method: _intervals(scores, method, names) for method in self.methods}},
             "unavailable": self._unavailable(scores),
             **({"geometry": {SUBSET: self._geometry(scores)}} if self.meshes else {}),
         }
+
+    def _data_sha256(self) -> str:
+        """Hash of what predictions are scored on: the true bytes of each object, and which view of them is given."""
+        return json_sha256([self.parameters.input_view, [[uid, r.truth_sha256] for uid, r in self.results.items()]])
 
     def _mean(self, scores: Sequence[ObjectScores], method: str, name: str) -> float | str:
         """A figure of all objects."""

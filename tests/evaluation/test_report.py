@@ -315,7 +315,7 @@ def test_a_page_of_a_thousand_objects_stays_small_and_has_every_row(evaluated: W
     ]
     write_strips(evaluated.evaluation / STRIPS_FILE, strips)
     html = build_report(evaluated, None)
-    assert len(html) < 15e6
+    assert len(html) < 5e6
     assert html.count('loading="lazy" width=') == len(strips) == 13
     objects = html.partition('id="objects"')[2]
     assert objects.count('<th scope="row">') >= 1030
