@@ -37,7 +37,10 @@ _DIGITS = 4
 _CAMERAS, _MESH = "transforms.json", "mesh"
 _CODE = (
     *("evaluation.baselines", "evaluation.mesh_figures", "evaluation.scores", "blender_render.rendered_object"),
-    *(f"geometry.{name}" for name in ("cameras", "perceptual", "picture_metrics", "surface_metrics", "surfaces")),
+    *(
+        f"geometry.{name}"
+        for name in ("cameras", "perceptual", "picture_metrics", "surface_metrics", "surfaces", "triangle_mesh")
+    ),
 )
 
 
