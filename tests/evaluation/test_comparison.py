@@ -95,6 +95,12 @@ def test_a_comparison_on_disk_is_whole_and_the_same_twice(folders: tuple[Path, P
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
 
 
+def test_a_comparison_says_how_sure_its_intervals_are(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    write_comparison(compare(*folders, confidence=0.9), tmp_path)
+    assert json.loads((tmp_path / "comparison.json").read_text())["confidence"] == 0.9
+    assert "its 90 % interval" in (tmp_path / "comparison.html").read_text()
+
+
 def test_a_report_shows_the_comparison_that_it_is_given(folders: tuple[Path, Path]) -> None:
     page = report_of(folders[0], comparison=compare(*folders))
     assert 'id="comparison"' in page

@@ -189,6 +189,15 @@ def test_problems_of_earlier_stages_are_listed(evaluated: Workspace) -> None:
         assert words in text
 
 
+def test_of_very_many_problems_the_page_has_the_first(evaluated: Workspace) -> None:
+    problem = {"stage": "evaluate", "title": "t", "consequence": "quarantined", "what": "blank", "uid": "u"}
+    change = json.loads((evaluated.evaluation / "details.json").read_text()) | {"problems": [problem] * 2500}
+    (evaluated.evaluation / "details.json").write_text(json.dumps(change))
+    html = build_report(evaluated, None)
+    assert html.count(">blank<") == 2000
+    assert "The first 2000 of 2500" in Page(html).text
+
+
 def test_the_same_workspace_gives_the_same_bytes(evaluated: Workspace) -> None:
     write_curve(evaluated, [1.0, 0.5, 0.25])
     paths = [evaluated.root / name for name in ("first.html", "second.html")]
