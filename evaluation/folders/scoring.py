@@ -39,7 +39,9 @@ class Pair:
     def uids(self) -> list[str]:
         """The truth's objects that ought to have figures, sorted."""
         return [
-            uid for uid, files in self.truth.items() if files.trouble or (files.views if self.pictures else files.mesh)
+            uid
+            for uid, files in self.truth.items()
+            if files.trouble or (self.pictures and files.views) or (self.meshes and files.mesh)
         ]
 
     @property

@@ -120,3 +120,14 @@ def test_folders_of_meshes_alone(tmp_path, monkeypatch):
     assert "Gaussians" not in page
     assert 'id="metrics"' not in page
     assert 'href="#metrics"' not in page
+
+
+def test_a_true_mesh_without_pictures_is_not_passed_over_where_both_are_scored(tmp_path, monkeypatch):
+    folders = predictions, truth = write_pair(tmp_path, objects=1)
+    for name in ("object_0", "bare"):
+        for folder in folders:
+            trimesh.creation.box((1, 1, 1)).export(folder / f"{name}.obj")
+    few = FEW.model_dump(include={"samples", "points", "grid"})
+    evaluation = score_here(monkeypatch, predictions, truth, tmp_path / "output", geometry=few)
+    assert evaluation.total == 2
+    assert evaluation.failures == {"bare": "missing: the truth has no pictures of this object"}
