@@ -58,6 +58,7 @@ def command(models: dict[str, Path], tmp_path: Path) -> Command:
         app = typer.Typer()
         sampling.add_to(app)
         arguments = [tmp_path / "picture.png", "--model", models[model], "-o", tmp_path / sheet, "--steps", "2"]
+        arguments += ["--foreground", "none"]
         result = CliRunner().invoke(app, [str(each) for each in [*arguments, *options]], catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return tmp_path / sheet
