@@ -55,6 +55,16 @@ class PictureOptions:
     background: Background = "alpha"
 
 
+def spare_given(options: PictureOptions, output: Path) -> None:
+    """Refuse to write the views over the picture or its mask.
+
+    Raises:
+        InputError: when they would be.
+    """
+    if output.resolve() in (options.path.resolve(), Path(options.foreground).resolve()):
+        raise InputError(f"{output} is given, and the views would be written over it", "name another file by --output")
+
+
 def prepared_for(pipeline: ObjectPipeline, options: PictureOptions) -> tuple[Tensor, str]:
     """The picture (1, 3, h, w) in [−1, 1] that a pipeline is shown, and what was done to it in words.
 

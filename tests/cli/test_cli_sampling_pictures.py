@@ -129,6 +129,15 @@ def test_an_untrained_model_is_not_believed(sample, model: Path, photo: Path):
     assert "not confident: " in said or "points match among the model's views" in said
 
 
+def test_the_picture_and_its_mask_are_never_written_over(sample, model: Path, photo: Path):
+    given = [photo, "--model", model, "--azimuth-deg", 30, "--steps", 1, "--foreground", photo.parent / "mask.png"]
+    before = {path: path.read_bytes() for path in (photo, photo.parent / "mask.png")}
+    for path in before:
+        with pytest.raises(InputError, match=f"{path.name} is given, and the views would be written over it; name"):
+            sample(*given, "-o", photo.parent / "." / path.name)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
 class PatternedBall(Zero123Pipeline):
     """In the place of a trained model: turns a ball with a pattern, of which the picture is from an elevation of 30°."""
 
