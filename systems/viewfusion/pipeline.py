@@ -40,11 +40,19 @@ class FusedViews(SampledViews):
     """Sampled images, as of every pipeline, and from where they are seen."""
 
     positions: list[Position] = field(default_factory=list)
-    """Of each image."""
+    """Of each image; none where views were asked for by T, from an input that stands nobody knows where."""
 
     @property
     def c2w(self) -> Float[np.ndarray, "n 4 4"]:
-        """Cameras of the images, which look at the origin, OpenGL axes."""
+        """Cameras of the images, which look at the origin, OpenGL axes.
+
+        Raises:
+            InputError: when they are not known.
+        """
+        if not self.positions:
+            raise InputError(
+                "views that were asked for by relative poses have no cameras", "ask for them by cameras: sample_views"
+            )
         return np.stack([look_at_origin(*position) for position in self.positions])
 
 
@@ -223,7 +231,8 @@ class ViewFusionPipeline(ObjectPipeline):
         if poses.ndim != 2 or poses.shape[1] != POSE_DIMENSIONS or len(poses) == 0:
             raise InputError(f"poses have shape {tuple(poses.shape)}", f"give (n, {POSE_DIMENSIONS})")
         targets = [Position(polar + float(t[0]), math.atan2(t[1], t[2]), float(t[3])) for t in poses]
-        return self._sampled(images, [Position(polar, 0.0, 0.0)], targets, options)
+        made = self._sampled(images, [Position(polar, 0.0, 0.0)], targets, options)
+        return FusedViews(made.images) if isinstance(made, FusedViews) else made
 
     def _sampled(
         self,

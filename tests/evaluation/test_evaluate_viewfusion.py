@@ -45,7 +45,10 @@ def test_an_objects_targets_are_asked_for_together_whatever_the_batch(model: Pat
     parameters = EvaluateParameters(view_fusion=FUSION, inference_steps=2, batch_size=3)
     pipeline = load_for_sampling(model, None, parameters.view_fusion)
     assert isinstance(pipeline, ViewFusionPipeline)
+    rows: list[int] = []
+    pipeline.components["unet"].register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
     made = predict(pipeline, views, parameters, 5).pictures
+    assert max(rows) == 3, "a batch bounds what the denoiser sees"
     generator = torch.Generator().manual_seed(derive_seed(5, "b1", "evaluation noise"))
     condition = torch.from_numpy(pictures[:1]).permute(0, 3, 1, 2) * 2 - 1
     options = {"guidance_scale": 1.0, "num_inference_steps": 2, "eta": 0.0, "generator": generator}

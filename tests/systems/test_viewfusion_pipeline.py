@@ -256,6 +256,8 @@ def test_poses_stand_for_cameras(pipeline: Zero123Pipeline, pictures: Pictures) 
     made = fused(pipeline)(pictures(1), poses_from_degrees([30], polar_deg=-20), **seeded())
     expected = fused(pipeline).towards(pictures(1), camera(0, 90), camera(30, 70), **seeded())
     torch.testing.assert_close(made.images[0], expected.images[-1], atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match="sample_views"):
+        _ = made.c2w
 
 
 def test_several_inputs_all_have_their_say(
