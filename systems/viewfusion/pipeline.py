@@ -9,7 +9,6 @@ A camera is whatever has a `c2w` in a frame about whose origin the object is; it
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from geometry.cameras import look_at_origin
 from stage.errors import InputError
-from systems.object_pipeline import Camera, ObjectPipeline, Pictures, SampledViews
+from systems.object_pipeline import Camera, ObjectPipeline, Pictures
 from systems.pictures.choices import FramingName
 from systems.viewfusion.bases import conditioner_of
+from systems.viewfusion.fused_views import FusedViews
 from systems.viewfusion.parameters import ViewFusionParameters
 from systems.viewfusion.sequence import ViewSequence
 from systems.viewfusion.trajectory import Position, is_orbit, orbit_turns_deg, outward, path_towards, position_of
@@ -33,27 +32,6 @@ from systems.zero123.sampler_options import SamplerOptions
 from systems.zero123.view_pipeline import in_form
 
 _PUBLISHED = ViewFusionParameters()
-
-
-@dataclass
-class FusedViews(SampledViews):
-    """Sampled images, as of every pipeline, and from where they are seen."""
-
-    positions: list[Position] = field(default_factory=list)
-    """Of each image; none where views were asked for by T, from an input that stands nobody knows where."""
-
-    @property
-    def c2w(self) -> Float[np.ndarray, "n 4 4"]:
-        """Cameras of the images, which look at the origin, OpenGL axes.
-
-        Raises:
-            InputError: when they are not known.
-        """
-        if not self.positions:
-            raise InputError(
-                "views that were asked for by relative poses have no cameras", "ask for them by cameras: sample_views"
-            )
-        return np.stack([look_at_origin(*position) for position in self.positions])
 
 
 class ViewFusionPipeline(ObjectPipeline):
