@@ -129,7 +129,8 @@ def sample(
         "drop_first_step": drop_first_step,
         "batch_size": batch_size,
     }
-    elevation = elevation_for(pipeline, shown, elevation_deg, elevation_model, seed, **options)
+    around = bool(orbit and view_fusion)
+    elevation = elevation_for(pipeline, shown, elevation_deg, elevation_model, seed, around, **options)
     options["generator"] = torch.Generator().manual_seed(seed)
     asked = Asked(
         tuple(azimuth_deg or ()), polar_deg, radius, distance, elevation, cameras, input_frame, fov_deg, scale

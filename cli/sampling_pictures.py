@@ -81,6 +81,7 @@ def elevation_for(
     asked: str | None,
     prior_folder: Path | None,
     seed: int,
+    around: bool = False,
     **sampling: Any,  # noqa: ANN401 - `SamplerOptions`
 ) -> float | None:
     """The elevation of the picture's camera that a pipeline is told, degrees; an estimate is printed.
@@ -91,6 +92,7 @@ def elevation_for(
         asked: what --elevation-deg says.
         prior_folder: of another model to ask.
         seed: of the estimate's noise and bootstrap.
+        around: whether it is for an orbit of fused views, whose cameras stand at it.
         **sampling: `SamplerOptions` but the generator.
 
     Returns:
@@ -106,7 +108,8 @@ def elevation_for(
         return given
     estimate = _estimated(pipeline, options, prior_folder, seed, sampling)
     print(f"sample: {estimate.line()}", flush=True)
-    return estimate.elevation_deg if isinstance(pipeline, ZeroNvsPipeline | GaussianPipeline) else None
+    told = around or isinstance(pipeline, ZeroNvsPipeline | GaussianPipeline)
+    return estimate.elevation_deg if told else None
 
 
 def _estimated(

@@ -39,8 +39,8 @@ OBJECT_FRAMINGS: Mapping[str, Framing] = MappingProxyType(
     }
 )
 """Framings by the object's bounding box. ViewFusion's own script (`process_real_images.py`) brings the picture, its object
-uncentred, to the breadth that a sofa has in one of the authors' renders, which was not released: its pictures are framed as Zero-1-to-3's, whose
-weights it samples."""
+uncentred, to the breadth that a sofa has in one of the authors' renders, which was not released: its pictures are framed as
+Zero-1-to-3's, whose weights it samples."""
 
 
 def frame(picture: Image.Image, name: FramingName) -> Image.Image:

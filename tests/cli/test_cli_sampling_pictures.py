@@ -13,6 +13,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from cli import sampling
+from cli.sampling_pictures import PictureOptions, elevation_for
 from geometry.cameras import Intrinsics, look_at_origin, opencv_from_opengl
 from stage.errors import InputError
 from systems.gaussian_pipeline import GaussianPipeline
@@ -210,3 +211,6 @@ def test_an_estimate_of_a_model_that_needs_none_is_said(sample, tmp_path: Path, 
     (line,) = [line for line in said.splitlines() if "elevation" in line]
     assert line.startswith(tuple(f"sample: elevation {degrees}° (" for degrees in (28, 29, 30, 31, 32)))
     assert Image.open(tmp_path / "views.png").size == (192, 96)
+    shown, prior = PictureOptions(tmp_path / "ball.png", "none"), PatternedBall(*modules())
+    assert elevation_for(prior, shown, "estimate", None, 0) is None
+    assert elevation_for(prior, shown, "estimate", None, 0, around=True) == pytest.approx(30.0, abs=3.0)
