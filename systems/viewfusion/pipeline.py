@@ -170,8 +170,8 @@ class ViewFusionPipeline(ObjectPipeline):
     ) -> FusedViews:
         """Sample an object from wanted cameras, of which only the positions about the origin count.
 
-        Targets on one ring with gaps of at most 45° are made outwards from the first input, each from those before it. Others are
-        made each on its own path from the inputs.
+        Targets on one ring with gaps of at most 45° are made outwards from the first input, each from those before it; one at its
+        own place from the inputs alone. Others are made each on its own path from the inputs.
 
         Args:
             images: the input view; or several, with a camera for each.
@@ -252,12 +252,17 @@ class ViewFusionPipeline(ObjectPipeline):
     def _outwards(
         self, sequence: ViewSequence, targets: list[Position], order: list[int], chosen: SamplerOptions
     ) -> list[Float[Tensor, "1 3 h w"]]:
-        """The views of an orbit, made in an order, each from those before it; as the targets are sorted."""
-        changes = self._changes(chosen, len(targets))
+        """The views of an orbit, made in an order, each from those before it; as the targets are sorted.
+
+        Targets that are not in the order are made of the inputs alone, and none is made from them.
+        """
+        changes, inputs = self._changes(chosen, len(targets)), sequence.fork()
         made = {
-            n: sequence.make(targets[n], Place(index, len(targets) + 1), changes[n], last=n == order[-1])
+            n: sequence.make(targets[n], Place(index, len(order) + 1), changes[n], last=n == order[-1])
             for index, n in enumerate(order)
         }
+        others = [n for n in range(len(targets)) if n not in made]
+        made |= {n: inputs.make(targets[n], None, changes[n], last=True) for n in others}
         return [made[n] for n in range(len(targets))]
 
     def _on_path(
