@@ -115,6 +115,7 @@ def sample(
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
     if scheduler:
         pipeline.scheduler = scheduler_named(scheduler, pipeline.scheduler)
+    pipeline = pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
     if mesh and not isinstance(pipeline, GaussianPipeline):
         raise InputError(f"--mesh is of Gaussians, and the model is a {type(pipeline).__name__}", "leave it out")
     shown = PictureOptions(image, foreground, frame, background)
