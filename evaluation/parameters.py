@@ -9,7 +9,7 @@ from evaluation.metrics.parameters import MetricParameters
 from evaluation.protocol_presets import PRESETS
 from reconstruction.parameters import FusionParameters
 from stage.executor import ExecutorParameters
-from stage.parameters import Parameters
+from stage.parameters import Parameters, merged
 from systems.viewfusion.parameters import ViewFusionParameters
 from systems.zero123.parameters import NullCondition, SchedulerName
 
@@ -111,4 +111,5 @@ class EvaluateParameters(Parameters):
             return values
         # Who names objects means all of them, not the first so many.
         listed = {"max_objects": None} if values.get("objects") is not None else {}
-        return {**preset.values, **listed, **values}
+        # Section by section: who chooses the device of the light takes its samples from the preset.
+        return merged({**preset.values, **listed}, values)

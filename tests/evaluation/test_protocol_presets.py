@@ -49,6 +49,18 @@ def test_a_preset_gives_way_to_what_is_given() -> None:
         "objects": [None, ["a", "b"]],
     }
     assert preset_details(EvaluateParameters()) is None
+    few = EvaluateParameters(preset="syncdreamer", max_objects=5)
+    assert preset_details(few)["differences"] == {"max_objects": [None, 5]}
+
+
+def test_a_presets_light_gives_way_value_by_value() -> None:
+    given = EvaluateParameters.model_validate({"preset": "syncdreamer", "quality": {"device": "cpu"}})
+    assert (given.quality.device, given.quality.samples) == ("cpu", 128)
+    assert preset_details(given)["differences"] == {}
+    fewer = EvaluateParameters.model_validate({"preset": "syncdreamer", "quality": {"samples": 8}})
+    assert preset_details(fewer)["differences"] == {"quality.samples": [128, 8]}
+    written = fewer.model_dump(mode="json")
+    assert EvaluateParameters.model_validate(written) == fewer
 
 
 def test_a_list_of_objects_is_not_cut_by_a_preset() -> None:
