@@ -13,8 +13,9 @@ from evaluation.baselines import Reencoding, find_reencoding
 from evaluation.parameters import EvaluateParameters
 from evaluation.protocol import ObjectViews
 from evaluation.sampling import load_for_sampling, predict
+from evaluation.sizes import check_resolution
 from geometry.cameras import Intrinsics, look_at_origin
-from stage.errors import ParameterError
+from stage.errors import InputError, ParameterError
 from stage.parameters import validated
 from stage.seeds import derive_seed
 from systems.viewfusion.parameters import ViewFusionParameters
@@ -62,6 +63,18 @@ def test_fused_views_have_the_bound_of_their_bases_autoencoder(model: Path) -> N
     assert isinstance(plain, Reencoding)
     assert isinstance(fused, Reencoding)
     np.testing.assert_array_equal(fused(truth), plain(truth))
+
+
+def test_fused_views_have_their_bases_size_or_none(model: Path) -> None:
+    fused = load_for_sampling(model, None, FUSION)
+    fused.base.unet.register_to_config(sample_size=None)
+    check_resolution(fused, 64)
+    fused.base.unet.register_to_config(sample_size=4)
+    check_resolution(fused, 16)
+    with pytest.raises(
+        InputError, match=r"ViewFusionPipeline makes pictures of 16 pixels, and evaluate\.resolution is 64"
+    ):
+        check_resolution(fused, 64)
 
 
 def test_parameters_of_the_fusion_are_checked() -> None:
