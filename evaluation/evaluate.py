@@ -139,7 +139,7 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     """Score a workspace's model on unseen and on training objects; the content of `metrics.json`.
 
     Raises:
-        ParameterError: when a preset is given another source, or a metric is unknown or named twice.
+        ParameterError: when a preset is given another source.
         InputError: when model, shards or catalogue are missing, no object is held out, or `evaluate.scale` or
             `evaluate.resolution` does not fit the model.
         StageFailedError: when too many objects cannot be rendered or sampled.
