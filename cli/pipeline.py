@@ -93,6 +93,7 @@ def _closing_lines(place: Workspace, decision: dict[str, Any] | None) -> None:
 
 def status(workspace: WorkspaceOption = HERE) -> None:
     """Show which stages are stale and why, what was measured, and which model is champion."""
+    from evaluation.headline import figures_line
     from flows.graph import stage_order, stale_stages
 
     place = opened(workspace)
@@ -101,8 +102,8 @@ def status(workspace: WorkspaceOption = HERE) -> None:
         print(f"{stage:<10} {'stale: ' + '; '.join(stale[stage]) if stage in stale else 'fresh'}")
     metrics = place.evaluation / "metrics.json"
     if metrics.is_file():
-        for method, scores in json.loads(metrics.read_text())["unseen"].items():
-            print(f"{method:<12} PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f} on unseen objects")
+        for method, figures in json.loads(metrics.read_text())["unseen"].items():
+            print(f"{method:<12} {figures_line(figures)} on unseen objects")
     promotion = place.root / "promotion.json"
     if promotion.is_file():
         decision = json.loads(promotion.read_text())

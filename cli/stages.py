@@ -136,11 +136,12 @@ def evaluate(
         score_folders(request)
         return
     from evaluation.evaluate import evaluate as run
+    from evaluation.headline import figures_line
     from evaluation.parameters import EvaluateParameters
 
     place = opened(workspace)
     settings = load_section(place.parameters, "evaluate", EvaluateParameters)
     with exclusive(place, "evaluate"):
         metrics = run(settings, load_seed(place.parameters), place)
-    for method, scores in metrics["unseen"].items():
-        print(f"evaluate: {method}: PSNR {scores['psnr']:.2f} dB, SSIM {scores['ssim']:.4f}")
+    for method, figures in metrics["unseen"].items():
+        print(f"evaluate: {method}: {figures_line(figures)}")

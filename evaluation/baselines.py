@@ -81,7 +81,8 @@ def find_reencoding(pipeline: "ObjectPipeline", batch_size: int) -> Reencoding |
 
     if isinstance(pipeline, GaussianPipeline):
         return Unavailable("this model's pictures are rendered from Gaussians and never pass through its autoencoder")
-    vae = getattr(pipeline, "vae", None)
+    # Not an attribute: ViewFusion has the modules of its base.
+    vae = pipeline.components.get("vae")
     if vae is None:
         return Unavailable(f"a {type(pipeline).__name__} has no autoencoder")
     return Reencoding(vae, batch_size)

@@ -9,6 +9,7 @@ Source: kylesargent/ZeroNVS `launch_eval_dtu.sh` (scans, excluded views, scales)
 
 from functools import partial
 from pathlib import Path
+from zipfile import BadZipFile
 
 import cv2
 import numpy as np
@@ -94,8 +95,10 @@ def _cameras(path: Path, count: int) -> list[tuple[Float[np.ndarray, "3 3"], Flo
             matrices = [(stored[f"world_mat_{number}"], stored[f"scale_mat_{number}"]) for number in range(count)]
     except FileNotFoundError:
         raise InputError(f"{path} is missing", _ARCHIVE) from None
-    except (KeyError, ValueError, OSError) as error:
+    except (KeyError, ValueError, OSError, EOFError, BadZipFile) as error:
         raise InputError(f"{path} is damaged: {' '.join(str(error).split())}", _ARCHIVE) from None
+    if any(np.shape(matrix) != (4, 4) for pair in matrices for matrix in pair):
+        raise InputError(f"{path} holds matrices that are not 4×4", _ARCHIVE)
     return [_camera(world, scale) for world, scale in matrices]
 
 

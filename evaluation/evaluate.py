@@ -24,6 +24,7 @@ from evaluation.report import write_report
 from evaluation.sampler import Failed, Sampler
 from evaluation.sampling import deterministic_torch, load_for_sampling
 from evaluation.scales import check_scale
+from evaluation.scene_assets import SCENES
 from evaluation.scene_subset import subset_of
 from evaluation.scores import (
     ObjectScores,
@@ -90,11 +91,10 @@ class Evaluation:
         """Figures by subset and method; nothing in them depends on time or machine."""
         geometry = self.parameters.geometry
         return {
-            "protocol": self.parameters.protocol,
+            **self._cameras(),
             "preset": self.parameters.preset,
             "source": self.parameters.source,
             "objects": len(self.unseen.scores) + len(self.training.scores),
-            "views": self.parameters.views,
             "data_sha256": self.unseen.subset.data_sha256(),
             **{result.subset.name: summary(result.scores, self.asked.names) for result in self.subsets},
             "intervals": {result.subset.name: intervals(result.scores, self.asked.names) for result in self.subsets},
@@ -104,6 +104,12 @@ class Evaluation:
             "unavailable": self.unavailable,
             **({"geometry": self._geometry(tuple(definitions(geometry)))} if geometry else {}),
         }
+
+    def _cameras(self) -> dict[str, Any]:
+        """Name of the unseen objects' cameras and how many there are; photographs have their own, of each scene so many."""
+        if self.parameters.source in SCENES:
+            return {"protocol": "photographs"}
+        return {"protocol": self.parameters.protocol, "views": self.parameters.views}
 
     def _geometry(self, names: Sequence[str]) -> dict[str, Any]:
         """Figures about meshes by subset."""
@@ -139,6 +145,7 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
         StageFailedError: when too many objects cannot be rendered or sampled.
     """
     check_preset(parameters)
+    asked = MetricSet.of(parameters.metrics)
     shards = TrainingShards(workspace.shards)
     selections = [
         select_unseen(parameters, shards.uids, workspace),
@@ -153,7 +160,7 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     judge = None
     if parameters.geometry:
         judge = MeshJudge.of(parameters.geometry, subsets, parameters.executor, seed, workspace)
-    asked = MetricSet.of(parameters.metrics).seen_from(subsets[0].read(subsets[0].assets[0]).cameras)
+    asked = asked.seen_from(subsets[0].cameras(subsets[0].assets[0]))
     mean = at_size(mean_image(shards.all_views()), resolution)
     scorer = Scorer(mean, asked, find_reencoding(pipeline, parameters.batch_size))
     model = folder_sha256(workspace.model)
@@ -165,8 +172,10 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     steps = type(pipeline.scheduler).__name__
     evaluation = Evaluation(parameters, resolution, steps, unseen, training, asked, scorer.unavailable)
     timing.write(workspace)
-    _publish(evaluation, shards, workspace)
-    return evaluation.metrics()
+    # Once: figures of whole sets and intervals take seconds.
+    metrics = evaluation.metrics()
+    _publish(evaluation, metrics, shards, workspace)
+    return metrics
 
 
 def _run(
@@ -188,7 +197,8 @@ def _run(
         result.strips.offer(views, prediction.pictures, scores)
         if len(result.shown) < parameters.gallery_objects:
             result.shown.append(gallery_item(views, prediction.pictures, scores))
-        progress.advance(psnr=f"{scores.methods['model']['psnr']:.2f}")
+        told = {"psnr": f"{psnr:.2f}"} if (psnr := scores.methods["model"].get("psnr")) is not None else {}
+        progress.advance(1, **told)
     failed = [*subset.failures, *result.failures]
     check_failure_rate("evaluate", failed, len(subset.selection.assets), parameters.max_failure_rate)
     if not result.scores:
@@ -196,7 +206,7 @@ def _run(
     return result
 
 
-def _publish(evaluation: Evaluation, shards: TrainingShards, workspace: Workspace) -> None:
+def _publish(evaluation: Evaluation, metrics: dict[str, Any], shards: TrainingShards, workspace: Workspace) -> None:
     """Write all outputs, the report last."""
     folder = workspace.evaluation
     pictures = {
@@ -214,5 +224,5 @@ def _publish(evaluation: Evaluation, shards: TrainingShards, workspace: Workspac
     write_strips(folder / STRIPS_FILE, [strip for result in evaluation.subsets for strip in result.strips.strips()])
     write_angles(folder / ANGLES_FILE, per_view_table(evaluation.unseen.scores))
     write_json(folder / "details.json", evaluation.details())
-    write_json(folder / "metrics.json", evaluation.metrics())
+    write_json(folder / "metrics.json", metrics)
     write_report(workspace, folder / "report.html", decision=None)

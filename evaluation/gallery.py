@@ -22,6 +22,7 @@ _CONTACT_COLUMNS = 3
 # Sides between which a picture is legible and a report of dozens of them still small, pixels.
 _SMALLEST, _LARGEST = 96, 192
 _GAP, _LINE, _MARGIN = 4, 20, 84
+_CAPTIONED = {"model": "model", "copy_input": "copy of the input", "mean_image": "mean image"}
 _INK, _FAINT, _FRAME = (34, 34, 34), (110, 110, 110), (214, 214, 214)
 
 
@@ -43,16 +44,21 @@ def gallery_item(views: ObjectViews, predictions: Float[np.ndarray, "t h w 3"], 
     shown = np.unique(np.linspace(0, count - 1, min(SHOWN_TARGETS, count)).round().astype(int))
     azimuths = [spherical_from_position(camera[:3, 3])[1] for camera in views.c2w]
     turns = np.rad2deg(np.array(azimuths[views.first_target :]) - azimuths[INPUT_VIEW])
-    psnr = {method: values["psnr"] for method, values in scores.methods.items()}
     return GalleryItem(
         title=views.asset.title,
-        caption=f"PSNR over all {count} targets: model {psnr['model']:.2f} dB, copy of the input "
-        f"{psnr['copy_input']:.2f} dB, mean image {psnr['mean_image']:.2f} dB",
+        caption=_caption(count, scores),
         condition=views.condition,
         targets=views.targets[shown],
         predictions=predictions[shown],
         azimuths_deg=tuple(round(float(turn), 1) % 360 for turn in turns[shown]),
     )
+
+
+def _caption(count: int, scores: ObjectScores) -> str:
+    """The PSNR of model and baselines where it was asked for."""
+    psnr = {method: values["psnr"] for method, values in scores.methods.items() if "psnr" in values}
+    named = [f"{title} {psnr[method]:.2f} dB" for method, title in _CAPTIONED.items() if method in psnr]
+    return f"PSNR over all {count} targets: {', '.join(named)}" if named else f"{count} targets"
 
 
 def gallery(items: Sequence[GalleryItem]) -> Image.Image:

@@ -19,11 +19,13 @@ def named(assets: Sequence[Asset], objects: Sequence[str] | str | None, workspac
         workspace: where a relative file's path starts.
 
     Raises:
-        InputError: when the file is missing or names none, or a name is no asset's.
+        InputError: when the file is missing, or none is named, or a name is no asset's.
     """
     if objects is None:
         return list(assets)
     names = _listed(workspace.root / objects) if isinstance(objects, str) else list(objects)
+    if not names:
+        raise InputError("evaluate.objects names no object", "name some, or set it to null for all of the source")
     wanted = set(names)
     found = [asset for asset in assets if wanted & {asset.title, asset.uid}]
     missing = sorted(wanted - {name for asset in found for name in (asset.title, asset.uid)})

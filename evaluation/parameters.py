@@ -9,7 +9,7 @@ from evaluation.metrics.parameters import MetricParameters
 from evaluation.protocol_presets import PRESETS
 from reconstruction.parameters import FusionParameters
 from stage.executor import ExecutorParameters
-from stage.parameters import Parameters
+from stage.parameters import Parameters, merged
 from systems.viewfusion.parameters import ViewFusionParameters
 from systems.zero123.parameters import NullCondition, SchedulerName
 
@@ -107,4 +107,9 @@ class EvaluateParameters(Parameters):
         if not isinstance(values, dict) or not isinstance(values.get("preset"), str):
             return values
         preset = PRESETS.get(values["preset"])
-        return {**preset.values, **values} if preset else values
+        if not preset:
+            return values
+        # Who names objects means all of them, not the first so many.
+        listed = {"max_objects": None} if values.get("objects") is not None else {}
+        # Section by section: who chooses the device of the light takes its samples from the preset.
+        return merged({**preset.values, **listed}, values)

@@ -121,6 +121,10 @@ class Subset(ABC):
         """An object's views and cameras."""
 
     @abstractmethod
+    def cameras(self, asset: Asset) -> tuple[View, ...]:
+        """An object's cameras as in `read`, lenses of the stored size; no picture is decoded."""
+
+    @abstractmethod
     def warnings(self, asset: Asset) -> list[str]:
         """What was mended or missing when the object was read."""
 
@@ -143,6 +147,10 @@ class RenderedSubset(Subset):
         rgba = np.stack([read_rgba(folder, number) for number in range(len(cameras))])
         first = INPUT_VIEW if self.score_input else INPUT_VIEW + 1
         return ObjectViews(asset, on_white(rgba), tuple(cameras), folder, first_target=first)
+
+    def cameras(self, asset: Asset) -> tuple[View, ...]:
+        """An object's cameras."""
+        return tuple(read_views(object_folder(self.farm.root, asset.uid)))
 
     def warnings(self, asset: Asset) -> list[str]:
         """What was mended or missing when the object was imported."""

@@ -21,7 +21,7 @@ _RECORD = frozenset({"record.json"})
 
 
 def discard_altered(farm: Farm, assets: Sequence[Asset]) -> list[str]:
-    """Delete the objects whose files changed since they were sealed; their uids.
+    """Delete the objects whose files changed since they were sealed, and their seals; their uids.
 
     Args:
         farm: where they were rendered.
@@ -31,6 +31,10 @@ def discard_altered(farm: Farm, assets: Sequence[Asset]) -> list[str]:
     altered = [asset.uid for asset in assets if asset.uid in known and _is_altered(farm, asset, *known[asset.uid])]
     for uid in altered:
         shutil.rmtree(object_folder(farm.root, uid))
+    if altered:
+        # Rendered anew its bytes may be others, as from another processor: those will be sealed. A kill before this line leaves
+        # a seal of what is not there, which the farm renders and the next evaluation looks at.
+        write_json(farm.root / _SEALS, {uid: entry for uid, entry in known.items() if uid not in altered})
     return altered
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from blender_render.camera_sets import View
 from catalog.table import Asset
 from evaluation.dtu import dtu_scene
 from evaluation.mip_nerf_360 import mip_nerf_360_scene
@@ -40,6 +41,10 @@ class SceneSubset(Subset):
         pictures, cameras = np.stack([picture for picture, _ in pairs]), tuple(camera for _, camera in pairs)
         first = INPUT_VIEW if self.score_input else INPUT_VIEW + 1
         return ObjectViews(asset, pictures, cameras, scale=scene.scale, first_target=first)
+
+    def cameras(self, asset: Asset) -> tuple[View, ...]:
+        """A scene's cameras, of its photographs as they are stored."""
+        return tuple(photograph.camera for photograph in open_scene(asset, self.targets).photographs)
 
     def warnings(self, asset: Asset) -> list[str]:  # noqa: ARG002 - photographs are read or not
         """Nothing: photographs are not mended."""

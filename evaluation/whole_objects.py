@@ -19,6 +19,8 @@ Features = Mapping[str, Float32[np.ndarray, "t d"]]
 def consistency(metrics: MetricSet, views: ObjectViews, answers: Answers) -> dict[str, dict[str, float]]:
     """Figures of scope "object" by method, and of the true views; empty when none is available.
 
+    The given input view stands among the others, also where it is scored: what a method answers for it is left out.
+
     Args:
         metrics: the figures.
         views: the object.
@@ -29,10 +31,9 @@ def consistency(metrics: MetricSet, views: ObjectViews, answers: Answers) -> dic
     """
     if not metrics.objects:
         return {}
-    # The targets are the last views, however many are inputs.
-    camera, targets = views.cameras[INPUT_VIEW], views.cameras[-len(views.targets) :]
+    camera, others = views.cameras[INPUT_VIEW], views.cameras[max(views.first_target, INPUT_VIEW + 1) :]
     found = {
-        method: metrics.object(pictures, targets, views.condition, camera)
+        method: metrics.object(pictures[-len(others) :], others, views.condition, camera)
         for method, pictures in {**answers, TRUTH: views.targets}.items()
     }
     return {method: figures for method, figures in found.items() if figures}

@@ -42,7 +42,7 @@ def find_lpips_network(backbone: Backbone = "vgg") -> Any | Unavailable:  # noqa
 
         return lpips.LPIPS(net=backbone, verbose=False).eval()
     except (ImportError, RuntimeError, OSError, AttributeError, pickle.UnpicklingError) as error:
-        return Unavailable(f"it does not load ({str(error).splitlines()[0]})")
+        return Unavailable(f"it does not load ({(str(error).splitlines() or [type(error).__name__])[0]})")
 
 
 def missing_package(*packages: str) -> str:

@@ -42,7 +42,7 @@ def ssim(prediction: Float[np.ndarray, "h w 3"], target: Float[np.ndarray, "h w 
     if min(target.shape[:2]) < SSIM_WINDOW:
         raise InputError(
             f"SSIM needs pictures of {SSIM_WINDOW} pixels or more, these have {min(target.shape[:2])}",
-            "raise render.resolution",
+            "take larger pictures, or leave SSIM out",
         )
     x, y = prediction.astype(np.float64), target.astype(np.float64)
     mean_x, mean_y = _windowed(x), _windowed(y)

@@ -66,7 +66,8 @@ def find_clip(folder: str) -> ClipEncoder | Unavailable:
             folder, local_files_only=True, output_loading_info=True
         )
     except (OSError, ValueError, RuntimeError) as error:
-        return Unavailable(f"the CLIP in {folder} does not load ({str(error).splitlines()[0]})")
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        return Unavailable(f"the CLIP in {folder} does not load ({reason})")
     if report["missing_keys"]:
         # What transformers fills with random numbers.
         return Unavailable(f"the CLIP in {folder} lacks {min(report['missing_keys'])}")

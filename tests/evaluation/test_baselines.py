@@ -42,7 +42,7 @@ def test_a_real_autoencoder_is_given_the_posteriors_mode(pictures: np.ndarray) -
     ("pipeline", "reason"),
     [
         (Zero1ToGPipeline.__new__(Zero1ToGPipeline), "rendered from Gaussians"),
-        (SimpleNamespace(), "a SimpleNamespace has no autoencoder"),
+        (SimpleNamespace(components={}), "a SimpleNamespace has no autoencoder"),
     ],
 )
 def test_models_whose_pictures_pass_no_autoencoder_have_no_bound(pipeline: Any, reason: str) -> None:

@@ -10,19 +10,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 from tiny_pipelines_support import save_tiny_pipeline
 from trained_workspace_support import PARAMETERS, SEED
+from typer.testing import CliRunner
 
 from blender_render.camera_sets import View
+from cli.main import app
 from evaluation.evaluate import evaluate
 from evaluation.methods import METHODS
+from evaluation.metrics.parameters import MetricParameters
 from evaluation.parameters import EvaluateParameters, GeometryParameters
 from evaluation.protocol import ObjectViews
 from evaluation.sampling import load_for_sampling, predict
 from geometry.cameras import Intrinsics
 from stage.errors import InputError, ParameterError
-from stage.files import folder_sha256
+from stage.files import folder_sha256, write_text
 from stage.parameters import validated
 from stage.workspace import Workspace
 
@@ -83,6 +87,32 @@ def test_every_view_has_a_row_whose_mean_is_the_objects_figure(trained: Workspac
     # SyncDreamer's cameras: a turn at one height.
     assert set(views["elevation_deg"].round(2)) == {30.0}
     assert set(views["azimuth_deg"].round(2)) == {90.0, 180.0, -90.0}
+
+
+def test_figures_without_psnr_are_a_whole_evaluation(trained: Workspace, tmp_path: Path) -> None:
+    workspace = Workspace(tmp_path / "copy")
+    shutil.copytree(trained.root, workspace.root)
+    asked = PARAMETERS.model_copy(update={"metrics": MetricParameters(names=("ssim", "sift_matches"))})
+    write_text(workspace.parameters, yaml.safe_dump({"seed": SEED, "evaluate": asked.model_dump(mode="json")}))
+    # In the process: the stage's libraries take seconds to import.
+    result = CliRunner().invoke(app, ["evaluate", "-w", str(workspace.root)], catch_exceptions=False)
+    assert result.exit_code == 0
+    figures = json.loads((workspace.evaluation / "metrics.json").read_text())["unseen"]
+    assert set(figures["model"]) == {"ssim", "sift_matches"}
+    ssim, matches = figures["copy_input"]["ssim"], figures["copy_input"]["sift_matches"]
+    assert f"evaluate: copy_input: SSIM {ssim:.3f}, SIFT matches {matches:.2f}\n" in result.stdout
+    # The true views have no fault, and only their consistency is a figure.
+    assert f"evaluate: truth: SIFT matches {figures['truth']['sift_matches']:.2f}\n" in result.stdout
+
+
+def test_metrics_that_are_none_are_refused_with_the_parameters() -> None:
+    def check(*names: str) -> None:
+        validated(EvaluateParameters, {"metrics": {"names": list(names)}}, "params.yaml: evaluate")
+
+    with pytest.raises(ParameterError, match=r"evaluate\.metrics\.names = .*: .*no metric 'sims', did you mean ssim"):
+        check("psnr", "sims")
+    with pytest.raises(ParameterError, match=r"evaluate\.metrics\.names = .*psnr stands there twice"):
+        check("psnr", "ssim", "psnr")
 
 
 def test_random_weights_do_not_look_better_than_the_mean_image(metrics: dict[str, Any]) -> None:

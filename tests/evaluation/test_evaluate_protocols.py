@@ -82,7 +82,8 @@ def test_two_scanned_objects_have_pictures_meshes_and_tables(place: Workspace, s
         assert (made / "gaussians.ply").is_file()
     preset = json.loads((place.evaluation / "details.json").read_text())["preset"]
     assert preset["name"] == "zero_1_to_g"
-    assert set(preset["differences"]) == {"views", "resolution", "quality"}
+    assert {name.partition(".")[0] for name in preset["differences"]} == {"views", "resolution", "quality"}
+    assert preset["differences"]["quality.samples"] == [128, 1]
     assert preset["differences"]["resolution"] == [320, 24]
     assert read_timing(place)["objects"] == 3
 
@@ -94,6 +95,13 @@ def test_scenes_are_evaluated_at_their_published_scales(place: Workspace) -> Non
     asked = EvaluateParameters.model_validate({**values, "objects": ["scan8"], "views": 4})
     metrics = evaluate(asked, SEED, place)
     assert (metrics["source"], metrics["unseen_objects"]) == ("dtu", 1)
+    # The rendered training objects' cameras are not the photographs': neither their name nor their number stands there.
+    assert (metrics["protocol"], metrics.get("views")) == ("photographs", None)
+    plain = evaluate(asked.model_copy(update={"preset": None}), SEED, place)
+    assert plain["unseen"] == metrics["unseen"]
+    page = (place.evaluation / "report.html").read_text()
+    assert "None was measured under the protocol photographs." in page
+    assert "syncdreamer, 4 views" not in page
     views = pd.read_parquet(place.evaluation / "per_view.parquet")
     of_scene = views[(views["subset"] == "unseen") & (views["method"] == "model")]
     assert list(of_scene["view"]) == [1, 2, 3]
@@ -107,6 +115,23 @@ def test_scenes_are_evaluated_at_their_published_scales(place: Workspace) -> Non
     save_tiny_pipeline(place.model, "7dof_stereomag_scale")
     with pytest.raises(InputError, match=r"scan8 is photographs and has no depth; set evaluate\.scale"):
         evaluate(asked, SEED, place)
+
+
+def test_a_damaged_photograph_is_a_row_even_in_the_first_scene(place: Workspace) -> None:
+    for name in ("scan103", "scan8"):
+        write_dtu(place.root / "inputs" / "dtu" / name)
+    picture = place.root / "inputs" / "dtu" / "scan103" / "image" / "000025.png"
+    # Its header is whole.
+    picture.write_bytes(picture.read_bytes()[:200])
+    save_tiny_pipeline(place.model, "7dof_quantile_scale")
+    values = {"preset": "zeronvs_dtu", "path": "inputs/dtu", "resolution": None, "scene_targets": 2, **LITTLE}
+    names = {"objects": ["scan103", "scan8"], "views": 4, "metrics": {"names": ["psnr", "sift_matches"]}}
+    metrics = evaluate(EvaluateParameters.model_validate({**values, **names}), SEED, place)
+    assert (metrics["unseen_objects"], metrics["failed"]["unseen"]) == (1, 1)
+    assert metrics["unavailable"]["sift_matches"].startswith("the views are not an even orbit")
+    problems = json.loads((place.evaluation / "details.json").read_text())["problems"]
+    row = next(problem for problem in problems if problem["title"] == "scan103")
+    assert (row["consequence"], "000025.png cannot be read" in row["what"]) == ("quarantined", True)
 
 
 def test_a_model_of_another_size_than_the_protocols_is_refused(place: Workspace, shared_assets: Path) -> None:

@@ -9,11 +9,13 @@ import torch
 from evaluation_support import asset
 
 from blender_render.camera_sets import View
+from evaluation.baselines import Reencoding, find_reencoding
 from evaluation.parameters import EvaluateParameters
 from evaluation.protocol import ObjectViews
 from evaluation.sampling import load_for_sampling, predict
+from evaluation.sizes import check_resolution
 from geometry.cameras import Intrinsics, look_at_origin
-from stage.errors import ParameterError
+from stage.errors import InputError, ParameterError
 from stage.parameters import validated
 from stage.seeds import derive_seed
 from systems.viewfusion.parameters import ViewFusionParameters
@@ -56,6 +58,26 @@ def test_an_objects_targets_are_asked_for_together_whatever_the_batch(model: Pat
     np.testing.assert_allclose(made, expected.permute(0, 2, 3, 1).numpy(), atol=1e-5)
     plain = predict(load_for_sampling(model), views, parameters, 5).pictures
     assert np.abs(made - plain).max() > 0.01
+
+
+def test_fused_views_have_the_bound_of_their_bases_autoencoder(model: Path) -> None:
+    truth = np.random.default_rng(0).random((2, 16, 16, 3)).astype(np.float32)
+    plain, fused = (find_reencoding(load_for_sampling(model, None, fusion), 4) for fusion in (None, FUSION))
+    assert isinstance(plain, Reencoding)
+    assert isinstance(fused, Reencoding)
+    np.testing.assert_array_equal(fused(truth), plain(truth))
+
+
+def test_fused_views_have_their_bases_size_or_none(model: Path) -> None:
+    fused = load_for_sampling(model, None, FUSION)
+    fused.base.unet.register_to_config(sample_size=None)
+    check_resolution(fused, 64)
+    fused.base.unet.register_to_config(sample_size=4)
+    check_resolution(fused, 16)
+    with pytest.raises(
+        InputError, match=r"ViewFusionPipeline makes pictures of 16 pixels, and evaluate\.resolution is 64"
+    ):
+        check_resolution(fused, 64)
 
 
 def test_parameters_of_the_fusion_are_checked() -> None:

@@ -48,6 +48,10 @@ class MadeSubset(Subset):
             raise InputError(f"{asset.uid} is damaged", "mend it")
         return object_views(asset.uid)
 
+    def cameras(self, asset: Asset) -> tuple[View, ...]:
+        """Random cameras."""
+        return object_views(asset.uid).cameras
+
     def warnings(self, asset: Asset) -> list[str]:  # noqa: ARG002 - there are none
         """None."""
         return []

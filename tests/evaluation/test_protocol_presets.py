@@ -49,6 +49,26 @@ def test_a_preset_gives_way_to_what_is_given() -> None:
         "objects": [None, ["a", "b"]],
     }
     assert preset_details(EvaluateParameters()) is None
+    few = EvaluateParameters(preset="syncdreamer", max_objects=5)
+    assert preset_details(few)["differences"] == {"max_objects": [None, 5]}
+
+
+def test_a_presets_light_gives_way_value_by_value() -> None:
+    given = EvaluateParameters.model_validate({"preset": "syncdreamer", "quality": {"device": "cpu"}})
+    assert (given.quality.device, given.quality.samples) == ("cpu", 128)
+    assert preset_details(given)["differences"] == {}
+    fewer = EvaluateParameters.model_validate({"preset": "syncdreamer", "quality": {"samples": 8}})
+    assert preset_details(fewer)["differences"] == {"quality.samples": [128, 8]}
+    written = fewer.model_dump(mode="json")
+    assert EvaluateParameters.model_validate(written) == fewer
+
+
+def test_a_list_of_objects_is_not_cut_by_a_preset() -> None:
+    assert EvaluateParameters(preset="zero123").max_objects == 20
+    listed = EvaluateParameters(preset="zero123", objects=tuple(f"o{n}" for n in range(30)))
+    assert listed.max_objects is None
+    assert preset_details(listed)["differences"].keys() == {"objects", "max_objects"}
+    assert EvaluateParameters(preset="zero123", objects="list.txt", max_objects=5).max_objects == 5
 
 
 def test_without_a_preset_nothing_is_filled_in() -> None:
@@ -82,6 +102,8 @@ def test_names_that_are_not_there_are_told(tmp_path: Path) -> None:
         named(ASSETS, ("a1", "x4", "x3", "x2", "x1"), workspace)
     with pytest.raises(InputError, match=r"none\.txt cannot be read"):
         named(ASSETS, "none.txt", workspace)
+    with pytest.raises(InputError, match=r"evaluate\.objects names no object; name some"):
+        named(ASSETS, (), workspace)
     (tmp_path / "empty.txt").write_text("# nothing\n")
     with pytest.raises(InputError, match=r"empty\.txt names no object"):
         named(ASSETS, "empty.txt", workspace)

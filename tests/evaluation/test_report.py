@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from evaluation_support import object_scores
 
-from evaluation.headline import sentences, verdict
+from evaluation.headline import figures_line, sentences, verdict
 from evaluation.loss_curve import loss_svg, read_loss
 from evaluation.report import build_report, report_of, write_report
 from evaluation.scores import per_object_table
@@ -97,6 +97,12 @@ def test_the_report_says_what_the_figures_say(evaluated: Workspace) -> None:
     assert "not decided yet: run viewforge promote" in page.text
     assert "parse: no <glTF>" in page.text
     assert "title <b1>" in page.text
+
+
+def test_a_methods_line_has_the_figures_that_it_has() -> None:
+    assert figures_line({"psnr": 18.213, "ssim": 0.80149, "lpips": "not available"}) == "PSNR 18.21 dB, SSIM 0.801"
+    assert figures_line({"sift_matches": 13.8}) == "SIFT matches 13.80"
+    assert figures_line({"psnr": "not available"}) == "not available"
 
 
 def test_every_address_is_inside_the_file(evaluated: Workspace) -> None:

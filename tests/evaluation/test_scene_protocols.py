@@ -118,7 +118,16 @@ def test_files_that_do_not_fit_are_one_line(tmp_path: Path) -> None:
             image.resize((20, 15)).save(path)
     with pytest.raises(InputError, match=r"principal point at \(42, 29\), and the picture 20×15 pixels; take the"):
         dtu_scene(tmp_path / "scan8")
-    (tmp_path / "scan8" / "cameras.npz").unlink()
+    cameras = tmp_path / "scan8" / "cameras.npz"
+    whole = cameras.read_bytes()
+    for damaged in (whole[:-100], b"", b"no archive"):
+        cameras.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"cameras\.npz is damaged: .*; take the folder rs_dtu_4/DTU"):
+            dtu_scene(tmp_path / "scan8")
+    np.savez(cameras, **{f"{kind}_mat_{n}": np.eye(3) for kind in ("world", "scale") for n in range(30)})
+    with pytest.raises(InputError, match=r"cameras\.npz holds matrices that are not 4×4; take the folder"):
+        dtu_scene(tmp_path / "scan8")
+    cameras.unlink()
     with pytest.raises(InputError, match=r"cameras\.npz is missing; take the folder rs_dtu_4/DTU"):
         dtu_scene(tmp_path / "scan8")
     (tmp_path / "scan8" / "image" / "000003.png").unlink()

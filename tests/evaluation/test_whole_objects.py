@@ -58,6 +58,16 @@ def test_the_truth_stands_beside_the_methods_where_consistency_is_measured() -> 
     assert own["psnr"].isna().all()
 
 
+def test_an_input_that_is_scored_stands_once_in_the_ring() -> None:
+    metrics = MetricSet.of(MetricParameters(names=("sift_matches",)))
+    plain = ball("a", 0)
+    all_scored = replace(plain, first_target=0)
+    wanted, found = (consistency(metrics, views, answers_to(views)) for views in (plain, all_scored))
+    assert found["truth"] == wanted["truth"]
+    assert found["copy_input"] == wanted["copy_input"]
+    assert found.keys() == wanted.keys()
+
+
 def test_views_of_no_orbit_leave_no_truth_and_no_number() -> None:
     metrics = MetricSet.of(MetricParameters(names=("psnr", "sift_matches")))
     whole = ball("a", 0)
