@@ -140,11 +140,10 @@ class _Promotion:
         self, candidate: ModelVersion, decision: Decision, aliases: dict[str, str], claim: HeldClaim
     ) -> Decision:
         """Write the decision to the version's tags and run, then move the aliases: a champion always has its reasons."""
+        decision = approved(decision, candidate.tags, self.parameters, self.approval)
         # A reason that was not needed is not recorded as one.
         used = None if decision.promoted else self.override
-        decision = (
-            _overridden(decision, used) if used else approved(decision, candidate.tags, self.parameters, self.approval)
-        )
+        decision = _overridden(decision, used) if used else decision
         held = next((alias for alias, number in aliases.items() if number == decision.version), None)
         champion = aliases.get(CHAMPION)
         alias, previous = (CHAMPION, champion) if decision.promoted else (held, None)
@@ -169,8 +168,12 @@ def _unless_rolled_back(decision: Decision, candidate: ModelVersion) -> Decision
 
 
 def _overridden(decision: Decision, override: str) -> Decision:
-    refusal = tuple(f"the gate refused: {reason}" for reason in decision.reasons)
-    reasons = (f"promoted by override: {override.strip()}", *refusal)
+    kept = decision.reasons
+    if decision.outcome == "refused":
+        kept = tuple(f"the gate refused: {reason}" for reason in kept)
+    elif decision.outcome == "awaiting approval":
+        kept = kept[1:]
+    reasons = (f"promoted by override: {override.strip()}", *kept)
     return replace(decision, promoted=True, outcome="promoted", reasons=reasons)
 
 
