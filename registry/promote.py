@@ -21,6 +21,7 @@ from registry.decision_record import SINCE_TAG, decision_tags, log_decision, now
 from registry.evaluation_record import EvaluationRecord
 from registry.footprint import Footprint, measured
 from registry.gate import decide, gated_metrics
+from registry.lineage import SHARDS_TAG, UNKNOWN
 from registry.parameters import RegisterParameters
 from registry.policy import Gate, gate_of
 from registry.reevaluate import comparable_record, refresh
@@ -87,7 +88,7 @@ class _Promotion:
 
     def of(self, candidate: ModelVersion) -> Decision:
         """What takes long, evaluating and measuring, comes before the claim; what moves aliases under it."""
-        ours, stale, footprint = None, None, None
+        ours, stale, footprint = None, {}, None
         if not self._is_champion(candidate):
             ours = own_record(self.client, candidate)
             stale = self._refreshed(candidate, ours)
@@ -105,19 +106,24 @@ class _Promotion:
     def _is_champion(self, candidate: ModelVersion) -> bool:
         return holders(self.client, candidate.name).get(CHAMPION) == str(candidate.version)
 
-    def _refreshed(self, candidate: ModelVersion, ours: EvaluationRecord) -> str | None:
+    def _refreshed(self, candidate: ModelVersion, ours: EvaluationRecord) -> dict[str, str]:
+        """Why the champion has no figures that compare, by its version; empty where it has."""
         champion = holders(self.client, candidate.name).get(CHAMPION)
         if champion is None:
-            return None
+            return {}
         version = version_of(self.client, candidate.name, champion)
-        return refresh(self.client, version, ours, gated_metrics(self.gate), self.workspace)
+        why = refresh(self.client, version, ours, gated_metrics(self.gate), self.workspace)
+        return {champion: why} if why else {}
 
     def _footprint(self, candidate: ModelVersion, ours: EvaluationRecord) -> Footprint | None:
         limits = self.gate.limits
         if limits.size_mib is None and limits.seconds_per_picture is None:
             return None
         sampler = ours.basis.get("sampler") or {}
-        with TemporaryDirectory(prefix="viewforge-footprint-") as folder:
+        # Gigabytes of a real model, for which /tmp may be too small.
+        parent = self.workspace.scratch / "promotion"
+        parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="footprint-", dir=parent) as folder:
             return measured(download_pipeline(candidate, Path(folder)), sampler, limits)
 
     def _decided(
@@ -126,14 +132,16 @@ class _Promotion:
         ours: EvaluationRecord,
         champion: str | None,
         footprint: Footprint | None,
-        stale: str | None,
+        stale: dict[str, str],
     ) -> Decision:
-        theirs = None
-        if champion:
+        if champion is None:
+            decision = decide(self.gate, ours, footprint=footprint)
+        else:
             version = version_of(self.client, candidate.name, champion)
             theirs = comparable_record(self.client, version, ours, gated_metrics(self.gate))
-            stale = None if theirs else stale or f"version {champion} became champion meanwhile; run it again"
-        decision = decide(self.gate, ours, theirs, footprint, stale if champion else None)
+            why = stale.get(champion, f"version {champion} became champion meanwhile; run it again")
+            decision = decide(self.gate, ours, theirs, footprint, None if theirs else why)
+            decision = _with_remark(decision, candidate, version) if theirs else decision
         return replace(decision, model=candidate.name, version=str(candidate.version))
 
     def _applied(
@@ -155,6 +163,18 @@ class _Promotion:
             self.client.set_registered_model_alias(decision.model, CHAMPION, decision.version)
             _settle(self.client, decision, aliases)
         return decision
+
+
+def _with_remark(decision: Decision, candidate: ModelVersion, champion: ModelVersion) -> Decision:
+    """A refusal that also says where the comparison may favour the champion: its training objects are not in its record."""
+    ours, theirs = (version.tags.get(SHARDS_TAG, UNKNOWN) for version in (candidate, champion))
+    if decision.promoted or ours == theirs or UNKNOWN in (ours, theirs):
+        return decision
+    remark = (
+        f"version {champion.version} learnt from other shards than version {candidate.version}, and may know objects that are "
+        "unseen here"
+    )
+    return replace(decision, reasons=(*decision.reasons, remark))
 
 
 def _unless_rolled_back(decision: Decision, candidate: ModelVersion) -> Decision:
