@@ -80,12 +80,12 @@ def _step(client: MlflowClient, model: str, reason: str, to: str | None) -> _Ste
 
 def _earlier(client: MlflowClient, model: str, champion: str) -> str | None:
     """The nearest champion before, that was not rolled back itself."""
-    seen, target = {champion}, version_of(client, model, champion).tags.get("previous_champion")
-    while target and target not in seen:
-        tags = version_of(client, model, target).tags
-        if not tags.get(AWAY_TAG):
+    tags = {str(version.version): version.tags for version in client.search_model_versions(f"name = '{model}'")}
+    seen, target = {champion}, tags[champion].get("previous_champion")
+    while target in tags and target not in seen:
+        if not tags[target].get(AWAY_TAG):
             return str(target)
-        seen, target = {*seen, target}, tags.get("previous_champion")
+        seen, target = {*seen, target}, tags[target].get("previous_champion")
     return None
 
 
