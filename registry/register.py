@@ -53,7 +53,7 @@ def register(parameters: RegisterParameters, workspace: Workspace) -> ModelVersi
     """
     if not (workspace.model / "model_index.json").is_file():
         raise InputError(f"no trained pipeline in {workspace.model}", "run viewforge train")
-    refuse_unserved(workspace.model)
+    refuse_unserved(workspace)
     metrics = read_metrics(workspace.evaluation / METRICS_FILE)
     tags = _version_tags(workspace, metrics)
     with open_registry(workspace) as client:
