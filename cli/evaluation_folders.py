@@ -57,9 +57,13 @@ def score_folders(request: FolderRequest) -> None:
         ViewforgeError: when options or folders are wrong, or more than `max_missing` objects lack figures.
     """
     predictions, truth, output = request.folders()
+    from evaluation.folders.comparison import scored_folder
     from evaluation.folders.scoring import evaluate_folders
 
     parameters = _parameters(request)
+    if request.compare:
+        # Before hours of scoring.
+        scored_folder(request.compare)
     evaluation = evaluate_folders(predictions, truth, output, parameters)
     _tell(evaluation, output)
     if request.compare:
@@ -99,8 +103,9 @@ def _tell(evaluation: "FolderEvaluation", output: Path) -> None:
         f"evaluate: {len(evaluation.results)} of {total} objects, {figures['pairs']} views, {evaluation.kept} results kept"
     )
     for definition in evaluation.asked.definitions if evaluation.pictures else ():
-        for method in evaluation.methods:
-            print(f"evaluate: {method}: {definition.title} {_text(figures, SUBSET, method, definition)}")
+        for method in figures[SUBSET]:
+            if definition.name in figures[SUBSET][method]:
+                print(f"evaluate: {method}: {definition.title} {_text(figures, SUBSET, method, definition)}")
     for name, mean in figures.get("geometry", {}).get(SUBSET, {}).items():
         if name not in {"objects", "measured"}:
             count = figures["geometry"][SUBSET]["measured"][name]
@@ -112,9 +117,11 @@ def _text(figures: dict[str, Any], subset: str, method: str, definition: Any) ->
     mean = figures[subset][method][definition.name]
     if isinstance(mean, str):
         return f"{mean}: {figures['unavailable'].get(definition.name, 'no object has it')}"
-    low, high = figures["intervals"][subset][method][definition.name]
     digits, unit = definition.digits, f" {definition.unit}" if definition.unit else ""
-    return f"{mean:.{digits}f}{unit} ({low:.{digits}f} to {high:.{digits}f})"
+    # Figures of all objects at once have no interval, nor has what the truth itself gets.
+    interval = figures["intervals"][subset].get(method, {}).get(definition.name)
+    within = f" ({interval[0]:.{digits}f} to {interval[1]:.{digits}f})" if interval else ""
+    return f"{mean:.{digits}f}{unit}{within}"
 
 
 def _compare(output: Path, other: Path) -> None:

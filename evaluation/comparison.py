@@ -39,6 +39,8 @@ class Comparison:
     """Settings in which the two differ, each with both values."""
     alone: dict[str, list[str]]
     """Objects that only one of the two has, by name of the evaluation."""
+    confidence: float = 0.95
+    """Of the intervals."""
 
     def to_json(self) -> dict[str, Any]:
         """The comparison as JSON."""
@@ -49,6 +51,7 @@ class Comparison:
             "data_sha256": self.ours.metrics.get("data_sha256"),
             "settings": self.differences,
             "only_in": self.alone,
+            "confidence": self.confidence,
             "figures": [pairing.to_json() for pairing in self.pairings],
         }
 
@@ -75,7 +78,8 @@ def compare(ours: Path, theirs: Path, names: tuple[str, str] | None = None, conf
         raise InputError(
             f"{names[0]} and {names[1]} share no object with a figure", "evaluate both on the same objects"
         )
-    return Comparison(first, second, names, definitions, found, _differences(first, second), _alone(rows, names))
+    differences, alone = _differences(first, second), _alone(rows, names)
+    return Comparison(first, second, names, definitions, found, differences, alone, confidence)
 
 
 def comparison_tables(comparison: Comparison, most: int) -> dict[str, Any]:
@@ -87,6 +91,7 @@ def comparison_tables(comparison: Comparison, most: int) -> dict[str, Any]:
     """
     return {
         "names": comparison.names,
+        "confidence": f"{100 * comparison.confidence:g} %",
         "pairs": [pairing_row(pairing) for pairing in comparison.pairings],
         "settings": comparison.differences,
         "alone": {name: len(uids) for name, uids in comparison.alone.items() if uids},

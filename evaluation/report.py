@@ -88,6 +88,7 @@ def _rendered(
 ) -> str:
     """The page; without parts of a stage it shows scores alone."""
     details = result.details
+    problems = [*(parts.problems if parts else []), *details.get("problems", [])]
     return page_template("report.html.jinja").render(
         title=title,
         verdict=verdict(result.metrics),
@@ -108,7 +109,8 @@ def _rendered(
         strips=_strip_groups(read_strips(result.folder / STRIPS_FILE)),
         objects=object_table(result, MAX_ROWS),
         geometry=geometry_section(result.metrics, details, result.objects, MAX_ROWS),
-        problems=[*(parts.problems if parts else []), *details.get("problems", [])],
+        problems=problems[:MAX_ROWS],
+        problems_total=len(problems),
     )
 
 

@@ -134,7 +134,7 @@ def draw_strip(
         labels: of the views, where the azimuths are no more than their order; the angles when None.
     """
     order = np.argsort(np.mod(np.round(azimuths_deg, 3), 360.0), kind="stable")
-    labels = labels or [f"{azimuth % 360:.0f}°" for azimuth in azimuths_deg]
+    labels = labels or [f"{round(azimuth) % 360}°" for azimuth in azimuths_deg]
     columns = [(labels[n], predictions[n], targets[n]) for n in order]
     if condition is not None:
         columns.insert(0, ("input", None, condition))

@@ -21,6 +21,7 @@ from stage.files import replacing
 
 Axis = Literal["azimuth_deg", "elevation_deg"]
 _STEPS: dict[Axis, float] = {"azimuth_deg": 30.0, "elevation_deg": 15.0}
+_HIGHEST: dict[Axis, float] = {"azimuth_deg": 180.0, "elevation_deg": 90.0}
 _LABELS: dict[Axis, str] = {
     "azimuth_deg": "azimuth from the input view, degrees",
     "elevation_deg": "elevation, degrees",
@@ -44,18 +45,18 @@ class ViewCharts:
     """What is left out since it lies far from all else."""
 
 
-def places(angles: Float[np.ndarray, " n"], step: float) -> Float[np.ndarray, " n"]:
+def places(angles: Float[np.ndarray, " n"], step: float, highest: float = 180.0) -> Float[np.ndarray, " n"]:
     """The angle that each view counts under: its own where there are few, the middle of a step otherwise.
 
     Args:
         angles: degrees.
         step: degrees.
+        highest: angle there is, degrees; it counts under the step below it.
     """
     rounded = np.round(angles.astype(np.float64), 1)
     if len(np.unique(rounded)) <= _MOST_PLACES:
         return rounded
-    # The last step holds its upper end, so that 180° and 90° are within.
-    return np.floor(np.minimum(angles, 180.0 - 1e-6) / step) * step + step / 2
+    return np.floor(np.minimum(angles, highest - 1e-6) / step) * step + step / 2
 
 
 def by_angle(views: pd.DataFrame, axis: Axis, metrics: Sequence[str]) -> pd.DataFrame:
@@ -69,7 +70,8 @@ def by_angle(views: pd.DataFrame, axis: Axis, metrics: Sequence[str]) -> pd.Data
     Returns:
         Columns `axis`, method, views, and for each metric `name`, `name_low` and `name_high` (its quartiles).
     """
-    grouped = views.assign(**{axis: places(views[axis].to_numpy(), _STEPS[axis])}).groupby([axis, "method"], sort=True)
+    angles = places(views[axis].to_numpy(), _STEPS[axis], _HIGHEST[axis])
+    grouped = views.assign(**{axis: angles}).groupby([axis, "method"], sort=True)
     table = grouped.size().rename("views").to_frame()
     for name in metrics:
         table[name] = grouped[name].mean()

@@ -30,7 +30,7 @@ def compare_folders(ours: Path, theirs: Path) -> Comparison:
     Raises:
         InputError: when one is no scored folder, or they have no object or no figure in common.
     """
-    mine, other = _read(ours), _read(theirs)
+    mine, other = scored_folder(ours), scored_folder(theirs)
     figures, others = _figures(mine), _figures(other)
     common = [
         definition for name, (definition, rests_on) in figures.items() if others.get(name, ((), ()))[1] == rests_on
@@ -48,7 +48,12 @@ def compare_folders(ours: Path, theirs: Path) -> Comparison:
     return comparison
 
 
-def _read(folder: Path) -> EvaluatedFolder:
+def scored_folder(folder: Path) -> EvaluatedFolder:
+    """The output of a scoring.
+
+    Raises:
+        InputError: when it is none.
+    """
     found = EvaluatedFolder.read(folder)
     if found.metrics.get("protocol") != PROTOCOL:
         raise InputError(

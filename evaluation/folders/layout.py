@@ -5,7 +5,8 @@ Layouts, told by their names alone:
 - `<object>/<view>.png`, also `.webp`, `.jpg`, `.npy`, `.npz`; `<object>/mesh.obj`, also `.ply`, `.glb`; `transforms.json`.
 - `<uid[:2]>/<uid>/000.png` of rendered objects (`stage.packs`); passes beside the views are left alone.
 - `<object>/<input>/0.png` … `35.png` of ViewFusion (`generate_360_view_autoregressive.py`), one folder of pictures an object.
-- `<object>/0.png` of SyncDreamer (`generate.py`): strips of all views from left to right, a file a sample; or `<object>.png`.
+- `<object>/0.png` of SyncDreamer (`generate.py`): strips of all views from left to right, a file a sample; or `<object>.png`,
+  which is left alone beside a folder `<object>` of pictures.
   Which picture is a strip its shape tells (`evaluation.folders.views`).
 - `000.png` … in the folder itself (SyncDreamer's `eval_nvs.py`): a single object, whatever the folder is called.
 - `<object>.obj`, `.ply`, `.glb` beside the objects' folders.
@@ -147,10 +148,14 @@ def _by_view(paths: Iterable[Path]) -> tuple[dict[str, Path], str]:
 def _add_file(found: dict[str, ObjectFiles], path: Path) -> None:
     """Add a mesh or a strip that lies beside the objects' folders."""
     suffix = path.suffix.lower()
+    if suffix not in {*MESHES, *PICTURES}:
+        return
+    files = found.setdefault(path.stem, ObjectFiles())
     if suffix in MESHES:
-        files = found.setdefault(path.stem, ObjectFiles())
         if files.mesh:
             files.trouble = f"{files.mesh} and {path} are both this object's mesh: keep one"
         files.mesh = path
-    elif suffix in PICTURES and not found.get(path.stem, ObjectFiles()).views:
-        found.setdefault(path.stem, ObjectFiles()).views = {"0": path}
+    elif not files.views:
+        files.views = {"0": path}
+    elif (other := next(iter(files.views.values()))).parent == path.parent:
+        files.trouble = f"{other} and {path} are both this object's strip: keep one"

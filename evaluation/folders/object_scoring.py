@@ -20,9 +20,10 @@ from evaluation.folders.layout import ObjectFiles
 from evaluation.folders.meshes import compare_meshes, read_mesh
 from evaluation.folders.parameters import FolderParameters
 from evaluation.folders.poses import poses_of
-from evaluation.folders.result import Features, FolderResult, features_path, read_result
+from evaluation.folders.result import FolderResult, features_path, read_result, write_features
 from evaluation.folders.views import Side, predicted_pictures, read_bytes, require_views, scored_views, true_pictures
 from evaluation.mesh_figures import MeshFigures, unavailable
+from evaluation.methods import TRUTH
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.metrics.parameters import MetricParameters
 from stage.code import source_fingerprint
@@ -36,7 +37,10 @@ _DIGITS = 4
 _CAMERAS, _MESH = "transforms.json", "mesh"
 _CODE = (
     *("evaluation.baselines", "evaluation.mesh_figures", "evaluation.scores", "blender_render.rendered_object"),
-    *(f"geometry.{name}" for name in ("cameras", "perceptual", "picture_metrics", "surface_metrics", "surfaces")),
+    *(
+        f"geometry.{name}"
+        for name in ("cameras", "perceptual", "picture_metrics", "surface_metrics", "surfaces", "triangle_mesh")
+    ),
 )
 
 
@@ -127,21 +131,27 @@ def _score(job: FolderJob) -> bool:
 
 
 def _sides(job: FolderJob) -> tuple[Side, Side]:
-    """Both sides' bytes of what is scored, each file read once."""
+    """Both sides' bytes, each file read once: of the prediction what is scored, of the truth all.
+
+    The truth's hash tells whether figures of two predictions are of the same object; what a prediction lacks must not change it.
+    """
     for files in (job.truth, job.prediction):
         if files.trouble:
             raise ObjectFailedError(FailureClass.PARSE, files.trouble)
-    truth, prediction = {}, {}
     if job.pictures:
         require_views(job.truth, job.prediction, job.parameters.input_view)
-        truth = {view: read_bytes(path) for view, path in job.truth.views.items()}
-        if job.truth.cameras:
-            truth[_CAMERAS] = read_bytes(job.truth.cameras)
-        prediction = {view: read_bytes(path) for view, path in job.prediction.views.items()}
-    if job.meshes:
-        for content, files in ((truth, job.truth), (prediction, job.prediction)):
-            if files.mesh:
-                content[_MESH] = read_bytes(files.mesh)
+    # What is not scored may be empty.
+    read_pictures, read_mesh_file = (
+        read_bytes if scored else Path.read_bytes for scored in (job.pictures, job.meshes)
+    )
+    truth = {view: read_pictures(path) for view, path in job.truth.views.items()}
+    if job.truth.cameras:
+        truth[_CAMERAS] = read_pictures(job.truth.cameras)
+    if job.truth.mesh:
+        truth[_MESH] = read_mesh_file(job.truth.mesh)
+    prediction = {view: read_bytes(path) for view, path in job.prediction.views.items()} if job.pictures else {}
+    if job.meshes and job.prediction.mesh:
+        prediction[_MESH] = read_bytes(job.prediction.mesh)
     return Side(job.truth, truth), Side(job.prediction, prediction)
 
 
@@ -177,8 +187,10 @@ def _with_pictures(result: FolderResult, job: FolderJob, truth: Side, prediction
     metrics = _metrics(settings.metrics)
     cameras = read_cameras(truth.content[_CAMERAS], height, width) if _CAMERAS in truth.content else {}
     around = view_cameras(cameras, views if settings.input_view is None else [settings.input_view, *views])
-    whole, unavailable = object_figures(metrics, answers, condition, around)
-    _keep_features(metrics, answers["model"], targets, job.output)
+    whole, unavailable = object_figures(metrics, {**answers, TRUTH: targets}, condition, around)
+    # Before the result, whose presence means complete.
+    if metrics.inception:
+        write_features(job.output, {name: metrics.inception(of) for name, of in {**answers, TRUTH: targets}.items()})
     return replace(
         result,
         views=tuple(views),
@@ -188,15 +200,6 @@ def _with_pictures(result: FolderResult, job: FolderJob, truth: Side, prediction
         object_figures=whole,
         unavailable=unavailable,
     )
-
-
-def _keep_features(
-    metrics: MetricSet, predictions: Float[np.ndarray, "t h w 3"], targets: Float[np.ndarray, "t h w 3"], output: Path
-) -> None:
-    """Write what figures of whole sets need, where any is asked for; before the result, whose presence means complete."""
-    first, second = metrics.features(predictions), metrics.features(targets)
-    if first is not None and second is not None:
-        Features(first, second).write(output)
 
 
 @cache

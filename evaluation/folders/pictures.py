@@ -23,8 +23,9 @@ FILTERS: dict[Filter, Image.Resampling] = {
     "lanczos": Image.Resampling.LANCZOS,
     "box": Image.Resampling.BOX,
 }
-# Eight bits a channel; of others Pillow would keep eight without a word.
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
+# A PNG tells its bits a channel behind signature, length and name of its first chunk, width and height.
+_PNG, _PNG_BITS = b"\x89PNG\r\n\x1a\n", 24
 _CHANNELS = (3, 4)
 
 
@@ -44,8 +45,11 @@ def decode_picture(name: str, data: bytes) -> Float[np.ndarray, "h w 3"]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data))
-            if image.mode not in _MODES:
-                raise ObjectFailedError(FailureClass.PARSE, f"{name} has mode {image.mode}: save 8 bits a channel")
+            # Of sixteen bits Pillow keeps eight of colours without a word, and calls grey "I;16".
+            if image.mode not in _MODES or (data.startswith(_PNG) and data[_PNG_BITS] > 8):
+                raise ObjectFailedError(
+                    FailureClass.PARSE, f"{name} is no RGB or grey of 8 bits a channel: save it so"
+                )
             if image.has_transparency_data:
                 return on_white(np.asarray(image.convert("RGBA")))
             return np.asarray(image.convert("RGB"), dtype=np.float32) / np.float32(255.0)
@@ -60,8 +64,9 @@ def _array(name: str, data: bytes) -> np.ndarray:
     try:
         loaded = np.load(io.BytesIO(data), allow_pickle=False)
         arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[key] for key in loaded.files]
-    except (ValueError, OSError, EOFError, KeyError) as error:
-        raise ObjectFailedError(FailureClass.PARSE, f"{name} is no array: {str(error).splitlines()[0]}") from None
+    except Exception as error:  # noqa: BLE001 - a damaged archive or header raises anything
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ObjectFailedError(FailureClass.PARSE, f"{name} is no array: {reason}") from None
     if len(arrays) != 1:
         raise ObjectFailedError(FailureClass.PARSE, f"{name} holds {len(arrays)} arrays: keep the picture alone")
     return arrays[0]
@@ -89,7 +94,7 @@ def _check_range(name: str, values: np.ndarray) -> None:
     low, high = float(values.min(initial=0.0)), float(values.max(initial=0.0))
     if low < 0.0 or high > 1.0:
         raise ObjectFailedError(
-            FailureClass.DEGENERATE, f"{name} has values from {low:.4g} to {high:.4g}: bring them to [0, 1]"
+            FailureClass.DEGENERATE, f"{name} has values from {low:.8g} to {high:.8g}: bring them to [0, 1]"
         )
 
 

@@ -15,6 +15,7 @@ from evaluation.folders.meshes import ALIGNMENTS
 from evaluation.folders.parameters import FolderParameters
 from evaluation.folders.result import FolderResult
 from evaluation.mesh_figures import definitions
+from evaluation.methods import MODEL, TRUTH
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.problems import Problem
 from evaluation.protocol import SubsetName
@@ -50,15 +51,15 @@ class FolderEvaluation:
     """Whether pictures were scored."""
     meshes: bool
     """Whether meshes were."""
-    of_set: Mapping[str, float]
-    """Figures of all objects at once."""
+    of_set: Mapping[str, Mapping[str, float]]
+    """Figures of all objects at once, by method."""
     kept: int
     """Results of an earlier run that are still valid."""
 
     @property
     def methods(self) -> tuple[str, ...]:
         """What was scored: the predictions, and the copy of the input view where one is named."""
-        return ("model",) if self.parameters.input_view is None else ("model", "copy_input")
+        return (MODEL,) if self.parameters.input_view is None else (MODEL, "copy_input")
 
     @property
     def missing(self) -> dict[str, str]:
@@ -91,25 +92,29 @@ class FolderEvaluation:
             "without_truth": list(self.unknown),
             "views": counts[0] if len(counts) == 1 else counts,
             "pairs": sum(len(result.views) for result in self.results.values()),
-            "data_sha256": json_sha256([[uid, r.truth_sha256] for uid, r in self.results.items()]),
+            "data_sha256": self._data_sha256(),
             "predictions_sha256": json_sha256([[uid, r.prediction_sha256] for uid, r in self.results.items()]),
-            SUBSET: {m: {name: self._mean(scores, m, name) for name in names} for m in self.methods},
+            SUBSET: {m: {name: self._mean(scores, m, name) for name in names} for m in self.methods} | _truth(scores),
             "intervals": {SUBSET: {method: _intervals(scores, method, names) for method in self.methods}},
             "unavailable": self._unavailable(scores),
             **({"geometry": {SUBSET: self._geometry(scores)}} if self.meshes else {}),
         }
 
+    def _data_sha256(self) -> str:
+        """Hash of what predictions are scored on: the true bytes of each object, and which view of them is given."""
+        return json_sha256([self.parameters.input_view, [[uid, r.truth_sha256] for uid, r in self.results.items()]])
+
     def _mean(self, scores: Sequence[ObjectScores], method: str, name: str) -> float | str:
-        """A figure of all objects; of whole sets the predictions alone have one."""
-        if method == "model" and name in self.of_set:
-            return round(self.of_set[name], _DIGITS)
+        """A figure of all objects."""
+        if name in self.of_set.get(method, {}):
+            return round(self.of_set[method][name], _DIGITS)
         values = _values(scores, method, name)
         return round(float(np.mean(values)), _DIGITS) if values else NOT_AVAILABLE
 
     def _unavailable(self, scores: Sequence[ObjectScores]) -> dict[str, str]:
         """Why figures are not available: here, or of any of these objects."""
         lacking = {name: why for result in self.results.values() for name, why in result.unavailable.items()}
-        none = {name: why for name, why in lacking.items() if not _values(scores, "model", name)}
+        none = {name: why for name, why in lacking.items() if not _values(scores, MODEL, name)}
         return {**none, **self.asked.unavailable}
 
     def _geometry(self, scores: Sequence[ObjectScores]) -> dict[str, Any]:
@@ -186,7 +191,7 @@ def object_table(evaluation: FolderEvaluation) -> pd.DataFrame:
     table["failure"] = ""
     failed = pd.DataFrame(
         [
-            {"uid": uid, "title": uid, "subset": SUBSET, "method": "model", "failure": reason}
+            {"uid": uid, "title": uid, "subset": SUBSET, "method": MODEL, "failure": reason}
             for uid, reason in evaluation.failures.items()
         ]
     )
@@ -202,7 +207,14 @@ def _scores(uid: str, result: FolderResult) -> ObjectScores:
     poses = result.poses or tuple(_unknown_pose(view, number) for number, view in enumerate(result.views))
     figures = {method: dict(of) for method, of in result.figures.items()}
     return ObjectScores(
-        uid, uid, SUBSET, methods or {"model": {}}, mesh=result.mesh, poses=poses, view_figures=figures
+        uid,
+        uid,
+        SUBSET,
+        methods or {MODEL: {}},
+        mesh=result.mesh,
+        truth=dict(result.object_figures.get(TRUTH, {})),
+        poses=poses,
+        view_figures=figures,
     )
 
 
@@ -213,6 +225,13 @@ def _unknown_pose(view: str, number: int) -> TargetPose:
 
 def _values(scores: Sequence[ObjectScores], method: str, name: str) -> list[float]:
     return [s.methods[method][name] for s in scores if name in s.methods.get(method, {})]
+
+
+def _truth(scores: Sequence[ObjectScores]) -> dict[str, dict[str, float]]:
+    """The true views' own consistency, where it was measured: what a perfect prediction would get."""
+    names = dict.fromkeys(name for score in scores for name in score.truth)
+    means = {name: np.mean([s.truth[name] for s in scores if name in s.truth]) for name in names}
+    return {TRUTH: {name: round(float(mean), _DIGITS) for name, mean in means.items()}} if means else {}
 
 
 def _intervals(scores: Sequence[ObjectScores], method: str, names: Sequence[str]) -> dict[str, list[float]]:

@@ -34,7 +34,7 @@ class FolderResult:
     figures: Mapping[str, Mapping[str, tuple[float, ...]]] = field(default_factory=dict)
     """By method and metric, of each scored view."""
     object_figures: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """By method and metric, of all views together."""
+    """By method and metric, of all views together; the true views' own under "truth"."""
     unavailable: Mapping[str, str] = field(default_factory=dict)
     """Why this object lacks figures that others may have."""
     mesh: MeshFigures | None = None
@@ -45,23 +45,16 @@ class FolderResult:
         write_json(path, asdict(self))
 
 
-@dataclass(frozen=True)
-class Features:
-    """What figures of whole sets need of an object's pictures, a row a scored view."""
+def write_features(result: Path, features: Mapping[str, Float32[np.ndarray, "t d"]]) -> None:
+    """Write what figures of whole sets need of an object beside its result: by method and of the truth, a row a view."""
+    with replacing(features_path(result)) as temporary, temporary.open("wb") as stream:
+        np.savez(stream, **features)
 
-    prediction: Float32[np.ndarray, "t d"]
-    truth: Float32[np.ndarray, "t d"]
 
-    def write(self, result: Path) -> None:
-        """Write the file beside the result's."""
-        with replacing(features_path(result)) as temporary, temporary.open("wb") as stream:
-            np.savez(stream, prediction=self.prediction, truth=self.truth)
-
-    @classmethod
-    def read(cls, result: Path) -> "Features":
-        """The features beside a result's file."""
-        with np.load(features_path(result), allow_pickle=False) as arrays:
-            return cls(arrays["prediction"], arrays["truth"])
+def read_features(result: Path) -> dict[str, Float32[np.ndarray, "t d"]]:
+    """The features beside a result's file."""
+    with np.load(features_path(result), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def features_path(result: Path) -> Path:

@@ -14,7 +14,8 @@ from evaluation.folders.layout import ObjectFiles, find_objects
 from evaluation.folders.object_scoring import HANDLER, FolderJob, recipe
 from evaluation.folders.parameters import FolderParameters
 from evaluation.folders.publication import FolderEvaluation, publish
-from evaluation.folders.result import Features, FolderResult, read_result
+from evaluation.folders.result import FolderResult, read_features, read_result
+from evaluation.methods import TRUTH
 from evaluation.metrics.metric_set import MetricSet
 from stage.errors import InputError
 from stage.executor import Job, executor_for
@@ -157,12 +158,13 @@ def _results(uids: Sequence[str], failures: Mapping[str, str], cache: Path) -> I
         yield uid, result
 
 
-def _of_set(metrics: MetricSet, uids: Sequence[str], cache: Path) -> dict[str, float]:
-    """Figures of all objects at once, from the features that each left."""
+def _of_set(metrics: MetricSet, uids: Sequence[str], cache: Path) -> dict[str, dict[str, float]]:
+    """Figures of all objects at once by method, from the features that each left."""
     if metrics.inception is None:
         return {}
-    features = [Features.read(result_path(cache, uid)) for uid in uids]
-    return metrics.set([each.prediction for each in features], [each.truth for each in features])
+    features = [read_features(result_path(cache, uid)) for uid in uids]
+    truth = [found.pop(TRUTH) for found in features]
+    return {method: metrics.set([found[method] for found in features], truth) for method in features[0]}
 
 
 def _some(failures: Mapping[str, str]) -> str:

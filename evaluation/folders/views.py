@@ -105,7 +105,8 @@ def predicted_pictures(
         ObjectFailedError: when a view is missing, cannot be read or is of another size.
     """
     height, width = next(iter(truth.values())).shape[:2]
-    found = strip_views(side, list(truth), sample)
+    # A strip is of square views; what is wide where the truth is wide is a view.
+    found = strip_views(side, list(truth), sample) if height == width else None
     if found is None:
         _require(side, views)
         found = {view: side.picture(view) for view in views}

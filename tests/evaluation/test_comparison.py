@@ -90,9 +90,15 @@ def test_a_comparison_on_disk_is_whole_and_the_same_twice(folders: tuple[Path, P
     page = (tmp_path / "one" / "comparison.html").read_text()
     assert "-2.000" in page
     assert "guidance scale: 1.0 against 3.0" in page
-    assert "1 object only in first, left out" in page
+    assert "1 object of first left out, which the other lacks" in page
     for name in ("comparison.json", "comparison.html"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_comparison_says_how_sure_its_intervals_are(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    write_comparison(compare(*folders, confidence=0.9), tmp_path)
+    assert json.loads((tmp_path / "comparison.json").read_text())["confidence"] == 0.9
+    assert "its 90 % interval" in (tmp_path / "comparison.html").read_text()
 
 
 def test_a_report_shows_the_comparison_that_it_is_given(folders: tuple[Path, Path]) -> None:

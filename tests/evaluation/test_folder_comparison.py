@@ -72,6 +72,22 @@ def test_figures_about_meshes_are_compared_too(tmp_path, monkeypatch):
     assert found["iou_points"].difference.mean == pytest.approx(0.4, abs=0.05)
 
 
+def test_pictures_are_compared_though_one_side_has_meshes_too(scored, tmp_path, monkeypatch):
+    ours = scored("ours", 10)
+    for side in ("predictions", "truth"):
+        trimesh.creation.box((1, 1, 1)).export(tmp_path / "ours" / side / "object_0.ply")
+    few = {"samples": 500, "points": 2000, "grid": 16}
+    folders = tmp_path / "ours/predictions", tmp_path / "ours/truth"
+    score_here(monkeypatch, *folders, ours, geometry=few)
+    shutil.copytree(tmp_path / "ours/predictions", tmp_path / "pictures alone")
+    (tmp_path / "pictures alone" / "object_0.ply").unlink()
+    score_here(monkeypatch, tmp_path / "pictures alone", tmp_path / "ours/truth", tmp_path / "other")
+    comparison = compare_folders(ours, tmp_path / "other")
+    assert {pairing.metric.name: pairing.difference.count for pairing in comparison.pairings} == {"psnr": 3, "ssim": 3}
+    data = [json.loads((folder / "metrics.json").read_text())["data_sha256"] for folder in (ours, tmp_path / "other")]
+    assert data[0] == data[1]
+
+
 def test_a_comparison_does_not_outlive_its_figures(scored, tmp_path, monkeypatch):
     ours = scored("ours", 10)
     compare_folders(ours, ours)

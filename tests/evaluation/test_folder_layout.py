@@ -60,11 +60,26 @@ def test_names_that_are_no_numbers_are_taken_whole(tmp_path):
     assert list(views(touch(tmp_path, "a/front.png", "a/back.png"), "a")) == ["back", "front"]
 
 
-@pytest.mark.parametrize("names", [("a/0.png", "a/000.png"), ("a/0.png", "a/0.jpg"), ("a/mesh.obj", "a/mesh.ply")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("a/0.png", "a/000.png"),
+        ("a/0.png", "a/0.jpg"),
+        ("a/mesh.obj", "a/mesh.ply"),
+        ("a.obj", "a.ply"),
+        ("a.png", "a.webp"),
+    ],
+)
 def test_two_files_for_one_thing_are_trouble_of_that_object_alone(tmp_path, names):
     found = find_objects(touch(tmp_path, *names, "b/0.png"))
     assert "keep one" in found["a"].trouble
     assert not found["b"].trouble
+
+
+def test_a_picture_beside_its_folder_of_views_is_left_alone(tmp_path):
+    root = touch(tmp_path, "a.png", "a/0.png", "a/1.png")
+    assert views(root, "a") == {"0": "a/0.png", "1": "a/1.png"}
+    assert not find_objects(root)["a"].trouble
 
 
 def test_hidden_files_are_left_alone(tmp_path):

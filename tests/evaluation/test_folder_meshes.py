@@ -114,3 +114,9 @@ def test_folders_of_meshes_alone(tmp_path, monkeypatch):
     assert metrics["geometry"]["unseen"]["iou_points"] == pytest.approx(0.8, abs=0.03)
     assert metrics["unseen"] == {"model": {}}
     assert metrics["pairs"] == 0
+    page = (tmp_path / "output" / "report.html").read_text()
+    assert "both meshes as they are, in one frame" in page
+    # They are nobody's Gaussians, and no figure of pictures was asked for.
+    assert "Gaussians" not in page
+    assert 'id="metrics"' not in page
+    assert 'href="#metrics"' not in page

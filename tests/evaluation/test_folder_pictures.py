@@ -2,13 +2,14 @@
 
 import io
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
 from evaluation.folders.layout import ObjectFiles
 from evaluation.folders.pictures import decode_picture, fitted
-from evaluation.folders.views import Side, strip_views
+from evaluation.folders.views import Side, predicted_pictures, strip_views
 from stage.failures import FailureClass, ObjectFailedError
 
 
@@ -22,6 +23,18 @@ def array(values: np.ndarray) -> bytes:
     stream = io.BytesIO()
     np.save(stream, values)
     return stream.getvalue()
+
+
+def of_sixteen_bits(channels: int) -> bytes:
+    return bytes(cv2.imencode(".png", np.full((4, 4, channels), 300, np.uint16))[1])
+
+
+def damaged_archive() -> bytes:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, picture=np.random.default_rng(0).random((16, 16, 3)))
+    data = bytearray(stream.getvalue())
+    data[200:260] = bytes(60)
+    return bytes(data)
 
 
 def refused(name: str, data: bytes) -> ObjectFailedError:
@@ -76,17 +89,26 @@ def test_another_range_is_refused_and_not_clipped(values):
     assert "bring them to [0, 1]" in str(refused("view.npy", array(values.reshape(4, 4, 3))))
 
 
+def test_a_range_that_is_hardly_another_is_told_in_enough_digits():
+    barely = np.full((4, 4, 3), np.nextafter(np.float32(1), np.float32(2)))
+    assert "from 0 to 1.0000001:" in str(refused("view.npy", array(barely)))
+
+
 @pytest.mark.parametrize(
     ("name", "data"),
     [
         ("a.png", b"no picture"),
         ("a.png", encoded(Image.new("RGB", (64, 64), (1, 2, 3)))[:60]),
         ("a.png", encoded(Image.fromarray(np.zeros((4, 4), np.uint16)))),
+        ("a.png", of_sixteen_bits(3)),
+        ("a.png", of_sixteen_bits(4)),
         ("a.npy", b"\x93NUMPY"),
         ("a.npy", array(np.array([{"a": 1}], dtype=object))),
         ("a.npy", array(np.zeros((3, 8, 8)))),
         ("a.npy", array(np.zeros((4, 4, 3), np.int64))),
         ("a.npz", b""),
+        ("a.npz", b"PK\x03\x04 and no more"),
+        ("a.npz", damaged_archive()),
     ],
 )
 def test_what_is_no_picture_of_eight_bits_is_refused(name, data):
@@ -121,6 +143,13 @@ def test_a_strip_is_cut_into_the_truths_views_from_left_to_right(tmp_path):
         side(tmp_path, **{"0": np.concatenate(views[::-1], 1), "1": np.concatenate(views, 1)}), list("0123"), 1
     )
     assert [round(float(cut[view].mean() * 255)) for view in "0123"] == [0, 60, 120, 180]
+
+
+def test_two_wide_views_are_no_strips_of_two_square_ones(tmp_path):
+    wide = np.random.default_rng(0).integers(0, 256, (4, 8, 3), dtype=np.uint8)
+    truth = {view: np.full((4, 8, 3), 0.5, np.float32) for view in "01"}
+    found = predicted_pictures(side(tmp_path, **{"0": wide, "1": wide}), ["0", "1"], truth, None, 0)
+    np.testing.assert_array_equal(found, np.stack([wide, wide]).astype(np.float32) / np.float32(255))
 
 
 def test_single_views_are_no_strips_and_another_sample_is_missed(tmp_path):

@@ -157,6 +157,11 @@ def test_fewer_objects_are_other_data(tmp_path, score):
     assert score().metrics()["data_sha256"] != data
 
 
+def test_other_targets_of_the_same_objects_are_other_data(tmp_path, score):
+    write_pair(tmp_path)
+    assert len({score(input_view=view).metrics()["data_sha256"] for view in (None, 0, 1)}) == 3
+
+
 def test_predictions_of_objects_that_the_truth_lacks_are_named_and_not_scored(tmp_path, score):
     _, truth = write_pair(tmp_path)
     shutil.rmtree(truth / "object_0")

@@ -1,16 +1,19 @@
 """Figures of scored folders that need all views of an object, or all objects: where they come from and when they are missing."""
 
 import math
+import shutil
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
-from folder_support import score_here, write_pair
+from folder_support import HereExecutor, score_here, write_pair
 
 from blender_render.camera_sets import View
 from blender_render.rendered_object import write_cameras
+from cli.evaluation_folders import FolderRequest, score_folders
 from evaluation.folders import object_scoring, scoring
-from evaluation.folders.result import Features
+from evaluation.folders.result import read_features
 from evaluation.metrics.metric_set import MetricSet
 from geometry.cameras import Intrinsics, look_at_origin
 
@@ -48,8 +51,22 @@ def test_neighbours_need_cameras_on_an_orbit_and_say_so(tmp_path, score):
     for named in (None, "0"):
         metrics = score("sift_matches", input_view=named).metrics()
         assert "sift_matches" not in metrics["unavailable"]
+        # What a perfect prediction would get stands beside, and nothing else of the truth.
+        assert list(metrics["unseen"]["truth"]) == ["sift_matches"]
         assert metrics["unseen"]["model"]["sift_matches"] >= 0.0
         assert "sift_matches" in metrics["intervals"]["unseen"]["model"]
+
+
+def test_the_true_views_have_the_figures_of_a_perfect_prediction(tmp_path, score):
+    for number in range(2):
+        write_orbit(tmp_path / "truth" / f"object_{number}")
+    shutil.rmtree(tmp_path / "predictions")
+    shutil.copytree(tmp_path / "truth", tmp_path / "predictions")
+    figures = score("sift_matches").metrics()["unseen"]
+    assert figures["truth"]["sift_matches"] == figures["model"]["sift_matches"]
+    table = pd.read_parquet(tmp_path / "output" / "per_object.parquet").query("method == 'truth'")
+    assert list(table["uid"]) == ["object_0", "object_1"]
+    assert "the true views" in (tmp_path / "output" / "report.html").read_text()
 
 
 def test_an_object_without_an_orbit_is_left_out_of_that_mean_alone(tmp_path, score):
@@ -89,7 +106,17 @@ def test_figures_of_all_objects_come_from_kept_features(tmp_path, score):
     assert again.kept == 2
     assert again.metrics()["unseen"]["model"]["fid"] == first
     path = tmp_path / "output" / ".cache" / "object_0.json"
-    assert Features.read(path).truth.shape == (VIEWS, 3)
+    assert read_features(path)["truth"].shape == (VIEWS, 3)
     path.with_suffix(".npz").unlink()
     assert score("fid").kept == 1
     assert score("fid").metrics()["unseen"]["model"]["fid"] == first
+
+
+@pytest.mark.usefixtures("with_features")
+def test_the_command_tells_figures_of_all_objects_which_have_no_interval(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(scoring, "executor_for", HereExecutor)
+    folders = [*write_pair(tmp_path, objects=2, views=VIEWS), tmp_path / "output"]
+    score_folders(FolderRequest(*folders, None, None, {"metric": ["psnr", "fid"], "input_view": "0"}, None))
+    told = capsys.readouterr().out
+    assert "model: FID 0.00\n" in told
+    assert "copy_input: FID 0." in told

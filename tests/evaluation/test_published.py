@@ -4,6 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from blender_render.protocols import PROTOCOLS
+from evaluation.protocol_presets import PRESETS
 from evaluation.published.tables import COLUMNS, by_protocol, read_published
 from stage.errors import InputError, ParameterError
 
@@ -88,3 +90,5 @@ def test_what_comes_along_covers_every_system_and_names_its_sources() -> None:
     titles = [table.title for table in fitting + others]
     assert len(set(titles)) == len(titles) == sum(len(file.tables) for file in files)
     assert {name for table in fitting + others for name in table.columns} <= COLUMNS.keys()
+    # A name that no protocol of ours has would never be shown first, and nobody would notice.
+    assert {name for table in fitting + others for name in table.fits} <= {*PRESETS, *PROTOCOLS}

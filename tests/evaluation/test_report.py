@@ -189,6 +189,15 @@ def test_problems_of_earlier_stages_are_listed(evaluated: Workspace) -> None:
         assert words in text
 
 
+def test_of_very_many_problems_the_page_has_the_first(evaluated: Workspace) -> None:
+    problem = {"stage": "evaluate", "title": "t", "consequence": "quarantined", "what": "blank", "uid": "u"}
+    change = json.loads((evaluated.evaluation / "details.json").read_text()) | {"problems": [problem] * 2500}
+    (evaluated.evaluation / "details.json").write_text(json.dumps(change))
+    html = build_report(evaluated, None)
+    assert html.count(">blank<") == 2000
+    assert "The first 2000 of 2500" in Page(html).text
+
+
 def test_the_same_workspace_gives_the_same_bytes(evaluated: Workspace) -> None:
     write_curve(evaluated, [1.0, 0.5, 0.25])
     paths = [evaluated.root / name for name in ("first.html", "second.html")]
@@ -315,13 +324,27 @@ def test_a_page_of_a_thousand_objects_stays_small_and_has_every_row(evaluated: W
     ]
     write_strips(evaluated.evaluation / STRIPS_FILE, strips)
     html = build_report(evaluated, None)
-    assert len(html) < 15e6
+    assert len(html) < 5e6
     assert html.count('loading="lazy" width=') == len(strips) == 13
     objects = html.partition('id="objects"')[2]
     assert objects.count('<th scope="row">') >= 1030
     alts = re.findall(r'<img[^>]*alt="([^"]*)"', html)
     assert len(alts) == html.count("<img")
     assert all(alts)
+
+
+def title_after(script: str, html: str, folder: Path) -> str:
+    """What a script wrote into the title of a page in a browser."""
+    page = folder / "page.html"
+    page.write_text(html.replace("</body>", f"<script>{script}</script></body>"))
+    quiet = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
+    command = ["chromium", "--headless", "--no-sandbox", *quiet, f"--user-data-dir={folder / 'profile'}"]
+    done = subprocess.run(
+        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True, timeout=120
+    )
+    title = re.search("<title>(.*?)</title>", done.stdout)
+    assert title is not None
+    return title[1]
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
@@ -339,18 +362,22 @@ def test_a_click_on_a_heading_sorts_and_what_is_not_available_comes_last(evaluat
         "found.push(table.querySelectorAll('thead th')[2].getAttribute('aria-sort'));"
         "document.title = found.join(' | ');"
     )
-    page = tmp_path / "page.html"
-    page.write_text(build_report(evaluated, None).replace("</body>", f"<script>{click}</script></body>"))
-    quiet = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking")
-    command = ["chromium", "--headless", "--no-sandbox", *quiet, f"--user-data-dir={tmp_path / 'profile'}"]
-    done = subprocess.run(
-        [*command, "--dump-dom", page.as_uri()], capture_output=True, text=True, check=True, timeout=120
-    )
-    title = re.search("<title>(.*?)</title>", done.stdout)
-    assert title is not None
+    title = title_after(click, build_report(evaluated, None), tmp_path)
     names = {uid: f"title &lt;{uid}&gt;" for uid in ("u0", "u9", "u10", "a1")}
     orders = [("u0", "u9", "u10", "a1"), ("u9", "u10", "a1", "u0"), ("a1", "u10", "u9", "u0")]
-    assert title[1].split(" | ") == [" ".join(names[uid] for uid in order) for order in orders] + ["descending"]
+    assert title.split(" | ") == [" ".join(names[uid] for uid in order) for order in orders] + ["descending"]
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
+def test_nothing_leaves_a_narrow_page_sideways(evaluated: Workspace, tmp_path: Path) -> None:
+    measure = (
+        "document.body.style.width = '400px';"
+        "const parts = [...document.querySelectorAll('section > *, .charts > *, svg.chart')];"
+        "document.title = parts.length + ' ' + Math.max(...parts.map((part) => part.getBoundingClientRect().right));"
+    )
+    parts, right = title_after(measure, build_report(evaluated, None), tmp_path).split()
+    assert int(parts) > 20
+    assert float(right) <= 400
 
 
 def test_the_head_says_under_which_protocol_it_was_measured_and_what_was_changed(evaluated: Workspace) -> None:

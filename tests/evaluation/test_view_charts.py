@@ -41,6 +41,11 @@ def test_scattered_angles_count_under_the_step_that_holds_them(seed: int) -> Non
     assert (np.abs(found - angles) <= 15.0 + 1e-5).all()
 
 
+def test_views_from_straight_above_count_under_the_highest_step() -> None:
+    scattered = np.append(np.random.default_rng(0).uniform(-90, 90, 60), [-90.0, 90.0])
+    assert places(scattered, 15.0, highest=90.0)[-2:].tolist() == [-82.5, 82.5]
+
+
 def test_the_azimuths_of_an_orbit_stay_as_they_are() -> None:
     orbit = np.repeat(np.arange(-170.0, 181.0, 10.0), 3)
     assert places(orbit, 30.0).tolist() == orbit.tolist()
