@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, ValidationInfo, field_validator, model_validator
 
 from blender_render.parameters import QualityParameters
 from evaluation.metrics.parameters import MetricParameters
@@ -100,6 +100,18 @@ class EvaluateParameters(Parameters):
     """Share of a subset's objects that may fail to be rendered or sampled before the stage does."""
     executor: ExecutorParameters = ExecutorParameters()
     """Worker processes that render."""
+
+    @field_validator("source")
+    @classmethod
+    def _of_the_preset(cls, source: str, info: ValidationInfo) -> str:
+        # A preset's name would stand beside figures that it is not about.
+        preset = PRESETS.get(str(info.data.get("preset")))
+        if preset and source != preset.values["source"]:
+            raise ValueError(
+                f"the preset {preset.name} is of the source {preset.values['source']}; set that, or preset to null and "
+                "protocol to its cameras"
+            )
+        return source
 
     @model_validator(mode="before")
     @classmethod

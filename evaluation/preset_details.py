@@ -1,29 +1,12 @@
-"""A published protocol as an evaluation was run under it: that it is the protocol's source, and what differs."""
+"""A published protocol as an evaluation was run under it: what differs."""
 
 from typing import Any
 
 from evaluation.parameters import EvaluateParameters
 from evaluation.protocol_presets import PRESETS
-from stage.errors import ParameterError
 
 # Who calculates a picture, and by which name its values were chosen, is no part of what was published.
 _UNPUBLISHED = {"device", "preset"}
-
-
-def check_preset(parameters: EvaluateParameters) -> None:
-    """Refuse a preset on objects of another source: its name would stand beside figures that it is not about.
-
-    Raises:
-        ParameterError: in that case.
-    """
-    if parameters.preset is None:
-        return
-    wanted = PRESETS[parameters.preset].values["source"]
-    if parameters.source != wanted:
-        raise ParameterError(
-            f"evaluate.preset {parameters.preset} is of the source {wanted}, and evaluate.source is {parameters.source}",
-            f"set evaluate.source to {wanted}, or evaluate.preset to null and evaluate.protocol to its cameras",
-        )
 
 
 def preset_details(parameters: EvaluateParameters) -> dict[str, Any] | None:
