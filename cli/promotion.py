@@ -1,6 +1,7 @@
 """`viewforge promote` and `viewforge rollback`: who is champion of a registered model, by the gate or by a person's word."""
 
 import getpass
+import os
 import sys
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 from cli.options import HERE, WorkspaceOption, opened
 from stage.errors import ParameterError
 from stage.lifeline import exclusive
-from stage.parameters import load_section
+from stage.parameters import load_section, validated
 from stage.workspace import Workspace
 
 _PANEL = "Models"
@@ -44,8 +45,10 @@ def promote(
     with exclusive(place, "promotion"):
         version = version or str(register(parameters, place).version)
         decision = decide(parameters, place, version, override, _approval(approve, reject)).to_json()
-        if decision["outcome"] == "awaiting approval" and sys.stdin.isatty():
-            decision = decide(parameters, place, version, approval=_asked(decision)).to_json()
+    # A person may take a day: nobody else is kept from the workspace meanwhile.
+    if decision["outcome"] == "awaiting approval" and sys.stdin.isatty() and (word := _asked(decision)):
+        with exclusive(place, "promotion"):
+            decision = decide(parameters, place, version, approval=word).to_json()
     _tell("promote", decision, place)
 
 
@@ -71,14 +74,22 @@ def _parameters(place: Workspace, model: str | None) -> Any:  # noqa: ANN401 - R
     parameters = load_section(place.parameters, "register", RegisterParameters)
     if model is None or model == parameters.model_name:
         return parameters
-    return RegisterParameters.model_validate({**parameters.model_dump(), "model_name": model, "gate": None})
+    values = {**parameters.model_dump(), "model_name": model, "gate": None}
+    return validated(RegisterParameters, values, place="--model")
 
 
 def _approval(approve: str | None, reject: str | None) -> Any:  # noqa: ANN401 - Approval, imported late
     from registry.approval import Approval
 
     reason = approve if approve is not None else reject
-    return None if reason is None else Approval(approve is not None, reason, getpass.getuser())
+    return None if reason is None else Approval(approve is not None, reason, _user())
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"user {os.getuid()}"
 
 
 def _asked(decision: dict[str, Any]) -> Any:  # noqa: ANN401 - Approval, imported late

@@ -105,7 +105,7 @@ def sample(
     import torch
 
     from cli.sampling_cameras import Asked, sample_asked
-    from cli.sampling_pictures import PictureOptions, elevation_for, prepared_for
+    from cli.sampling_pictures import PictureOptions, elevation_for, prepared_for, spare_given
     from systems.gaussian_pipeline import GaussianPipeline
     from systems.pipelines import load_pipeline
     from systems.zero123.schedulers import scheduler_named
@@ -115,7 +115,12 @@ def sample(
     pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
     if scheduler:
         pipeline.scheduler = scheduler_named(scheduler, pipeline.scheduler)
+    pipeline = pipeline.to("cuda" if torch.cuda.is_available() else "cpu")
+    if mesh and not isinstance(pipeline, GaussianPipeline):
+        raise InputError(f"--mesh is of Gaussians, and the model is a {type(pipeline).__name__}", "leave it out")
     shown = PictureOptions(image, foreground, frame, background)
+    if azimuth_deg or not isinstance(pipeline, GaussianPipeline):
+        spare_given(shown, output)
     picture, done = prepared_for(pipeline, shown)
     print(f"sample: {done}", flush=True)
     options: dict[str, Any] = {
@@ -125,7 +130,8 @@ def sample(
         "drop_first_step": drop_first_step,
         "batch_size": batch_size,
     }
-    elevation = elevation_for(pipeline, shown, elevation_deg, elevation_model, seed, **options)
+    around = bool(orbit and view_fusion)
+    elevation = elevation_for(pipeline, shown, elevation_deg, elevation_model, seed, around, **options)
     options["generator"] = torch.Generator().manual_seed(seed)
     asked = Asked(
         tuple(azimuth_deg or ()), polar_deg, radius, distance, elevation, cameras, input_frame, fov_deg, scale
@@ -144,8 +150,6 @@ def sample(
 
         print(f"sample: {sample_gaussians(pipeline, picture, asked, output, mesh, **options)}")
         return
-    if mesh:
-        raise InputError(f"--mesh is of Gaussians, and the model is a {type(pipeline).__name__}", "leave it out")
     views = sample_asked(pipeline, picture, asked, **options)
     write_row(output, torch.cat([picture / 2 + 0.5, views]))
     print(f"sample: {len(views)} views in {output}")

@@ -66,8 +66,9 @@ def sample_orbit(
     row = torch.cat([picture / 2 + 0.5, made])
     film = output.with_suffix(".mp4")
     frames = (row.clamp(0, 1) * 255).round().byte().permute(0, 2, 3, 1).numpy()
-    write_video(film, frames, row.shape[-1], _FRAMES_PER_SECOND)
+    # The pictures first: a video that cannot be written loses none of them.
     write_row(output, row)
+    write_video(film, frames, row.shape[-1], _FRAMES_PER_SECOND)
     return f"{views} views in {output} and {film}"
 
 

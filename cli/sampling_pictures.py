@@ -55,6 +55,16 @@ class PictureOptions:
     background: Background = "alpha"
 
 
+def spare_given(options: PictureOptions, output: Path) -> None:
+    """Refuse to write the views over the picture or its mask.
+
+    Raises:
+        InputError: when they would be.
+    """
+    if output.resolve() in (options.path.resolve(), Path(options.foreground).resolve()):
+        raise InputError(f"{output} is given, and the views would be written over it", "name another file by --output")
+
+
 def prepared_for(pipeline: ObjectPipeline, options: PictureOptions) -> tuple[Tensor, str]:
     """The picture (1, 3, h, w) in [−1, 1] that a pipeline is shown, and what was done to it in words.
 
@@ -71,6 +81,7 @@ def elevation_for(
     asked: str | None,
     prior_folder: Path | None,
     seed: int,
+    around: bool = False,
     **sampling: Any,  # noqa: ANN401 - `SamplerOptions`
 ) -> float | None:
     """The elevation of the picture's camera that a pipeline is told, degrees; an estimate is printed.
@@ -81,6 +92,7 @@ def elevation_for(
         asked: what --elevation-deg says.
         prior_folder: of another model to ask.
         seed: of the estimate's noise and bootstrap.
+        around: whether it is for an orbit of fused views, whose cameras stand at it.
         **sampling: `SamplerOptions` but the generator.
 
     Returns:
@@ -96,7 +108,8 @@ def elevation_for(
         return given
     estimate = _estimated(pipeline, options, prior_folder, seed, sampling)
     print(f"sample: {estimate.line()}", flush=True)
-    return estimate.elevation_deg if isinstance(pipeline, ZeroNvsPipeline | GaussianPipeline) else None
+    told = around or isinstance(pipeline, ZeroNvsPipeline | GaussianPipeline)
+    return estimate.elevation_deg if told else None
 
 
 def _estimated(

@@ -17,7 +17,7 @@ from evaluation.meshes import MeshJudge, check_geometry
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.parameters import EvaluateParameters
 from evaluation.predictions import sampling_recipe
-from evaluation.preset_check import check_preset, preset_details
+from evaluation.preset_details import preset_details
 from evaluation.problems import mesh_problems, subset_problems
 from evaluation.protocol import Subset, select_training, select_unseen
 from evaluation.report import write_report
@@ -139,12 +139,10 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     """Score a workspace's model on unseen and on training objects; the content of `metrics.json`.
 
     Raises:
-        ParameterError: when a preset is given another source, or a metric is unknown or named twice.
         InputError: when model, shards or catalogue are missing, no object is held out, or `evaluate.scale` or
             `evaluate.resolution` does not fit the model.
         StageFailedError: when too many objects cannot be rendered or sampled.
     """
-    check_preset(parameters)
     asked = MetricSet.of(parameters.metrics)
     shards = TrainingShards(workspace.shards)
     selections = [

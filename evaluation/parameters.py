@@ -2,14 +2,14 @@
 
 from typing import Any, Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, ValidationInfo, field_validator, model_validator
 
 from blender_render.parameters import QualityParameters
 from evaluation.metrics.parameters import MetricParameters
 from evaluation.protocol_presets import PRESETS
 from reconstruction.parameters import FusionParameters
 from stage.executor import ExecutorParameters
-from stage.parameters import Parameters
+from stage.parameters import Parameters, merged
 from systems.viewfusion.parameters import ViewFusionParameters
 from systems.zero123.parameters import NullCondition, SchedulerName
 
@@ -101,6 +101,18 @@ class EvaluateParameters(Parameters):
     executor: ExecutorParameters = ExecutorParameters()
     """Worker processes that render."""
 
+    @field_validator("source")
+    @classmethod
+    def _of_the_preset(cls, source: str, info: ValidationInfo) -> str:
+        # A preset's name would stand beside figures that it is not about.
+        preset = PRESETS.get(str(info.data.get("preset")))
+        if preset and source != preset.values["source"]:
+            raise ValueError(
+                f"the preset {preset.name} is of the source {preset.values['source']}; set that, or preset to null and "
+                "protocol to its cameras"
+            )
+        return source
+
     @model_validator(mode="before")
     @classmethod
     def _fill_in_preset(cls, values: Any) -> Any:  # noqa: ANN401 - any YAML value
@@ -111,4 +123,5 @@ class EvaluateParameters(Parameters):
             return values
         # Who names objects means all of them, not the first so many.
         listed = {"max_objects": None} if values.get("objects") is not None else {}
-        return {**preset.values, **listed, **values}
+        # Section by section: who chooses the device of the light takes its samples from the preset.
+        return merged({**preset.values, **listed}, values)

@@ -163,6 +163,8 @@ def _sampled(
     pipeline: ObjectPipeline, views: ObjectViews, scale: float | None, parameters: EvaluateParameters, seed: int
 ) -> Prediction:
     options = _options(parameters) | {"generator": _generators([views], seed)[0]}
+    if pipeline.views_depend_on_each_other:
+        options["batch_size"] = parameters.batch_size
     # Views that are made from one another are asked for together.
     size = len(views.target_cameras) if pipeline.views_depend_on_each_other else parameters.batch_size
     camera, batches = views.cameras[INPUT_VIEW], _batches(views, size)

@@ -8,7 +8,6 @@ from jaxtyping import Float
 from stage.errors import InputError
 from systems.gaussian_pipeline import GaussianPipeline
 from systems.object_pipeline import ObjectPipeline
-from systems.zero123.latent_pipeline import LatentPipeline
 
 
 def check_resolution(pipeline: ObjectPipeline, resolution: int | None) -> None:
@@ -23,8 +22,9 @@ def check_resolution(pipeline: ObjectPipeline, resolution: int | None) -> None:
     """
     if resolution is None or isinstance(pipeline, GaussianPipeline):
         return
-    # A pipeline of another's making may not say what it was trained on.
-    unknown = isinstance(pipeline, LatentPipeline) and pipeline.unet.config.sample_size is None
+    # A pipeline of another's making may not say what it was trained on. ViewFusion has the modules of its base.
+    unet = pipeline.components.get("unet")
+    unknown = unet is not None and unet.config.sample_size is None
     if unknown or resolution == pipeline.image_size:
         return
     raise InputError(

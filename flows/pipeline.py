@@ -132,11 +132,11 @@ def _publish_renders(place: Workspace) -> None:
 
 
 def _is_served(place: Workspace) -> bool:
-    """Whether a registered model takes the inputs of the system that was trained; the log says why not."""
+    """Whether what was trained and evaluated is what would be served; the log says why not."""
     from registry.served_pipeline import refuse_unserved
 
     try:
-        refuse_unserved(place.model)
+        refuse_unserved(place)
     except InputError as error:
         get_run_logger().warning("not registered: %s", error)
         return False

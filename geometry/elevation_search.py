@@ -17,8 +17,8 @@ from scipy.optimize import minimize_scalar
 from geometry.cameras import Intrinsics, look_at_origin
 from geometry.triangulation import projection_matrix, reprojection_errors, triangulate
 
-ELEVATIONS_DEG = (-60.0, 75.0)
-"""Elevations that are searched: higher, a turn by ten degrees leads over the pole, where up is down."""
+ELEVATIONS_DEG = (-60.0, 74.0)
+"""Elevations that are searched: not much higher, a turn by ten degrees leads over the pole, where up is down."""
 _STEP_DEG = 2.0
 WIDE = np.deg2rad(20.0)
 """Azimuth between views, radians, at which an object's near side moves far."""

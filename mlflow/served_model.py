@@ -233,8 +233,10 @@ class ServedViews(PythonModel):
 
 
 def _check_poses(poses: np.ndarray, most: int) -> None:
-    if poses.ndim != 2 or poses.shape[1] != 4 or not np.isfinite(poses).all():
-        raise RequestError(f"poses of shape {poses.shape} with finite numbers only are wanted as (n, 4)")
+    if poses.ndim != 2 or poses.shape[1] != 4:
+        raise RequestError(f"poses have shape {poses.shape}: give (n, 4)")
+    if not np.isfinite(poses).all():
+        raise RequestError("poses hold NaN or infinity: give finite numbers only")
     if not 1 <= len(poses) <= most:
         raise RequestError(f"{len(poses)} poses: give 1 to {most} in a request, and send several")
     wrong = np.abs(poses[:, :3]).max(axis=0) > np.array([np.pi, 1.0, 1.0]) + _ROUNDING

@@ -11,6 +11,7 @@ from registry.parameters import RegisterParameters
 from stage.errors import ParameterError
 
 APPROVAL_TAG = "promotion.approval"
+_REJECTED = "rejected"
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Approval:
     by: str
 
     def __str__(self) -> str:
-        return f"{'approved' if self.agreed else 'rejected'} by {self.by}: {self.reason.strip()}"
+        return f"{'approved' if self.agreed else _REJECTED} by {self.by}: {self.reason.strip()}"
 
 
 def check_approval(approval: Approval) -> None:
@@ -55,17 +56,19 @@ def approved(
     if not decision.promoted:
         return decision
     if approval is None:
-        return _unasked(decision, tags) if parameters.approval == "required" else decision
+        return _unasked(decision, tags, parameters)
     reasons = (str(approval), *decision.reasons)
     if approval.agreed:
         return replace(decision, reasons=reasons)
     return replace(decision, promoted=False, outcome="rejected", reasons=reasons)
 
 
-def _unasked(decision: Decision, tags: Mapping[str, str]) -> Decision:
-    if tags.get("promotion.decision") == "rejected":
-        reasons = (tags.get(APPROVAL_TAG, "rejected"), *decision.reasons)
-        return replace(decision, promoted=False, outcome="rejected", reasons=reasons)
+def _unasked(decision: Decision, tags: Mapping[str, str], parameters: RegisterParameters) -> Decision:
+    said = tags.get(APPROVAL_TAG, "")
+    if said.startswith(_REJECTED):
+        return replace(decision, promoted=False, outcome="rejected", reasons=(said, *decision.reasons))
+    if parameters.approval != "required":
+        return decision
     remedy = f"viewforge promote --version {decision.version} --approve WHY, or --reject WHY"
     reasons = (f"a person must agree: {remedy}", *decision.reasons)
     return replace(decision, promoted=False, outcome="awaiting approval", reasons=reasons)

@@ -29,6 +29,9 @@ PREFIX = "promotion.claim."
 LEASE_SECONDS = 120.0
 _PATIENCE_SECONDS = 180.0
 _TICK_SECONDS = 0.2
+# Linux has them; elsewhere the name must do.
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+_NUMBERING = Path("/proc/self/ns/pid")
 
 
 @dataclass(frozen=True)
@@ -56,25 +59,32 @@ class Claim:
         return (self.ticket, self.owner) < (other.ticket, other.owner)
 
 
+@dataclass(frozen=True)
 class HeldClaim:
     """A claim that is held.
 
     Args:
+        client: the registry's.
         model: the registered model.
+        owner: of the claim.
         until: when it no longer counts, on the monotonic clock.
     """
 
-    def __init__(self, model: str, until: float) -> None:
-        self._model, self._until = model, until
+    client: MlflowClient
+    model: str
+    owner: str
+    until: float
 
     def check(self) -> None:
         """To be called right before an alias moves.
 
         Raises:
-            ViewforgeError: when the claim's time is up, so that another may hold it.
+            ViewforgeError: when the claim's time is up, so that another may hold it, or another took it for dead and removed it:
+                this machine slept, and its monotonic clock with it, or the other's clock is ahead.
         """
-        if time.monotonic() > self._until:
-            raise ViewforgeError(f"the claim on the aliases of {self._model} ran out", "run the command again")
+        taken = PREFIX + self.owner not in self.client.get_registered_model(self.model).tags
+        if taken or time.monotonic() > self.until:
+            raise ViewforgeError(f"the claim on the aliases of {self.model} ran out", "run the command again")
 
 
 @contextmanager
@@ -97,7 +107,7 @@ def claimed(
         _publish(client, model, mine)
         mine = replace(mine, ticket=1 + max((c.ticket or 0 for c in _living(client, model)), default=0))
         _publish(client, model, mine)
-        yield HeldClaim(model, _wait(client, model, mine, lease, patience))
+        yield HeldClaim(client, model, mine.owner, _wait(client, model, mine, lease, patience))
     finally:
         _remove(client, model, mine)
 
@@ -154,9 +164,10 @@ def _remove(client: MlflowClient, model: str, claim: Claim) -> None:
 
 
 def _machine() -> str:
-    """This machine and, in a container, its own numbering of processes."""
-    numbering = Path("/proc/self/ns/pid")
-    return f"{socket.gethostname()} {numbering.readlink() if numbering.is_symlink() else ''}".strip()
+    """This machine since it started, by more than a name, which two may share; in a container, its own numbering of processes."""
+    boot = _BOOT.read_text().strip()[:8] if _BOOT.is_file() else ""
+    numbering = str(_NUMBERING.readlink()) if _NUMBERING.is_symlink() else ""
+    return " ".join(filter(None, (socket.gethostname(), boot, numbering)))
 
 
 def _runs(process: int, started: float) -> bool:

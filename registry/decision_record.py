@@ -39,8 +39,9 @@ def decision_tags(decision: Decision, override: str | None, approval: Approval |
         "promotion.override": override or "",
         "promotion.time": now(),
     }
-    if approval:
-        tags[APPROVAL_TAG] = str(approval)
+    if approval or override:
+        # An override outlives the rejection that it overrode.
+        tags[APPROVAL_TAG] = str(approval or "")
     return tags | ({"previous_champion": decision.previous_champion} if decision.previous_champion else {})
 
 

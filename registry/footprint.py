@@ -13,6 +13,7 @@ import torch
 from blender_render.protocols import cameras
 from evaluation.sampling import load_for_sampling
 from registry.policy import Limits
+from systems.viewfusion.parameters import ViewFusionParameters
 
 _MIB = 2**20
 _PICTURES = 3
@@ -27,7 +28,8 @@ class Footprint:
 
     Args:
         size_mib: of its files.
-        seconds_per_picture: median over single pictures after a first one; None where no gate asks.
+        seconds_per_picture: median over single pictures after a first one, of fused views that of an orbit of 15; None where no
+            gate asks.
     """
 
     size_mib: float
@@ -48,17 +50,22 @@ def measured(folder: Path, sampler: Mapping[str, Any], limits: Limits) -> Footpr
 
 
 def _seconds_per_picture(folder: Path, sampler: Mapping[str, Any]) -> float:
-    scheduler = sampler.get("scheduler")
-    pipeline = load_for_sampling(folder, None if scheduler == "as saved" else scheduler)
-    condition, target = cameras("syncdreamer", np.random.default_rng(0), 16, pipeline.image_size)[:2]
+    scheduler, fusion = sampler.get("scheduler"), sampler.get("view_fusion")
+    pipeline = load_for_sampling(
+        folder, None if scheduler == "as saved" else scheduler, ViewFusionParameters(**fusion) if fusion else None
+    )
+    condition, *others = cameras("syncdreamer", np.random.default_rng(0), 16, pipeline.image_size)
+    # Views that are made from one another are made together, and each takes longer than the one before.
+    orbit = pipeline.views_depend_on_each_other
+    targets, times = (others, 1) if orbit else (others[:1], _PICTURES)
     picture = torch.zeros(1, 3, pipeline.image_size, pipeline.image_size)
     options = {name: sampler[name] for name in _OPTIONS if name in sampler}
     options["num_inference_steps"] = sampler.get("inference_steps")
     scale = _SCALE if pipeline.needs_scale else None
     seconds = []
-    for _ in range(_PICTURES + 1):
+    for _ in range(times + 1):
         generator = torch.Generator().manual_seed(0)
         started = time.perf_counter()
-        pipeline.sample_views(picture, condition, [target], scale, generator=generator, **options)
-        seconds.append(time.perf_counter() - started)
+        pipeline.sample_views(picture, condition, targets, scale, generator=generator, **options)
+        seconds.append((time.perf_counter() - started) / len(targets))
     return round(statistics.median(seconds[1:]), 4)

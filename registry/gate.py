@@ -124,10 +124,14 @@ def _against_champion(gate: Gate, check: Check, ours: EvaluationRecord, theirs: 
 
 def _too_few(check: Check, gate: Gate, pairs: int, lost: int) -> str:
     if lost:
-        return f"{_what(check)} is missing of {lost} object{'s' if lost > 1 else ''} on which the champion has it"
+        return _lost(check, lost)
     return (
         f"{_what(check)} is known of {pairs} objects for both, and the gate {gate.name} asks for {gate.least_objects}"
     )
+
+
+def _lost(check: Check, lost: int) -> str:
+    return f"{_what(check)} is missing of {lost} object{'s' if lost > 1 else ''} on which the champion has it"
 
 
 def _pairs(check: Check, ours: EvaluationRecord, theirs: EvaluationRecord) -> pd.DataFrame | None:
@@ -181,6 +185,10 @@ def _in_categories(check: Check, ours: EvaluationRecord, theirs: EvaluationRecor
     pairs = _pairs(check, ours, theirs)
     if pairs is None:
         reason = f"{_what(check)} is no figure of objects, so categories cannot be told apart"
+        return CheckResult(check.metric, None, None, "categories", asked, passed=False, reason=reason)
+    lost = int(pairs["ours"].isna().sum())
+    if lost and not check.champion:
+        reason = _lost(check, lost)
         return CheckResult(check.metric, None, None, "categories", asked, passed=False, reason=reason)
     advantages = _sign(check) * (pairs["ours"] - pairs["theirs"]).dropna()
     groups = advantages.groupby(ours.categories(check.subset).reindex(advantages.index, fill_value=""))

@@ -11,6 +11,7 @@ from stage.workspace import Workspace
 
 UNKNOWN = "unknown"
 MODEL_TAG = "viewforge.model_sha256"
+SHARDS_TAG = "data.shards_sha256"
 
 
 def lineage_tags(workspace: Workspace) -> dict[str, str]:
@@ -18,7 +19,7 @@ def lineage_tags(workspace: Workspace) -> dict[str, str]:
     files = {
         "params_sha256": workspace.parameters,
         "data.catalog_sha256": workspace.catalog / "catalog.parquet",
-        "data.shards_sha256": workspace.shards / "index.parquet",
+        SHARDS_TAG: workspace.shards / "index.parquet",
         "dvc.lock_sha256": workspace.root / "dvc.lock",
     }
     hashes = {key: file_sha256(path) if path.is_file() else UNKNOWN for key, path in files.items()}

@@ -21,6 +21,7 @@ from registry.decision_record import SINCE_TAG, decision_tags, log_decision, now
 from registry.evaluation_record import EvaluationRecord
 from registry.footprint import Footprint, measured
 from registry.gate import decide, gated_metrics
+from registry.lineage import SHARDS_TAG, UNKNOWN
 from registry.parameters import RegisterParameters
 from registry.policy import Gate, gate_of
 from registry.reevaluate import comparable_record, refresh
@@ -87,7 +88,7 @@ class _Promotion:
 
     def of(self, candidate: ModelVersion) -> Decision:
         """What takes long, evaluating and measuring, comes before the claim; what moves aliases under it."""
-        ours, stale, footprint = None, None, None
+        ours, stale, footprint = None, {}, None
         if not self._is_champion(candidate):
             ours = own_record(self.client, candidate)
             stale = self._refreshed(candidate, ours)
@@ -105,19 +106,24 @@ class _Promotion:
     def _is_champion(self, candidate: ModelVersion) -> bool:
         return holders(self.client, candidate.name).get(CHAMPION) == str(candidate.version)
 
-    def _refreshed(self, candidate: ModelVersion, ours: EvaluationRecord) -> str | None:
+    def _refreshed(self, candidate: ModelVersion, ours: EvaluationRecord) -> dict[str, str]:
+        """Why the champion has no figures that compare, by its version; empty where it has."""
         champion = holders(self.client, candidate.name).get(CHAMPION)
         if champion is None:
-            return None
+            return {}
         version = version_of(self.client, candidate.name, champion)
-        return refresh(self.client, version, ours, gated_metrics(self.gate), self.workspace)
+        why = refresh(self.client, version, ours, gated_metrics(self.gate), self.workspace)
+        return {champion: why} if why else {}
 
     def _footprint(self, candidate: ModelVersion, ours: EvaluationRecord) -> Footprint | None:
         limits = self.gate.limits
         if limits.size_mib is None and limits.seconds_per_picture is None:
             return None
         sampler = ours.basis.get("sampler") or {}
-        with TemporaryDirectory(prefix="viewforge-footprint-") as folder:
+        # Gigabytes of a real model, for which /tmp may be too small.
+        parent = self.workspace.scratch / "promotion"
+        parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix="footprint-", dir=parent) as folder:
             return measured(download_pipeline(candidate, Path(folder)), sampler, limits)
 
     def _decided(
@@ -126,25 +132,26 @@ class _Promotion:
         ours: EvaluationRecord,
         champion: str | None,
         footprint: Footprint | None,
-        stale: str | None,
+        stale: dict[str, str],
     ) -> Decision:
-        theirs = None
-        if champion:
+        if champion is None:
+            decision = decide(self.gate, ours, footprint=footprint)
+        else:
             version = version_of(self.client, candidate.name, champion)
             theirs = comparable_record(self.client, version, ours, gated_metrics(self.gate))
-            stale = None if theirs else stale or f"version {champion} became champion meanwhile; run it again"
-        decision = decide(self.gate, ours, theirs, footprint, stale if champion else None)
+            why = stale.get(champion, f"version {champion} became champion meanwhile; run it again")
+            decision = decide(self.gate, ours, theirs, footprint, None if theirs else why)
+            decision = _with_remark(decision, candidate, version) if theirs else decision
         return replace(decision, model=candidate.name, version=str(candidate.version))
 
     def _applied(
         self, candidate: ModelVersion, decision: Decision, aliases: dict[str, str], claim: HeldClaim
     ) -> Decision:
         """Write the decision to the version's tags and run, then move the aliases: a champion always has its reasons."""
+        decision = approved(decision, candidate.tags, self.parameters, self.approval)
         # A reason that was not needed is not recorded as one.
         used = None if decision.promoted else self.override
-        decision = (
-            _overridden(decision, used) if used else approved(decision, candidate.tags, self.parameters, self.approval)
-        )
+        decision = _overridden(decision, used) if used else decision
         held = next((alias for alias, number in aliases.items() if number == decision.version), None)
         champion = aliases.get(CHAMPION)
         alias, previous = (CHAMPION, champion) if decision.promoted else (held, None)
@@ -158,6 +165,18 @@ class _Promotion:
         return decision
 
 
+def _with_remark(decision: Decision, candidate: ModelVersion, champion: ModelVersion) -> Decision:
+    """A refusal that also says where the comparison may favour the champion: its training objects are not in its record."""
+    ours, theirs = (version.tags.get(SHARDS_TAG, UNKNOWN) for version in (candidate, champion))
+    if decision.promoted or ours == theirs or UNKNOWN in (ours, theirs):
+        return decision
+    remark = (
+        f"version {champion.version} learnt from other shards than version {candidate.version}, and may know objects that are "
+        "unseen here"
+    )
+    return replace(decision, reasons=(*decision.reasons, remark))
+
+
 def _unless_rolled_back(decision: Decision, candidate: ModelVersion) -> Decision:
     """A version that people rolled back is refused, whatever its figures say."""
     why = candidate.tags.get(AWAY_TAG)
@@ -169,8 +188,12 @@ def _unless_rolled_back(decision: Decision, candidate: ModelVersion) -> Decision
 
 
 def _overridden(decision: Decision, override: str) -> Decision:
-    refusal = tuple(f"the gate refused: {reason}" for reason in decision.reasons)
-    reasons = (f"promoted by override: {override.strip()}", *refusal)
+    kept = decision.reasons
+    if decision.outcome == "refused":
+        kept = tuple(f"the gate refused: {reason}" for reason in kept)
+    elif decision.outcome == "awaiting approval":
+        kept = kept[1:]
+    reasons = (f"promoted by override: {override.strip()}", *kept)
     return replace(decision, promoted=True, outcome="promoted", reasons=reasons)
 
 

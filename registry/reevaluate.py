@@ -1,10 +1,10 @@
 """A champion with stale figures is evaluated again, on the data, protocol, sampler settings and metrics of its challenger.
 
-Its pipeline comes out of the registry into a workspace in scratch that shares catalogue, renders, shards and parameters with the
-present one; the `evaluate` stage runs there. The figures are attached to the champion's version beside those that it was
-registered with.
+Its pipeline comes out of the registry into a workspace in scratch that shares all with the present one but what is of its model;
+the `evaluate` stage runs there. The figures are attached to the champion's version beside those that it was registered with.
 """
 
+import shutil
 import tempfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,21 +16,23 @@ from mlflow.tracking import MlflowClient
 from evaluation.evaluate import evaluate
 from evaluation.parameters import EvaluateParameters
 from registry.evaluation_record import EvaluationRecord, read_record
-from registry.version_records import AGAIN_TAG, download_pipeline, log_record, records
+from registry.version_records import AGAIN_TAG, download_pipeline, has_run, log_record, records
 from stage.errors import ViewforgeError
 from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
 from stage.workspace import Workspace
+from training.tracking.mlflow_place import without_password
 
-_SHARED = (
-    "params.yaml",
-    "inputs",
-    "data/catalog",
-    "data/renders",
-    "data/shards",
-    "data/training",
-    "scratch/evaluation",
-)
+# Of the present model, or of what runs here; the next evaluation goes on with it.
+_OWN = {
+    Path(name)
+    for name in (
+        *("data/model", "data/evaluation", "scratch/locks", "scratch/promotion"),
+        *("scratch/evaluation/predictions", "scratch/evaluation/made", "scratch/evaluation/timing.json"),
+    )
+}
+# What an evaluation makes of objects, whichever model is evaluated.
+_OF_OBJECTS = ("unseen", "training", "surfaces")
 
 
 def comparable_record(
@@ -59,6 +61,8 @@ def refresh(
     if comparable_record(client, champion, ours, metrics):
         return None
     stale = f"the champion, version {champion.version}, has no evaluation on the terms of this model"
+    if not has_run(client, champion):
+        return f"{stale}, and its run, which would carry one, is gone"
     try:
         parameters = load_section(workspace.parameters, "evaluate", EvaluateParameters)
         present = read_record(workspace.evaluation, parameters)
@@ -66,38 +70,58 @@ def refresh(
             return (
                 f"{stale}, and this workspace cannot make one: its own evaluation differs in {'; '.join(differences)}"
             )
-        again = _evaluated_again(champion, parameters, workspace)
+        resolution = int(present.basis["sampler"]["resolution"])
+        again = _evaluated_again(champion, parameters, resolution, workspace)
     except (ViewforgeError, OSError, RuntimeError, ValueError) as error:
         # Also what a pipeline of another size or system fails with: whatever it is, the champion stays.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        return f"{stale}, and evaluating it again failed: {reason}"
+        # It becomes a tag that all see.
+        return f"{stale}, and evaluating it again failed: {without_password(reason)}"
     _attach(client, champion, again)
     differences = ours.differences(again, metrics)
     return f"{stale}; evaluated again here it differs in {'; '.join(differences)}" if differences else None
 
 
-def _evaluated_again(champion: ModelVersion, parameters: EvaluateParameters, workspace: Workspace) -> EvaluationRecord:
+def _evaluated_again(
+    champion: ModelVersion, parameters: EvaluateParameters, resolution: int, workspace: Workspace
+) -> EvaluationRecord:
     parent = workspace.scratch / "promotion"
     parent.mkdir(parents=True, exist_ok=True)
-    with (
-        exclusive(workspace, "evaluate"),
-        tempfile.TemporaryDirectory(prefix=f"version-{champion.version}-", dir=parent) as folder,
-    ):
-        place = Workspace(Path(folder) / "workspace")
-        _share(workspace, place)
-        place.model.symlink_to(download_pipeline(champion, Path(folder) / "download").resolve())
-        evaluate(parameters, load_seed(workspace.parameters), place)
-        return read_record(place.evaluation, parameters)
+    with exclusive(workspace, "evaluate"):
+        for left in parent.glob("version-*"):
+            # Of a process that was killed.
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=f"version-{champion.version}-", dir=parent) as folder:
+            place = Workspace(Path(folder) / "workspace")
+            _share(workspace, place)
+            place.model.symlink_to(download_pipeline(champion, Path(folder) / "download").resolve())
+            evaluate(_in_place(parameters, resolution, workspace), load_seed(workspace.parameters), place)
+            return read_record(place.evaluation, parameters)
+
+
+def _in_place(parameters: EvaluateParameters, resolution: int, workspace: Workspace) -> EvaluateParameters:
+    """The same evaluation from another folder; a champion that makes pictures of another size is refused by naming the size."""
+    names = parameters.objects
+    objects = str(workspace.root / names) if isinstance(names, str) else names
+    path = str(workspace.root / parameters.path)
+    return parameters.model_copy(update={"path": path, "objects": objects, "resolution": resolution})
 
 
 def _share(workspace: Workspace, place: Workspace) -> None:
-    """Link what the evaluation reads; the rendered views are shared too, as they follow from objects and parameters alone."""
-    (workspace.scratch / "evaluation").mkdir(parents=True, exist_ok=True)
-    for name in _SHARED:
-        source, link = workspace.root / name, place.root / name
-        link.parent.mkdir(parents=True, exist_ok=True)
-        if source.exists():
-            link.symlink_to(source.resolve())
+    """Link all that is not of the present model, the rendered views too: they follow from objects and parameters alone."""
+    for name in _OF_OBJECTS:
+        (workspace.scratch / "evaluation" / name).mkdir(parents=True, exist_ok=True)
+    _link(workspace.root, place.root, Path())
+
+
+def _link(root: Path, place: Path, folder: Path) -> None:
+    (place / folder).mkdir(parents=True)
+    for source in (root / folder).iterdir():
+        name = folder / source.name
+        if any(name in own.parents for own in _OWN):
+            _link(root, place, name)
+        elif name not in _OWN and not (folder == Path() and source.name.startswith(".")):
+            (place / name).symlink_to(source.resolve())
 
 
 def _attach(client: MlflowClient, champion: ModelVersion, again: EvaluationRecord) -> None:

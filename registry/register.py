@@ -4,7 +4,8 @@ Reads `data/model/` and `data/evaluation/`; writes to MLflow alone. The training
 cached stage makes no run. Registering the same weights with the same figures again changes nothing.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def register(parameters: RegisterParameters, workspace: Workspace) -> ModelVersi
     """
     if not (workspace.model / "model_index.json").is_file():
         raise InputError(f"no trained pipeline in {workspace.model}", "run viewforge train")
-    refuse_unserved(workspace.model)
+    refuse_unserved(workspace)
     metrics = read_metrics(workspace.evaluation / METRICS_FILE)
     tags = _version_tags(workspace, metrics)
     with open_registry(workspace) as client:
@@ -101,18 +102,25 @@ def _new_version(
     sampling = load_section(workspace.parameters, "evaluate", EvaluateParameters)
     record = read_record(workspace.evaluation, sampling)
     run_id = _training_run(client, tags[MODEL_TAG]) or _substitute_run(client, workspace, tags[MODEL_TAG])
-    before = client.get_run(run_id).info
     # Nested, since the caller may have a run of its own open.
-    with mlflow.start_run(run_id=run_id, nested=True):
+    with _ended_as_before(client, run_id), mlflow.start_run(run_id=run_id, nested=True):
         model_id = log_pipeline(workspace, sampling)
         mlflow.log_metrics(finite_figures(metrics), step=0, model_id=model_id)
         for path in _report_files(workspace.evaluation):
             mlflow.log_artifact(str(path), artifact_path="evaluation")
     tags = {**tags, REGISTERED_TAG: log_record(client, run_id, record)}
-    if before.end_time:
-        # Reopening the run must not make its training look longer.
-        client.set_terminated(run_id, before.status, before.end_time)
     return client.create_model_version(name, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id)
+
+
+@contextmanager
+def _ended_as_before(client: MlflowClient, run_id: str) -> Iterator[None]:
+    """Reopening a training's run makes its training look neither longer nor, where it fails, failed."""
+    before = client.get_run(run_id).info
+    try:
+        yield
+    finally:
+        if before.end_time:
+            client.set_terminated(run_id, before.status, before.end_time)
 
 
 def _training_run(client: MlflowClient, model_sha256: str) -> str | None:

@@ -14,6 +14,7 @@ from registry.claims import HeldClaim, claimed
 from registry.client import CHAMPION, holders, open_registry, version_of
 from registry.decision import Decision
 from registry.decision_record import SINCE_TAG, log_decision, now, write_decision
+from registry.version_records import has_run
 from stage.errors import InputError, ParameterError
 from stage.workspace import Workspace
 
@@ -79,12 +80,12 @@ def _step(client: MlflowClient, model: str, reason: str, to: str | None) -> _Ste
 
 def _earlier(client: MlflowClient, model: str, champion: str) -> str | None:
     """The nearest champion before, that was not rolled back itself."""
-    seen, target = {champion}, version_of(client, model, champion).tags.get("previous_champion")
-    while target and target not in seen:
-        tags = version_of(client, model, target).tags
-        if not tags.get(AWAY_TAG):
+    tags = {str(version.version): version.tags for version in client.search_model_versions(f"name = '{model}'")}
+    seen, target = {champion}, tags[champion].get("previous_champion")
+    while target in tags and target not in seen:
+        if not tags[target].get(AWAY_TAG):
             return str(target)
-        seen, target = {*seen, target}, tags.get("previous_champion")
+        seen, target = {*seen, target}, tags[target].get("previous_champion")
     return None
 
 
@@ -125,7 +126,7 @@ def _move(client: MlflowClient, target: ModelVersion, step: _Step, decision: Dec
     for key, value in {"from": step.away, "reason": step.reason, "time": time}.items():
         client.set_model_version_tag(model, step.to, f"rollback.{key}", value)
     client.set_model_version_tag(model, step.to, AWAY_TAG, "")
-    if target.run_id:
+    if has_run(client, target):
         log_decision(client, str(target.run_id), decision)
     claim.check()
     client.set_registered_model_alias(model, CHAMPION, step.to)

@@ -13,6 +13,7 @@ from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema, Tens
 
 from evaluation.parameters import EvaluateParameters
 from stage.errors import InputError
+from stage.parameters import load_section
 from stage.workspace import Workspace
 from systems.zero123.foreign_weights import pipeline_class
 
@@ -71,18 +72,24 @@ def log_pipeline(workspace: Workspace, sampling: EvaluateParameters) -> str:
     return str(info.model_id)
 
 
-def refuse_unserved(folder: Path) -> None:
-    """Refuse the pipeline of a system that takes other inputs than those served.
+def refuse_unserved(workspace: Workspace) -> None:
+    """Refuse a pipeline of a system that takes other inputs than those served, or whose figures are of other pictures.
 
     Raises:
-        InputError: naming the system.
+        InputError: naming the system, or the setting.
     """
+    folder = workspace.model
     kind = pipeline_class(folder)
     if kind not in _SERVED and (kind, _mode(folder)) != _OF_MODE:
         raise InputError(
             f"{folder} holds a {kind}, and what is served takes pictures and poses of {' or '.join(_SERVED)}, or of "
             f"{' in the mode '.join(_OF_MODE)}",
             "register one of these; load others with systems.pipelines.load_pipeline",
+        )
+    if load_section(workspace.parameters, "evaluate", EvaluateParameters).view_fusion:
+        raise InputError(
+            f"{workspace.evaluation} has figures of fused views, and what is served makes each view by itself",
+            "set evaluate.view_fusion to null and evaluate again",
         )
 
 

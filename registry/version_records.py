@@ -54,6 +54,16 @@ def _record(client: MlflowClient, run_id: str, place: str) -> EvaluationRecord |
             return None
 
 
+def has_run(client: MlflowClient, version: ModelVersion) -> bool:
+    """Whether the version's run, which carries its records, is still there: `mlflow gc` removes deleted ones for good."""
+    try:
+        return bool(version.run_id and client.get_run(version.run_id))
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+    return False
+
+
 def download_pipeline(version: ModelVersion, folder: Path) -> Path:
     """A version's pipeline folder, as training wrote it.
 

@@ -22,7 +22,6 @@ from evaluation.metrics.parameters import MetricParameters
 from evaluation.metrics.views_around import ObjectMetric, PairMetric, ViewsAround
 from geometry.cameras import Intrinsics
 from geometry.perceptual import Unavailable
-from stage.errors import ParameterError
 
 _OF_ORBITS = frozenset({"sift_matches", "neighbour_lpips", "neighbour_clip"})
 
@@ -62,9 +61,8 @@ class MetricSet:
         """The figures that parameters name.
 
         Raises:
-            ParameterError: when a name is no metric's, or stands there twice.
+            ParameterError: when a name is no metric's.
         """
-        _check_once(parameters.names)
         definitions = tuple(definition(name) for name in parameters.names)
         here = Implementations(parameters)
         names = {scope: [d.name for d in definitions if d.scope == scope] for scope in ("view", "object", "set")}
@@ -152,9 +150,3 @@ class MetricSet:
             targets: of its true views.
         """
         return set_figures(self.names, predictions, targets) if self.inception else {}
-
-
-def _check_once(names: Sequence[str]) -> None:
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice:
-        raise ParameterError(f"the metric {twice} is named twice", "name it once in evaluate.metrics.names")

@@ -66,7 +66,7 @@ def _by_alpha(picture: Image.Image) -> CutOut:
 
 
 def _by_mask(picture: Image.Image, path: Path, limits: PictureLimits) -> CutOut:
-    if not path.suffix:
+    if not path.suffix and not path.is_file():
         choices = ", ".join(get_args(ForegroundChoice))
         raise InputError(f"--foreground {path} is no way to find an object", f"give {choices} or a mask's file")
     given = open_picture(path, limits)

@@ -38,9 +38,9 @@ OBJECT_FRAMINGS: Mapping[str, Framing] = MappingProxyType(
         "lgm": Framing(0.8, 0, "3DTopia/LGM infer.py: kiui.op.recenter, border_ratio 0.2"),
     }
 )
-"""Framings by the object's bounding box. ViewFusion's own script (`process_real_images.py`) brings the picture, uncentred, to the
-breadth that a chair has in one of the authors' renders, which was not released: its pictures are framed as Zero-1-to-3's, whose
-weights it samples."""
+"""Framings by the object's bounding box. ViewFusion's own script (`process_real_images.py`) brings the picture, its object
+uncentred, to the breadth that a sofa has in one of the authors' renders, which was not released: its pictures are framed as
+Zero-1-to-3's, whose weights it samples."""
 
 
 def frame(picture: Image.Image, name: FramingName) -> Image.Image:

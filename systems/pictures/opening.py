@@ -32,6 +32,8 @@ class PictureLimits:
     """Of the file."""
     most_pixels: int = 50_000_000
     """Width times height: 200 MB once it is decoded."""
+    most_side: int = 10_000
+    """Of width and height, pixels: a picture is put into a square of its longer side, however narrow it is."""
     least_side: int = 8
     """Of width and height, pixels."""
 
@@ -100,8 +102,14 @@ def _check(image: Image.Image, name: str, limits: PictureLimits) -> None:
         raise InputError(
             f"{name} has {width} × {height} pixels", f"give one of {limits.least_side} pixels a side or more"
         )
-    if (frames := getattr(image, "n_frames", 1)) != 1:
-        raise InputError(f"{name} holds {frames} pictures, an animation or pages", "save the one that is meant")
+    if max(width, height) > limits.most_side:
+        raise InputError(
+            f"{name} has {width} × {height} pixels, a side of more than {limits.most_side:,}",
+            "cut it or save it smaller",
+        )
+    # Cameras put previews behind a JPEG's picture, which is the first. Pages are not counted: a TIFF can have a minute of them.
+    if image.format != "MPO" and getattr(image, "is_animated", False):
+        raise InputError(f"{name} holds more than one picture, an animation or pages", "save the one that is meant")
 
 
 def _straight(image: Image.Image, name: str) -> Image.Image:

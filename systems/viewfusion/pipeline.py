@@ -9,7 +9,6 @@ A camera is whatever has a `c2w` in a frame about whose origin the object is; it
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -19,11 +18,11 @@ from jaxtyping import Float
 from PIL import Image
 from torch import Tensor
 
-from geometry.cameras import look_at_origin
 from stage.errors import InputError
-from systems.object_pipeline import Camera, ObjectPipeline, Pictures, SampledViews
+from systems.object_pipeline import Camera, ObjectPipeline, Pictures
 from systems.pictures.choices import FramingName
 from systems.viewfusion.bases import conditioner_of
+from systems.viewfusion.fused_views import FusedViews
 from systems.viewfusion.parameters import ViewFusionParameters
 from systems.viewfusion.sequence import ViewSequence
 from systems.viewfusion.trajectory import Position, is_orbit, orbit_turns_deg, outward, path_towards, position_of
@@ -33,19 +32,6 @@ from systems.zero123.sampler_options import SamplerOptions
 from systems.zero123.view_pipeline import in_form
 
 _PUBLISHED = ViewFusionParameters()
-
-
-@dataclass
-class FusedViews(SampledViews):
-    """Sampled images, as of every pipeline, and from where they are seen."""
-
-    positions: list[Position] = field(default_factory=list)
-    """Of each image."""
-
-    @property
-    def c2w(self) -> Float[np.ndarray, "n 4 4"]:
-        """Cameras of the images, which look at the origin, OpenGL axes."""
-        return np.stack([look_at_origin(*position) for position in self.positions])
 
 
 class ViewFusionPipeline(ObjectPipeline):
@@ -184,8 +170,8 @@ class ViewFusionPipeline(ObjectPipeline):
     ) -> FusedViews:
         """Sample an object from wanted cameras, of which only the positions about the origin count.
 
-        Targets on one ring with gaps of at most 45° are made outwards from the first input, each from those before it. Others are
-        made each on its own path from the inputs.
+        Targets on one ring with gaps of at most 45° are made outwards from the first input, each from those before it; one at its
+        own place from the inputs alone. Others are made each on its own path from the inputs.
 
         Args:
             images: the input view; or several, with a camera for each.
@@ -223,7 +209,8 @@ class ViewFusionPipeline(ObjectPipeline):
         if poses.ndim != 2 or poses.shape[1] != POSE_DIMENSIONS or len(poses) == 0:
             raise InputError(f"poses have shape {tuple(poses.shape)}", f"give (n, {POSE_DIMENSIONS})")
         targets = [Position(polar + float(t[0]), math.atan2(t[1], t[2]), float(t[3])) for t in poses]
-        return self._sampled(images, [Position(polar, 0.0, 0.0)], targets, options)
+        made = self._sampled(images, [Position(polar, 0.0, 0.0)], targets, options)
+        return FusedViews(made.images) if isinstance(made, FusedViews) else made
 
     def _sampled(
         self,
@@ -265,12 +252,17 @@ class ViewFusionPipeline(ObjectPipeline):
     def _outwards(
         self, sequence: ViewSequence, targets: list[Position], order: list[int], chosen: SamplerOptions
     ) -> list[Float[Tensor, "1 3 h w"]]:
-        """The views of an orbit, made in an order, each from those before it; as the targets are sorted."""
-        changes = self._changes(chosen, len(targets))
+        """The views of an orbit, made in an order, each from those before it; as the targets are sorted.
+
+        Targets that are not in the order are made of the inputs alone, and none is made from them.
+        """
+        changes, inputs = self._changes(chosen, len(targets)), sequence.fork()
         made = {
-            n: sequence.make(targets[n], Place(index, len(targets) + 1), changes[n], last=n == order[-1])
+            n: sequence.make(targets[n], Place(index, len(order) + 1), changes[n], last=n == order[-1])
             for index, n in enumerate(order)
         }
+        others = [n for n in range(len(targets)) if n not in made]
+        made |= {n: inputs.make(targets[n], None, changes[n], last=True) for n in others}
         return [made[n] for n in range(len(targets))]
 
     def _on_path(

@@ -56,9 +56,18 @@ def orbit_turns_deg(views: int) -> list[float]:
 
 
 def outward(start: Position, targets: Sequence[Position]) -> list[int]:
-    """The order in which the views of a ring are made: by their turn from the input, of two alike the counter-clockwise first."""
+    """The order in which the views of a ring are made: by their turn from the input, of two alike the counter-clockwise first.
+
+    A view from the input's own place is left out: it says nothing that the input does not.
+    """
     turns = [turn(target.azimuth, start.azimuth) for target in targets]
-    return sorted(range(len(targets)), key=lambda n: (round(abs(turns[n]), 6), -turns[n]))
+    moved = [n for n, target in enumerate(targets) if not _at(start, target)]
+    return sorted(moved, key=lambda n: (round(abs(turns[n]), 6), -turns[n]))
+
+
+def _at(start: Position, target: Position) -> bool:
+    moves = (turn(target.azimuth, start.azimuth), target.polar - start.polar, target.radius - start.radius)
+    return all(abs(move) < _ROUNDING for move in moves)
 
 
 def is_orbit(start: Position, targets: Sequence[Position]) -> bool:

@@ -125,12 +125,15 @@ def released_share(offsets: Offsets, given: Bool[np.ndarray, " n"], place: Place
 
 
 def released_weights(offsets: Offsets, given: Bool[np.ndarray, " n"], share: float, temperature: float) -> Weights:
-    """The released code's: each side divided by softmax(−δ / max δ / T), δ its offsets, T the automatic temperature."""
+    """The released code's: each side divided by softmax(−δ / max δ / T), δ its offsets.
+
+    T is the automatic temperature for generated views; inputs have none.
+    """
     scores = np.zeros(len(given))
-    for side in (given, ~given):
+    for side, evenness in ((given, 1.0), (~given, temperature)):
         farthest = offsets.angle[side].max(initial=0.0)
         if farthest > 0:
-            scores[side] = -offsets.angle[side] / farthest / temperature
+            scores[side] = -offsets.angle[side] / farthest / evenness
     return _divided(share, scores, given)
 
 

@@ -7,9 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor
 
-from systems.zero123.encoding import condition_latent, embed_images
 from systems.zero123.guidance import conditioned
-from systems.zero123.latent_pipeline import Rows
 from systems.zero123.sampler_options import SamplerOptions
 from systems.zero123.view_pipeline import ViewPipeline
 
@@ -40,11 +38,7 @@ def sample_objects(
     counts = [len(each) for each in poses]
     sources = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
     chosen = SamplerOptions(**options, output_type="pt", generator=[generators[source] for source in sources.tolist()])
-    rows = Rows(len(sources), chosen.batch_size)
-    place = {"device": pipeline._execution_device, "dtype": pipeline.unet.dtype}
-    parts = rows.split(images.to(**place))
-    embedding = torch.cat([embed_images(pipeline.image_encoder, part) for part in parts])
-    latent = torch.cat([condition_latent(pipeline.vae, part) for part in parts])
-    told, sources = torch.cat(list(poses)).to(**place), sources.to(place["device"])
-    condition = conditioned(pipeline.cc_projection, embedding, latent, told, sources, chosen.null_condition)
-    return list(torch.as_tensor(pipeline._made(condition, chosen, rows)).split(counts))
+    seen = pipeline.encoded(images, chosen.batch_size)
+    told, sources = torch.cat(list(poses)).to(seen.embedding), sources.to(seen.embedding.device)
+    condition = conditioned(pipeline.cc_projection, seen.embedding, seen.latent, told, sources, chosen.null_condition)
+    return list(torch.as_tensor(pipeline.sampled_from(condition, chosen)).split(counts))

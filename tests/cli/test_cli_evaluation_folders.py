@@ -57,7 +57,11 @@ def test_an_object_that_cannot_be_scored_fails_the_command_and_keeps_the_others_
             ("--predictions", "a", "--ground-truth", "b", "--output", "c", "--resize", "cubic"),
             "resize = 'cubic'",
         ),
-        (("--predictions", "a", "--ground-truth", "b", "--output", "c", "--metric", "psrn"), "no folder a"),
+        (
+            ("--predictions", "a", "--ground-truth", "b", "--output", "c", "--metric", "psrn"),
+            "no metric 'psrn', did you mean psnr?",
+        ),
+        (("--predictions", "a", "--ground-truth", "b", "--output", "c", "--metric", "psnr"), "no folder a"),
         (("--predictions", "a", "--ground-truth", "b", "--output", "c", "--compare", "b"), "no evaluation"),
         (("--predictions", ".", "--ground-truth", ".", "--output", "c"), "holds no object's pictures or mesh"),
     ],

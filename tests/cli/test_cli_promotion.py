@@ -1,6 +1,8 @@
 """`viewforge promote` and `viewforge rollback` on the command line, with a registry of three versions."""
 
 import json
+import os
+import pwd
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +11,7 @@ import mlflow
 import pytest
 from promotion_drill import registry_of_three
 
+from cli import promotion
 from stage.workspace import Workspace
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -46,6 +49,11 @@ def test_a_version_waits_is_approved_and_rolled_back(viewforge, workspace):
     ("arguments", "message"),
     [
         (("promote", "--approve", "a", "--reject", "b"), "--override, --approve and --reject exclude one another"),
+        (
+            ("promote", "--model", "o'ther", "--version", "1"),
+            '--model.model_name = "o\'ther": string should match pattern',
+        ),
+        (("rollback", "--model", "a/b", "--reason", "x"), "--model.model_name = 'a/b': string should match pattern"),
         (("promote", "--model", "other", "--version", "1"), "names no gate for the model 'other'; add it to models"),
     ],
 )
@@ -57,3 +65,15 @@ def test_mistakes_are_one_line(viewforge, tmp_path, arguments, message):
     assert result.returncode == 1
     (line,) = result.stderr.strip().splitlines()
     assert message in line
+
+
+def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch):
+    """As in a container that runs under any number."""
+
+    def unknown(uid: int) -> None:
+        raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", unknown)
+    assert promotion._approval("looked at all", None).by == f"user {os.getuid()}"

@@ -58,6 +58,7 @@ def command(models: dict[str, Path], tmp_path: Path) -> Command:
         app = typer.Typer()
         sampling.add_to(app)
         arguments = [tmp_path / "picture.png", "--model", models[model], "-o", tmp_path / sheet, "--steps", "2"]
+        arguments += ["--foreground", "none"]
         result = CliRunner().invoke(app, [str(each) for each in [*arguments, *options]], catch_exceptions=False)
         assert result.exit_code == 0, result.output
         return tmp_path / sheet
@@ -111,6 +112,7 @@ def test_a_single_view_is_made_along_its_path(command: Command) -> None:
         (["--radius", "0.2"], "zero123", "--radius has no meaning beside --orbit"),
         (["--view-fusion", "--scale", "0.7"], "3dof", "--scale is nothing to ViewFusion"),
         (["--view-fusion"], "7dof_unscaled", "take a model of mode 3dof"),
+        (["--mesh", "chair.glb"], "zero123", "--mesh is of Gaussians, and the model is a Zero123Pipeline"),
     ],
 )
 def test_options_that_do_not_belong_are_refused(command: Command, options: list[str], model: str, named: str) -> None:

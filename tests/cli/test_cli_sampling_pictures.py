@@ -13,6 +13,7 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from cli import sampling
+from cli.sampling_pictures import PictureOptions, elevation_for
 from geometry.cameras import Intrinsics, look_at_origin, opencv_from_opengl
 from stage.errors import InputError
 from systems.gaussian_pipeline import GaussianPipeline
@@ -129,6 +130,15 @@ def test_an_untrained_model_is_not_believed(sample, model: Path, photo: Path):
     assert "not confident: " in said or "points match among the model's views" in said
 
 
+def test_the_picture_and_its_mask_are_never_written_over(sample, model: Path, photo: Path):
+    given = [photo, "--model", model, "--azimuth-deg", 30, "--steps", 1, "--foreground", photo.parent / "mask.png"]
+    before = {path: path.read_bytes() for path in (photo, photo.parent / "mask.png")}
+    for path in before:
+        with pytest.raises(InputError, match=f"{path.name} is given, and the views would be written over it; name"):
+            sample(*given, "-o", photo.parent / "." / path.name)
+    assert all(path.read_bytes() == content for path, content in before.items())
+
+
 class PatternedBall(Zero123Pipeline):
     """In the place of a trained model: turns a ball with a pattern, of which the picture is from an elevation of 30°."""
 
@@ -201,3 +211,6 @@ def test_an_estimate_of_a_model_that_needs_none_is_said(sample, tmp_path: Path, 
     (line,) = [line for line in said.splitlines() if "elevation" in line]
     assert line.startswith(tuple(f"sample: elevation {degrees}° (" for degrees in (28, 29, 30, 31, 32)))
     assert Image.open(tmp_path / "views.png").size == (192, 96)
+    shown, prior = PictureOptions(tmp_path / "ball.png", "none"), PatternedBall(*modules())
+    assert elevation_for(prior, shown, "estimate", None, 0) is None
+    assert elevation_for(prior, shown, "estimate", None, 0, around=True) == pytest.approx(30.0, abs=3.0)

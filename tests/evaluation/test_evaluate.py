@@ -105,20 +105,14 @@ def test_figures_without_psnr_are_a_whole_evaluation(trained: Workspace, tmp_pat
     assert f"evaluate: truth: SIFT matches {figures['truth']['sift_matches']:.2f}\n" in result.stdout
 
 
-@pytest.mark.parametrize(
-    ("names", "said"),
-    [
-        (("psnr", "sims"), r"no metric 'sims'; did you mean ssim"),
-        (("psnr", "ssim", "psnr"), r"metric psnr is named twice; name it once in evaluate\.metrics\.names"),
-    ],
-)
-def test_metrics_that_are_none_are_refused_before_anything_is_rendered(
-    names: tuple[str, ...], said: str, tmp_path: Path
-) -> None:
-    asked = PARAMETERS.model_copy(update={"metrics": MetricParameters(names=names)})
-    with pytest.raises(ParameterError, match=said):
-        evaluate(asked, SEED, Workspace(tmp_path))
-    assert list(tmp_path.iterdir()) == []
+def test_metrics_that_are_none_are_refused_with_the_parameters() -> None:
+    def check(*names: str) -> None:
+        validated(EvaluateParameters, {"metrics": {"names": list(names)}}, "params.yaml: evaluate")
+
+    with pytest.raises(ParameterError, match=r"evaluate\.metrics\.names = .*: .*no metric 'sims', did you mean ssim"):
+        check("psnr", "sims")
+    with pytest.raises(ParameterError, match=r"evaluate\.metrics\.names = .*psnr stands there twice"):
+        check("psnr", "ssim", "psnr")
 
 
 def test_random_weights_do_not_look_better_than_the_mean_image(metrics: dict[str, Any]) -> None:

@@ -82,7 +82,8 @@ def test_two_scanned_objects_have_pictures_meshes_and_tables(place: Workspace, s
         assert (made / "gaussians.ply").is_file()
     preset = json.loads((place.evaluation / "details.json").read_text())["preset"]
     assert preset["name"] == "zero_1_to_g"
-    assert set(preset["differences"]) == {"views", "resolution", "quality"}
+    assert {name.partition(".")[0] for name in preset["differences"]} == {"views", "resolution", "quality"}
+    assert preset["differences"]["quality.samples"] == [128, 1]
     assert preset["differences"]["resolution"] == [320, 24]
     assert read_timing(place)["objects"] == 3
 

@@ -13,8 +13,9 @@ from evaluation.baselines import Reencoding, find_reencoding
 from evaluation.parameters import EvaluateParameters
 from evaluation.protocol import ObjectViews
 from evaluation.sampling import load_for_sampling, predict
+from evaluation.sizes import check_resolution
 from geometry.cameras import Intrinsics, look_at_origin
-from stage.errors import ParameterError
+from stage.errors import InputError, ParameterError
 from stage.parameters import validated
 from stage.seeds import derive_seed
 from systems.viewfusion.parameters import ViewFusionParameters
@@ -46,7 +47,10 @@ def test_an_objects_targets_are_asked_for_together_whatever_the_batch(model: Pat
     parameters = EvaluateParameters(view_fusion=FUSION, inference_steps=2, batch_size=3)
     pipeline = load_for_sampling(model, None, parameters.view_fusion)
     assert isinstance(pipeline, ViewFusionPipeline)
+    rows: list[int] = []
+    pipeline.components["unet"].register_forward_pre_hook(lambda _, given: rows.append(len(given[0])))
     made = predict(pipeline, views, parameters, 5).pictures
+    assert max(rows) == 3, "a batch bounds what the denoiser sees"
     generator = torch.Generator().manual_seed(derive_seed(5, "b1", "evaluation noise"))
     condition = torch.from_numpy(pictures[:1]).permute(0, 3, 1, 2) * 2 - 1
     options = {"guidance_scale": 1.0, "num_inference_steps": 2, "eta": 0.0, "generator": generator}
@@ -62,6 +66,18 @@ def test_fused_views_have_the_bound_of_their_bases_autoencoder(model: Path) -> N
     assert isinstance(plain, Reencoding)
     assert isinstance(fused, Reencoding)
     np.testing.assert_array_equal(fused(truth), plain(truth))
+
+
+def test_fused_views_have_their_bases_size_or_none(model: Path) -> None:
+    fused = load_for_sampling(model, None, FUSION)
+    fused.base.unet.register_to_config(sample_size=None)
+    check_resolution(fused, 64)
+    fused.base.unet.register_to_config(sample_size=4)
+    check_resolution(fused, 16)
+    with pytest.raises(
+        InputError, match=r"ViewFusionPipeline makes pictures of 16 pixels, and evaluate\.resolution is 64"
+    ):
+        check_resolution(fused, 64)
 
 
 def test_parameters_of_the_fusion_are_checked() -> None:

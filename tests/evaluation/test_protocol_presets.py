@@ -12,7 +12,7 @@ from blender_render.protocols import PROTOCOLS
 from catalog.table import Asset
 from evaluation.object_names import named, object_category
 from evaluation.parameters import EvaluateParameters, PresetName
-from evaluation.preset_check import check_preset, preset_details
+from evaluation.preset_details import preset_details
 from evaluation.protocol import ObjectViews
 from evaluation.protocol_presets import PRESETS
 from evaluation.scores import target_poses
@@ -29,7 +29,6 @@ def test_every_name_is_a_protocol_with_a_source_and_cameras_that_exist() -> None
     assert set(get_args(PresetName)) == set(PRESETS)
     for name, preset in PRESETS.items():
         parameters = EvaluateParameters(preset=name)
-        check_preset(parameters)
         PROTOCOLS[parameters.protocol].check(parameters.protocol, parameters.views)
         assert preset.name == name
         assert preset.source
@@ -49,6 +48,18 @@ def test_a_preset_gives_way_to_what_is_given() -> None:
         "objects": [None, ["a", "b"]],
     }
     assert preset_details(EvaluateParameters()) is None
+    few = EvaluateParameters(preset="syncdreamer", max_objects=5)
+    assert preset_details(few)["differences"] == {"max_objects": [None, 5]}
+
+
+def test_a_presets_light_gives_way_value_by_value() -> None:
+    given = EvaluateParameters.model_validate({"preset": "syncdreamer", "quality": {"device": "cpu"}})
+    assert (given.quality.device, given.quality.samples) == ("cpu", 128)
+    assert preset_details(given)["differences"] == {}
+    fewer = EvaluateParameters.model_validate({"preset": "syncdreamer", "quality": {"samples": 8}})
+    assert preset_details(fewer)["differences"] == {"quality.samples": [128, 8]}
+    written = fewer.model_dump(mode="json")
+    assert EvaluateParameters.model_validate(written) == fewer
 
 
 def test_a_list_of_objects_is_not_cut_by_a_preset() -> None:
@@ -66,9 +77,9 @@ def test_without_a_preset_nothing_is_filled_in() -> None:
 
 
 def test_a_preset_on_other_objects_is_refused() -> None:
-    parameters = EvaluateParameters(preset="zero123", source="heldout")
-    with pytest.raises(ParameterError, match=r"preset zero123 is of the source gso, and evaluate\.source is heldout"):
-        check_preset(parameters)
+    said = r"evaluate\.source = 'heldout': .*the preset zero123 is of the source gso; set that, or preset to null"
+    with pytest.raises(ParameterError, match=said):
+        validated(EvaluateParameters, {"preset": "zero123", "source": "heldout"}, "params.yaml: evaluate")
 
 
 def test_an_unknown_preset_is_one_line() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from geometry.cameras import Intrinsics, look_at_origin, project
-from geometry.elevation_search import Matches, Turn, match_errors, search_elevation
+from geometry.elevation_search import ELEVATIONS_DEG, Matches, Turn, match_errors, search_elevation
 
 TEN = math.radians(10.0)
 TURNS = (Turn(0.0, 0.0), Turn(-TEN, 0.0), Turn(0.0, -TEN), Turn(0.0, TEN))
@@ -74,8 +74,11 @@ def test_a_model_that_turns_less_than_it_says_lowers_the_elevation():
     assert found.inliers == found.matches
 
 
-def test_the_last_elevation_tried_is_told():
-    assert searched(matches_at(-64.0)).at_the_edge
+@pytest.mark.parametrize(("beyond", "edge"), [(-64.0, ELEVATIONS_DEG[0]), (78.0, ELEVATIONS_DEG[1])])
+def test_the_last_elevation_tried_is_told(beyond: float, edge: float):
+    found = searched(matches_at(beyond))
+    assert found.at_the_edge
+    assert math.degrees(found.elevation) == pytest.approx(edge, abs=0.01)
 
 
 def test_the_same_draws_give_the_same_interval_and_no_matches_none():

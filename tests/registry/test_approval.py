@@ -10,6 +10,7 @@ from stage.errors import ParameterError
 from stage.workspace import Workspace
 
 ASKED = RegisterParameters(approval="required")
+NOT_ASKED = RegisterParameters()
 MODEL = ASKED.model_name
 YES, NO = Approval(True, "looked at all galleries", "ada"), Approval(False, "the handles vanish", "ada")
 
@@ -45,6 +46,26 @@ def test_rejected_it_stays_so_until_it_is_approved(three: Workspace):
     assert (again.outcome, again.reasons[0]) == ("rejected", "rejected by ada: the handles vanish")
     assert aliases()["champion"] == "2"
     assert promote(ASKED, three, "3", approval=YES).promoted
+
+
+def test_rejected_it_stays_so_though_nobody_need_approve_or_the_gate_refused_in_between(three: Workspace):
+    promote(NOT_ASKED, three, "3", approval=NO)
+    assert promote(NOT_ASKED, three).outcome == "rejected"
+    MlflowClient().set_model_version_tag(MODEL, "3", "promotion.decision", "refused")
+    assert promote(ASKED, three).outcome == "rejected"
+    assert aliases()["champion"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("word", "kept"), [(None, "unseen psnr 22.0000 is no worse"), (NO, "rejected by ada: the handles vanish")]
+)
+def test_an_override_is_a_word_already(three: Workspace, word: Approval | None, kept: str):
+    promote(ASKED, three, "3", approval=word)
+    decision = promote(ASKED, three, "3", override="the old one crashes")
+    assert (decision.promoted, decision.reasons[0]) == (True, "promoted by override: the old one crashes")
+    assert decision.reasons[1].startswith(kept)
+    assert tags()["promotion.override"] == "the old one crashes"
+    assert aliases() == {"champion": "3"}
 
 
 def test_nobody_is_asked_about_what_the_gate_refuses(three: Workspace):

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -116,6 +117,23 @@ def test_a_claim_whose_time_is_up_moves_nothing():
         time.sleep(0.06)
         with pytest.raises(ViewforgeError, match="claim on the aliases of model ran out; run the command again"):
             held.check()
+
+
+def test_a_claim_that_another_took_for_dead_moves_nothing():
+    """A laptop that slept, whose monotonic clock slept too; or a machine whose clock is minutes ahead of ours."""
+    client = Tags()
+    with claimed(client, MODEL) as held:
+        held.check()
+        client.tags.clear()
+        with pytest.raises(ViewforgeError, match="claim on the aliases of model ran out; run the command again"):
+            held.check()
+
+
+def test_a_machine_of_the_same_name_is_another(monkeypatch: pytest.MonkeyPatch):
+    here = claims._machine()
+    monkeypatch.setattr(claims, "_BOOT", Path(__file__))
+    assert claims._machine() != here
+    assert claims._machine().split()[0] == here.split()[0]
 
 
 def test_who_waits_longer_than_its_lease_still_gets_its_turn():

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -11,6 +12,7 @@ from registry.parameters import RegisterParameters
 from registry.policy import Limits
 from registry.promote import promote
 from stage.workspace import Workspace
+from systems.viewfusion.pipeline import ViewFusionPipeline
 
 SAMPLER = {"inference_steps": 2, "guidance_scale": 1.0, "eta": 0.0, "scheduler": "as saved"}
 
@@ -29,6 +31,21 @@ def test_more_steps_take_longer(pipeline_folder: Path):
     assert few is not None
     assert many is not None
     assert 0 < few < many
+
+
+def test_fused_views_are_timed_as_they_are_made(pipeline_folder: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each is made from those before it, of which a single view has none."""
+    asked: list[int] = []
+    sample = ViewFusionPipeline.sample_views
+
+    def watched(self: Any, images: Any, condition: Any, targets: Any, *rest: Any, **options: Any) -> Any:
+        asked.append(len(targets))
+        return sample(self, images, condition, targets, *rest, **options)
+
+    monkeypatch.setattr(ViewFusionPipeline, "sample_views", watched)
+    found = measured(pipeline_folder, SAMPLER | {"view_fusion": {"tau_c": 0.7}}, Limits(seconds_per_picture=1))
+    assert asked == [15, 15]
+    assert found.seconds_per_picture is not None
 
 
 @pytest.mark.parametrize(("limit", "promoted"), [(1000.0, True), (0.01, False)])

@@ -162,6 +162,13 @@ def test_without_categories_all_objects_are_one():
     assert "objects without a category 1.0000 worse" in decision.reasons[0]
 
 
+def test_an_object_that_only_the_champion_manages_counts_in_its_category_too():
+    ours = record(30.0)
+    ours.objects.loc[0, "psnr"] = np.nan
+    decision = decide(gate({"categories": CategoryBar(max_regression=0.5)}), ours, record())
+    assert decision.reasons == ("unseen psnr is missing of 1 object on which the champion has it",)
+
+
 def test_limits_are_kept_or_the_model_is_refused():
     limited = gate(limits=Limits(size_mib=100, seconds_per_picture=2))
     assert decide(limited, record(), footprint=Footprint(99.5, 1.9)).promoted

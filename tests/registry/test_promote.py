@@ -156,3 +156,30 @@ def test_no_challenger_is_one_line(workspace: Workspace, client: MlflowClient):
     client.create_registered_model(MODEL)
     with pytest.raises(InputError, match="has no challenger"):
         promote(PARAMETERS, workspace)
+
+
+def test_a_champion_that_came_meanwhile_is_not_given_the_reason_of_the_one_before(
+    champion: Workspace, train: Callable[..., str], client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+):
+    train("second", psnr=20.5)
+    train("third", psnr=21.0)
+
+    def slow(*_: object) -> str:
+        client.set_registered_model_alias(MODEL, "champion", "2")
+        return "the champion, version 1, cannot be evaluated again"
+
+    monkeypatch.setattr("registry.promote.refresh", slow)
+    monkeypatch.setattr("registry.promote.comparable_record", lambda *_: None)
+    decision = promote(PARAMETERS, champion, version="3")
+    assert decision.reasons == ("version 2 became champion meanwhile; run it again",)
+
+
+def test_a_refusal_says_where_the_champion_may_know_what_the_model_has_not_seen(
+    champion: Workspace, train: Callable[..., str]
+):
+    (champion.shards / "index.parquet").write_text("another split")
+    train("second", psnr=18.0)
+    remark = "version 1 learnt from other shards than version 2, and may know objects that are unseen here"
+    assert promote(PARAMETERS, champion).reasons[1:] == (remark,)
+    train("third", psnr=22.0)
+    assert remark not in promote(PARAMETERS, champion).reasons

@@ -12,6 +12,7 @@ from mlflow.tracking import MlflowClient
 from registry import reevaluate
 from registry.parameters import RegisterParameters
 from registry.promote import promote
+from registry.rollback import roll_back
 from registry.version_records import AGAIN_TAG, REGISTERED_TAG, records
 from stage.errors import InputError
 from stage.files import folder_sha256
@@ -20,6 +21,14 @@ from stage.workspace import Workspace
 PARAMETERS = RegisterParameters()
 MODEL = PARAMETERS.model_name
 NEW = "b" * 64
+# What an evaluation leaves that says something of its model.
+OF_THE_MODEL = (
+    "scratch/evaluation/predictions/unseen/a",
+    "scratch/evaluation/made/unseen/a",
+    "scratch/evaluation/timing.json",
+)
+# What a workspace has beside that, some of it on another disk.
+KEPT = ("scratch/evaluation/unseen/a", "scratch/assets/a", "light/studio.exr", "inputs/gso/a", *OF_THE_MODEL)
 
 
 @pytest.fixture
@@ -31,6 +40,12 @@ def evaluated_again(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         weights = folder_sha256(place.model)
         calls.append({"seed": seed, "weights": weights, "steps": parameters.inference_steps, "place": place.root})
         assert (place.catalog / "catalog.parquet").read_text() == "catalog.parquet"
+        seen = {name for name in KEPT if (place.root / name).exists()}
+        assert seen in (set(), set(KEPT) - set(OF_THE_MODEL))
+        calls[-1] |= {"resolution": parameters.resolution, "path": parameters.path, "objects": parameters.objects}
+        for name in OF_THE_MODEL:
+            (place.root / name).parent.mkdir(parents=True, exist_ok=True)
+            (place.root / name).write_text("of the champion")
         place.evaluation.mkdir(parents=True)
         (place.evaluation / "metrics.json").write_text(json.dumps(metrics(19.0, data=NEW)))
         (place.evaluation / "details.json").write_text(json.dumps(DETAILS))
@@ -51,6 +66,27 @@ def test_a_champion_of_other_data_is_evaluated_again_and_then_compared(
     assert not Path(call["place"]).exists(), "the scratch workspace is still there"
     (check,) = decision.checks
     assert (decision.promoted, check.reference, check.advantage) == (True, 19.0, pytest.approx(-0.2))
+
+
+def test_nothing_of_the_present_model_is_lost_and_nothing_is_made_or_fetched_twice(
+    champion: Workspace, train: Callable[..., str], evaluated_again: list[dict[str, Any]]
+):
+    for name in KEPT:
+        (champion.root / name).parent.mkdir(parents=True, exist_ok=True)
+        (champion.root / name).write_text("of this workspace")
+    killed = champion.scratch / "promotion" / "version-1-killed" / "download"
+    killed.mkdir(parents=True)
+    champion.parameters.write_text(
+        "evaluate: {inference_steps: 3, guidance_scale: 2.0, eta: 1.0, path: ../gso, objects: names.txt}\n"
+    )
+    train("second", psnr=18.8, data=NEW)
+    promote(PARAMETERS, champion)
+    assert [(champion.root / name).read_text() for name in KEPT] == ["of this workspace"] * len(KEPT)
+    assert not list((champion.scratch / "promotion").iterdir()), "what a killed promotion left is still there"
+    (call,) = evaluated_again
+    # Relative paths start at the present workspace, and pictures of another size than the champion's would be found out.
+    assert (call["path"], call["objects"]) == (str(champion.root / "../gso"), str(champion.root / "names.txt"))
+    assert call["resolution"] == 16
 
 
 def test_the_new_figures_stay_with_the_champion_beside_the_old(
@@ -97,6 +133,33 @@ def test_lost_artifacts_of_the_champion_are_one_line(
     train("second", psnr=30.0, data=NEW)
     monkeypatch.setattr(reevaluate, "download_pipeline", _gone)
     assert "cannot be had (gone); restore its artifacts" in promote(PARAMETERS, champion).reasons[0]
+
+
+def test_no_password_gets_into_the_registry(
+    champion: Workspace, train: Callable[..., str], client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(*_: Any) -> Path:
+        raise OSError("GET https://ada:secret@host/api failed")
+
+    train("second", psnr=30.0, data=NEW)
+    monkeypatch.setattr(reevaluate, "download_pipeline", fails)
+    promote(PARAMETERS, champion)
+    said = client.get_model_version(MODEL, "2").tags["promotion.reasons"]
+    assert said.endswith("failed: GET https://host/api failed")
+
+
+def test_a_champion_whose_run_was_removed_refuses_and_gives_way_to_an_override(
+    champion: Workspace, train: Callable[..., str], client: MlflowClient, evaluated_again: list[dict[str, Any]]
+):
+    run = client.get_model_version(MODEL, "1").run_id
+    client.delete_run(run)
+    client._tracking_client.store._hard_delete_run(run)
+    train("second", psnr=30.0)
+    refused = promote(PARAMETERS, champion)
+    assert refused.reasons[0].endswith("and its run, which would carry one, is gone")
+    assert not evaluated_again
+    assert promote(PARAMETERS, champion, override="looked at all galleries").promoted
+    assert roll_back(champion, MODEL, "no").version == "1"
 
 
 def _gone(*_: Any) -> Path:

@@ -80,6 +80,23 @@ def test_a_training_run_that_mlflow_has_not_seen_yet_is_sent_first(workspace: Wo
     assert (found.info.run_name, found.info.status) == ("train", "FINISHED")
 
 
+def test_a_registration_that_fails_does_not_make_the_training_a_failed_one(
+    workspace: Workspace, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+):
+    run = client.create_run(experiment_id(workspace)).info.run_id
+    client.set_tag(run, "viewforge.model_sha256", folder_sha256(workspace.model))
+    client.set_terminated(run, end_time=1_700_000_000_000)
+
+    def full(*_: object) -> str:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("registry.register.log_pipeline", full)
+    with pytest.raises(OSError, match="no space"):
+        register(PARAMETERS, workspace)
+    info = client.get_run(run).info
+    assert (info.status, info.end_time) == ("FINISHED", 1_700_000_000_000)
+
+
 def test_registering_again_gives_the_same_version(workspace: Workspace, client: MlflowClient):
     first, second = register(PARAMETERS, workspace), register(PARAMETERS, workspace)
     assert first.version == second.version

@@ -49,6 +49,22 @@ def test_rolling_back_twice_goes_back_twice(third: Workspace):
     assert champion_of() == "1"
 
 
+def test_a_rollback_is_rolled_back_by_naming_the_version(third: Workspace):
+    roll_back(third, MODEL, "it paints seams")
+    assert roll_back(third, MODEL, "it was the light", to="3").previous_champion == "2"
+    assert champion_of() == "3"
+    # Now the second is the one that was left, and nobody comes back to it unasked.
+    assert roll_back(third, MODEL, "seams after all").version == "1"
+
+
+def test_a_champion_before_that_was_deleted_is_one_line(third: Workspace):
+    MlflowClient().delete_model_version(MODEL, "2")
+    with pytest.raises(
+        InputError, match=r"version 3 of .* replaced no champion that is left; name a version with --to"
+    ):
+        roll_back(third, MODEL, "bad")
+
+
 def test_a_version_may_be_named(third: Workspace):
     roll_back(third, MODEL, "all of them", to="1")
     assert champion_of() == "1"

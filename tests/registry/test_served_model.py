@@ -167,6 +167,14 @@ def test_a_system_that_makes_gaussians_is_refused_before_it_is_logged(workspace:
     assert "\n" not in str(caught.value)
 
 
+def test_figures_of_fused_views_are_not_those_of_what_is_served(workspace: Workspace):
+    workspace.parameters.write_text("evaluate: {view_fusion: {}}\n")
+    with pytest.raises(
+        ViewforgeError, match=r"what is served makes each view by itself; set evaluate.view_fusion to null"
+    ):
+        register(RegisterParameters(), workspace)
+
+
 def zeronvs(folder: Path, mode: str) -> None:
     """Make the pipeline of a folder one of ZeroNVS; the weights of T are those of `3dof`."""
     index = folder / "model_index.json"

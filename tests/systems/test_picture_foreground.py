@@ -74,7 +74,8 @@ def test_a_mask_by_its_brightness_or_its_alpha(tmp_path: Path):
     black = Image.new("RGBA", picture.size, (0, 0, 0, 255))
     black.putalpha(grey)
     black.save(tmp_path / "black.png")
-    for name in ("grey.png", "black.png"):
+    (tmp_path / "bare").write_bytes((tmp_path / "grey.png").read_bytes())
+    for name in ("grey.png", "black.png", "bare"):
         cut = cut_out(picture, str(tmp_path / name))
         assert cut.how == f"the mask {name}"
         np.testing.assert_array_equal(np.asarray(cut.picture)[..., 3] > 127, mask)

@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 import zlib
 from pathlib import Path
 
@@ -120,8 +121,29 @@ def test_a_bomb_is_refused_before_it_is_decoded():
 def test_too_many_bytes_animations_and_specks_are_refused():
     assert "more than 100 bytes" in refused(b"x" * 101, PictureLimits(most_bytes=100))
     frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "green")]
-    assert "3 pictures" in refused(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
+    assert "more than one picture" in refused(encoded(frames[0], "WEBP", save_all=True, append_images=frames[1:]))
     assert "16 × 2 pixels" in refused(encoded(Image.new("RGB", (16, 2))))
+
+
+def test_the_first_of_a_cameras_pictures_is_taken():
+    """Cameras put previews into a JPEG behind the picture, which Pillow calls MPO."""
+    picture = decode_picture(encoded(halves(), "MPO", save_all=True, append_images=[halves(size=(16, 8))]), "photo")
+    assert picture.size == (32, 16)
+
+
+def test_pages_are_refused_without_being_counted():
+    """A TIFF of 20,000 pages of no data: to walk to the last takes seconds, of 32 MiB of them a minute."""
+    tags = [(256, 16), (257, 16), (258, 8), (259, 1), (262, 1), (273, 0), (277, 1), (278, 16), (279, 256)]
+    page = struct.pack("<H", len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+    pages = [page + struct.pack("<I", 8 + number * (len(page) + 4)) for number in range(1, 20_001)]
+    started = time.process_time()
+    assert "more than one picture" in refused(b"II*\0" + struct.pack("<I", 8) + b"".join(pages) + page + bytes(4))
+    assert time.process_time() - started < 1.0
+
+
+def test_a_picture_so_long_that_its_square_fills_the_memory_is_refused():
+    """4 kB of a file, and 14 GB of a square around it."""
+    assert "60000 × 8 pixels, a side of more than 10,000" in refused(encoded(Image.new("RGB", (60_000, 8))))
 
 
 def test_files_that_are_not_there_or_endless(tmp_path: Path):

@@ -242,6 +242,21 @@ def test_targets_of_a_ring_are_the_orbit(pipeline: Zero123Pipeline, pictures: Pi
     torch.testing.assert_close(made.images, around.images[[4, 1, 7, 2, 6, 3, 5]], atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("rule", ["paper", "released"])
+def test_the_inputs_own_place_among_the_targets_changes_no_other_view(
+    pipeline: Zero123Pipeline, pictures: Pictures, rule: Any
+) -> None:
+    """As SyncDreamer's protocol asks: 16 views of which one is the input's. It is made from the input alone."""
+    fusion, own = fused(pipeline, weights=rule), camera(30)
+    around = fusion.orbit(pictures(1), own, 8, **seeded()).images
+    targets = [camera(30 + 45 * n) for n in range(8)]
+    made = fusion.sample_views(pictures(1), own, targets, **seeded()).images
+    torch.testing.assert_close(made[1:], around[1:], atol=1e-5, rtol=0)
+    generators = [Generator().manual_seed(seed) for seed in range(8)]
+    made = fusion.sample_views(pictures(1), own, targets, **seeded(generator=generators)).images
+    assert torch.equal(made[:1], pipeline.sample_views(pictures(1), own, [own], **seeded(0)).images)
+
+
 def test_other_targets_are_made_on_paths_of_their_own(pipeline: Zero123Pipeline, pictures: Pictures) -> None:
     targets = [camera(50, 40), camera(10, 70)]
     generators = [Generator().manual_seed(seed) for seed in (4, 5)]
@@ -256,6 +271,8 @@ def test_poses_stand_for_cameras(pipeline: Zero123Pipeline, pictures: Pictures) 
     made = fused(pipeline)(pictures(1), poses_from_degrees([30], polar_deg=-20), **seeded())
     expected = fused(pipeline).towards(pictures(1), camera(0, 90), camera(30, 70), **seeded())
     torch.testing.assert_close(made.images[0], expected.images[-1], atol=1e-5, rtol=0)
+    with pytest.raises(InputError, match="sample_views"):
+        _ = made.c2w
 
 
 def test_several_inputs_all_have_their_say(

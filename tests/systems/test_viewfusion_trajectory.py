@@ -53,7 +53,8 @@ def test_turns_take_the_shorter_way(target: float, start: float, degrees: float)
 
 def test_targets_of_a_ring_are_made_outwards_from_the_input() -> None:
     azimuths = [100, 77.5, 145, 55, 122.5]
-    assert outward(at(100), [at(each) for each in azimuths]) == [0, 4, 1, 2, 3]
+    assert outward(at(100, 40), [at(each) for each in azimuths]) == [0, 4, 1, 2, 3]
+    assert outward(at(100), [at(each) for each in azimuths]) == [4, 1, 2, 3], "the input's own place is none of them"
 
 
 def test_what_is_an_orbit() -> None:

@@ -67,13 +67,15 @@ def test_the_released_weights_towards_a_single_view_by_hand() -> None:
 
 
 def test_several_inputs_share_by_the_released_rule() -> None:
-    """With k = 5 of an orbit of 36: e^(−5/35 / 0.5) for the three inputs, by softmax(−δ / 100° / 1)."""
-    made = weights(
-        at(0), [at(20), at(-50), at(100), at(10)], [True, True, True, False], Place(5, 36), weights="released"
-    )
-    share = math.exp(-5 / 35 / 0.5)
-    terms = np.exp([-0.2, -0.5, -1.0])
-    np.testing.assert_allclose(made, [*(share * terms / terms.sum()), 1 - share], atol=1e-9)
+    """With k = 5 of an orbit of 36: e^(−5/35 / 0.5) for the three inputs, by softmax(−δ / 100°), whatever the temperature."""
+    inputs, share, terms = [at(20), at(-50), at(100)], math.exp(-5 / 35 / 0.5), np.exp([-0.2, -0.5, -1.0])
+    for temperature in (None, 0.5):
+        made = weights(
+            *(at(0), [*inputs, at(10)], [True, True, True, False], Place(5, 36)),
+            weights="released",
+            auto_temperature=temperature,
+        )
+        np.testing.assert_allclose(made, [*(share * terms / terms.sum()), 1 - share], atol=1e-9)
 
 
 def test_the_nearest_of_several_inputs_sets_the_papers_share() -> None:

@@ -54,5 +54,8 @@ def test_the_rasteriser_counts_where_the_system_renders(
     counted: list[str] = []
     monkeypatch.setattr(provenance_module, "source_fingerprint", lambda names: counted.extend(names) or "")
     fingerprint(**values)
-    assert ("geometry.rasterizer" in counted) == renders
-    assert "training.engine" in counted
+    # What the renderer evaluates, and what the loss composites and compares.
+    for name in ("rasterizer", "gaussians", "spherical_harmonics", "picture_losses", "perceptual"):
+        assert (f"geometry.{name}" in counted) == renders
+    # Cameras decide what every system is told.
+    assert {"training.engine", "geometry.cameras"} <= set(counted)
