@@ -11,12 +11,12 @@ from jaxtyping import Float, Float32
 from evaluation.baselines import Reencoding, copy_input
 from evaluation.mesh_figures import DIGITS as MESH_DIGITS
 from evaluation.mesh_figures import MeshFigures
-from evaluation.methods import AUTOENCODER, METHODS
+from evaluation.methods import AUTOENCODER, METHODS, TRUTH
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.object_names import object_category
 from evaluation.protocol import INPUT_VIEW, ObjectViews, SubsetName
 from evaluation.statistics import bootstrap_mean
-from evaluation.whole_objects import TRUTH, consistency, features_of, of_all_objects
+from evaluation.whole_objects import consistency, features_of, of_all_objects
 from geometry.cameras import spherical_from_position
 from geometry.perceptual import NOT_AVAILABLE, Unavailable
 

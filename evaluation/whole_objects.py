@@ -5,12 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from jaxtyping import Float, Float32
 
+from evaluation.methods import TRUTH
 from evaluation.metrics.distribution import set_figures
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.protocol import INPUT_VIEW, ObjectViews
-
-TRUTH = "truth"
-"""The true views themselves, whose consistency is what a perfect model would get."""
 
 Answers = Mapping[str, Float[np.ndarray, "t h w 3"]]
 Features = Mapping[str, Float32[np.ndarray, "t d"]]

@@ -188,8 +188,9 @@ def _with_pictures(result: FolderResult, job: FolderJob, truth: Side, prediction
     cameras = read_cameras(truth.content[_CAMERAS], height, width) if _CAMERAS in truth.content else {}
     around = view_cameras(cameras, views if settings.input_view is None else [settings.input_view, *views])
     whole, unavailable = object_figures(metrics, {**answers, TRUTH: targets}, condition, around)
-    # Before the result, whose presence means complete.
+    # Before the result, whose presence means complete; the one of before goes, since these are not its features.
     if metrics.inception:
+        job.output.unlink(missing_ok=True)
         write_features(job.output, {name: metrics.inception(of) for name, of in {**answers, TRUTH: targets}.items()})
     return replace(
         result,

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from folder_support import HereExecutor, score_here, write_pair
+from PIL import Image
 
 from blender_render.camera_sets import View
 from blender_render.rendered_object import write_cameras
@@ -120,3 +121,22 @@ def test_the_command_tells_figures_of_all_objects_which_have_no_interval(tmp_pat
     told = capsys.readouterr().out
     assert "model: FID 0.00\n" in told
     assert "copy_input: FID 0." in told
+
+
+@pytest.mark.usefixtures("with_features")
+def test_features_of_a_killed_run_never_stand_beside_an_older_result(tmp_path, score, monkeypatch):
+    first = score("fid").metrics()["unseen"]["model"]["fid"]
+    shutil.copytree(tmp_path / "predictions", tmp_path / "before")
+    for path in (tmp_path / "predictions").rglob("*.png"):
+        Image.new("RGB", Image.open(path).size, "red").save(path)
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    # Between the features and the result that they belong to.
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(object_scoring, "poses_of", killed)
+        score("fid")
+    shutil.rmtree(tmp_path / "predictions")
+    (tmp_path / "before").rename(tmp_path / "predictions")
+    assert score("fid").metrics()["unseen"]["model"]["fid"] == first
