@@ -70,7 +70,7 @@ def refresh(
             return (
                 f"{stale}, and this workspace cannot make one: its own evaluation differs in {'; '.join(differences)}"
             )
-        resolution = int(present.basis["sampler"]["resolution"])
+        resolution = present.basis["sampler"].get("resolution")
         again = _evaluated_again(champion, parameters, resolution, workspace)
     except (ViewforgeError, OSError, RuntimeError, ValueError) as error:
         # Also what a pipeline of another size or system fails with: whatever it is, the champion stays.
@@ -83,7 +83,7 @@ def refresh(
 
 
 def _evaluated_again(
-    champion: ModelVersion, parameters: EvaluateParameters, resolution: int, workspace: Workspace
+    champion: ModelVersion, parameters: EvaluateParameters, resolution: int | None, workspace: Workspace
 ) -> EvaluationRecord:
     parent = workspace.scratch / "promotion"
     parent.mkdir(parents=True, exist_ok=True)
@@ -99,7 +99,7 @@ def _evaluated_again(
             return read_record(place.evaluation, parameters)
 
 
-def _in_place(parameters: EvaluateParameters, resolution: int, workspace: Workspace) -> EvaluateParameters:
+def _in_place(parameters: EvaluateParameters, resolution: int | None, workspace: Workspace) -> EvaluateParameters:
     """The same evaluation from another folder; a champion that makes pictures of another size is refused by naming the size."""
     names = parameters.objects
     objects = str(workspace.root / names) if isinstance(names, str) else names

@@ -12,6 +12,7 @@ import pytest
 from promotion_drill import registry_of_three
 
 from cli import promotion
+from stage import lifeline
 from stage.workspace import Workspace
 
 PROJECT = Path(__file__).resolve().parents[2]
@@ -30,6 +31,14 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Works
     registry_of_three(workspace)
     yield workspace
     mlflow.set_tracking_uri(None)
+
+
+def test_a_rollback_does_not_wait_for_an_evaluation(workspace: Workspace, monkeypatch: pytest.MonkeyPatch):
+    """A promotion may evaluate a champion again for hours."""
+    monkeypatch.setattr(lifeline, "_PATIENCE_SECONDS", 0.0)
+    with lifeline.exclusive(workspace, "promotion"):
+        promotion.rollback("it crashes", workspace=workspace.root)
+    assert json.loads((workspace.root / "promotion.json").read_text())["version"] == "1"
 
 
 @pytest.mark.slow

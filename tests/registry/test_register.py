@@ -53,6 +53,17 @@ def test_without_a_training_run_one_is_made_and_says_so(workspace: Workspace, cl
     assert run.data.metrics["evaluation.unseen.model.psnr"] == 20.0
 
 
+def test_a_run_that_is_made_notes_no_secret_of_an_address(workspace: Workspace, client: MlflowClient):
+    place = "https://ada:hunter2@host.example/shards?X-Signature=abc123"
+    workspace.parameters.write_text(
+        f"evaluate: {{inference_steps: 3}}\ntrain: {{data: {{datasets: [{{name: far, place: '{place}'}}]}}}}\n"
+    )
+    said = str(client.get_run(register(PARAMETERS, workspace).run_id).data.params)
+    assert "host.example/shards" in said
+    assert "hunter2" not in said
+    assert "abc123" not in said
+
+
 def test_the_training_run_is_found_by_its_weights_in_any_experiment(workspace: Workspace, client: MlflowClient):
     other = client.create_experiment("elsewhere", artifact_location=(workspace.mlflow / "elsewhere").as_uri())
     ended = 1_700_000_000_000
