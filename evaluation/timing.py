@@ -1,10 +1,9 @@
-"""How long sampling took and how large the model is: `scratch/evaluation/timing.json`, for limits that a promotion sets.
+"""How long sampling took and how large the model is: `scratch/evaluation/timing.json`, for people.
 
 Seconds differ each time, and everything below `data/` has the same bytes each time: so the file lies in `scratch/`. It names the
-model, by which a reader knows whether it is of the one at hand; where it is absent, nobody knows the latency.
+model, by which a reader knows whether it is of the one at hand. Limits of a promotion are measured anew (`registry.footprint`).
 """
 
-import json
 import statistics
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,30 +12,13 @@ from typing import Any
 import torch
 
 from evaluation.predictions import Prediction
-from stage.errors import InputError
-from stage.files import folder_sha256, write_json
+from stage.files import write_json
 from stage.workspace import Workspace
 
 
 def timing_path(workspace: Workspace) -> Path:
     """Where a workspace's timing lies."""
     return workspace.scratch / "evaluation" / "timing.json"
-
-
-def read_timing(workspace: Workspace) -> dict[str, Any]:
-    """The timing of a workspace's present model: the content of `Timing.document`.
-
-    Raises:
-        InputError: when there is none, or it is of another model.
-    """
-    path = timing_path(workspace)
-    try:
-        document: dict[str, Any] = json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
-        raise InputError(f"{path} is missing or damaged", "run viewforge evaluate again") from None
-    if document.get("model_sha256") != folder_sha256(workspace.model):
-        raise InputError(f"{path} is of another model than {workspace.model}", "run viewforge evaluate again")
-    return document
 
 
 @dataclass(frozen=True)

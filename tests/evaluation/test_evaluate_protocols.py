@@ -14,7 +14,7 @@ from trained_workspace_support import EXECUTOR, QUALITY, SEED
 from evaluation.evaluate import evaluate
 from evaluation.mesh_figures import definitions
 from evaluation.parameters import EvaluateParameters, GeometryParameters
-from evaluation.timing import read_timing
+from evaluation.timing import timing_path
 from reconstruction.parameters import FusionParameters
 from stage.errors import InputError
 from stage.packs import object_folder
@@ -85,7 +85,7 @@ def test_two_scanned_objects_have_pictures_meshes_and_tables(place: Workspace, s
     assert {name.partition(".")[0] for name in preset["differences"]} == {"views", "resolution", "quality"}
     assert preset["differences"]["quality.samples"] == [128, 1]
     assert preset["differences"]["resolution"] == [320, 24]
-    assert read_timing(place)["objects"] == 3
+    assert json.loads(timing_path(place).read_text())["objects"] == 3
 
 
 def test_scenes_are_evaluated_at_their_published_scales(place: Workspace) -> None:

@@ -1,6 +1,6 @@
 """Kept predictions: exact, found under their own key alone, and sampled in groups that do not depend on what was there."""
 
-import shutil
+import json
 import tracemalloc
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,7 +17,7 @@ from evaluation.predictions import _INDIFFERENT, Prediction, PredictionStore, pr
 from evaluation.protocol import ObjectViews, Selection, Subset
 from evaluation.sampler import Answered, Failed, Sampler
 from evaluation.sampling import load_for_sampling, predict
-from evaluation.timing import Timing, read_timing
+from evaluation.timing import Timing
 from geometry.cameras import Intrinsics, look_at_origin
 from geometry.gaussians import Gaussians
 from stage.errors import InputError
@@ -220,17 +220,11 @@ def test_timing_tells_the_median_and_of_which_model(model: Path, tmp_path: Path)
     assert answer.prediction.seconds > 0
 
 
-def test_the_timing_of_another_model_is_refused(model: Path, tmp_path: Path) -> None:
+def test_the_timing_is_a_file_beside_the_renders(model: Path, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path)
-    with pytest.raises(InputError, match=r"timing\.json is missing or damaged; run viewforge evaluate"):
-        read_timing(workspace)
-    shutil.copytree(model, workspace.model)
-    timing = Timing.of(workspace.model, folder_sha256(workspace.model))
+    timing = Timing.of(model, folder_sha256(model))
     timing.write(workspace)
-    assert read_timing(workspace) == timing.document()
-    (workspace.model / "model_index.json").write_text("{}")
-    with pytest.raises(InputError, match="is of another model"):
-        read_timing(workspace)
+    assert json.loads((workspace.scratch / "evaluation" / "timing.json").read_text()) == timing.document()
 
 
 def test_memory_does_not_grow_with_the_number_of_objects(model: Path, tmp_path: Path) -> None:
