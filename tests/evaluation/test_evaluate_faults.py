@@ -37,7 +37,8 @@ SCANS = PARAMETERS.model_copy(update={"source": "gso"})
 def evaluated(trained: Workspace, shared_assets: Path, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     """A copy of the workspace with two scanned objects, after an evaluation of them."""
     workspace = Workspace(tmp_path_factory.mktemp("scans") / "workspace")
-    shutil.copytree(trained.root, workspace.root)
+    # Without what other tests have evaluated there.
+    shutil.copytree(trained.root, workspace.root, ignore=shutil.ignore_patterns("evaluation"))
     for name in SCANNED:
         target = workspace.root / "inputs" / "gso" / name
         shutil.copytree(shared_assets / "gso" / name, target, copy_function=shutil.copyfile)

@@ -418,3 +418,32 @@ def test_a_folder_far_away_is_cached_like_a_server(shards: ShardSet, make_cache:
     samples = CheckedSamples(LocalStore(shards.folder), cache)
     assert [samples.read(row) for row in shards.rows] == [shards.piece(row) for row in shards.rows]
     assert len(copies(cache)) == 3
+
+
+def test_a_copy_that_gets_its_name_while_another_counts_is_counted(
+    store: HttpStore, make_cache: MakeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = make_cache(1)
+    counting, named = threading.Event(), threading.Event()
+    stat, rename = Path.stat, Path.rename
+
+    def slow_stat(path: Path, **options: bool) -> os.stat_result:
+        if path.name == f".{shard_name(0)}.part" and threading.current_thread() is not bringing:
+            counting.set()
+            named.wait(0.5)
+        return stat(path, **options)
+
+    def slow_rename(path: Path, target: Path) -> Path:
+        counting.wait(0.5)
+        done = rename(path, target)
+        named.set()
+        return done
+
+    monkeypatch.setattr(Path, "stat", slow_stat)
+    monkeypatch.setattr(Path, "rename", slow_rename)
+    bringing = threading.Thread(target=touch, args=(cache, store, 0))
+    bringing.start()
+    time.sleep(0.1)
+    touch(cache, store, 1)
+    bringing.join()
+    assert cache.used_bytes() <= cache.max_bytes

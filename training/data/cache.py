@@ -170,7 +170,9 @@ class ShardCache:
                 return stream
             try:
                 if self._fill(store, name, path, stream, sha256):
-                    part.rename(path)
+                    # Whoever counts bytes would find a copy under neither name while it changes its own.
+                    with self._locked():
+                        part.rename(path)
                     fcntl.flock(stream, fcntl.LOCK_SH)
                     return stream
             except BaseException:
