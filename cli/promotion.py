@@ -106,7 +106,9 @@ def _asked(decision: dict[str, Any]) -> Any:  # noqa: ANN401 - Approval, importe
 def _tell(command: str, decision: dict[str, Any], place: Workspace) -> None:
     from evaluation.report import write_report
 
-    if (place.evaluation / "metrics.json").is_file():
+    # The report is of this workspace's evaluation, and another model's fate is no part of it.
+    own = decision["model"] == _parameters(place, None).model_name
+    if own and (place.evaluation / "metrics.json").is_file():
         write_report(place, place.report, decision)
     verdict = "is champion" if decision["promoted"] else "is not promoted"
     print(f"{command}: {decision['model']} version {decision['version']} {verdict}")

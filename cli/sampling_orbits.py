@@ -79,9 +79,9 @@ def _around(
     if not isinstance(pipeline, ViewFusionPipeline):
         turns = tuple(360.0 / views * number for number in range(1, views))
         return sample_asked(pipeline, picture, replace(asked, azimuth_deg=turns), **options)
-    refuse(asked, ("fov_deg", "scale"), "is nothing to ViewFusion")
+    refuse(asked, ("distance", "fov_deg", "scale"), "is nothing to ViewFusion")
     polar = math.radians(90.0 - (asked.elevation_deg or 0.0))
     lens = Intrinsics.from_fov(_FOV, picture.shape[-1])
-    camera = _Photographer(look_at_origin(polar, 0.0, asked.distance or _DISTANCE), lens)
+    camera = _Photographer(look_at_origin(polar, 0.0, _DISTANCE), lens)
     around: Float[Tensor, "v 3 h w"] = pipeline.orbit(picture, camera, views, **options).images
     return around[1:]

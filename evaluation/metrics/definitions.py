@@ -29,7 +29,7 @@ class MetricDefinition:
     """Whose formula, and whose implementation."""
 
 
-_PICTURES = "RGB on white in [0, 1], not quantised, at the size that was rendered"
+_PICTURES = "RGB on white in [0, 1], not rounded by the scoring, at the size of the true views"
 _BYTES = "RGB on white, rounded to 8 bits"
 _MEAN = "mean over an object's target views, then over objects"
 _AROUND = "mean over an object's neighbours, then over objects"

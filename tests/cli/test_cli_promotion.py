@@ -41,6 +41,16 @@ def test_a_rollback_does_not_wait_for_an_evaluation(workspace: Workspace, monkey
     assert json.loads((workspace.root / "promotion.json").read_text())["version"] == "1"
 
 
+def test_a_decision_about_another_model_is_not_in_this_workspaces_report(workspace: Workspace):
+    workspace.parameters.write_text("register: {model_name: mine}\n")
+    workspace.evaluation.mkdir(parents=True)
+    # What a report would be made of, were one made: it would not get far.
+    (workspace.evaluation / "metrics.json").write_text("{}")
+    promotion.rollback("it crashes", model="viewforge-zero123", workspace=workspace.root)
+    assert not workspace.report.exists()
+    assert json.loads((workspace.root / "promotion.json").read_text())["model"] == "viewforge-zero123"
+
+
 @pytest.mark.slow
 def test_a_version_waits_is_approved_and_rolled_back(viewforge, workspace):
     place = ("-w", workspace.root)

@@ -111,6 +111,7 @@ def test_a_single_view_is_made_along_its_path(command: Command) -> None:
         (["--azimuth-deg", "30"], "zero123", "--azimuth-deg has no meaning beside --orbit"),
         (["--radius", "0.2"], "zero123", "--radius has no meaning beside --orbit"),
         (["--view-fusion", "--scale", "0.7"], "3dof", "--scale is nothing to ViewFusion"),
+        (["--view-fusion", "--distance", "2"], "3dof", "--distance is nothing to ViewFusion"),
         (["--view-fusion"], "7dof_unscaled", "take a model of mode 3dof"),
         (["--mesh", "chair.glb"], "zero123", "--mesh is of Gaussians, and the model is a Zero123Pipeline"),
     ],
