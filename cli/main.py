@@ -25,6 +25,7 @@ from cli import (
     splatter,
     stages,
     tracking,
+    verification,
     weights,
 )
 from stage.errors import ViewforgeError
@@ -75,6 +76,7 @@ for group in (
         comparison,
         promotion,
         tracking,
+        verification,
         servers,
     ),
 ):
