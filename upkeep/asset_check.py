@@ -1,4 +1,4 @@
-"""Downloaded and composed assets, hashed again: the store by the names of its files, other assets by their rows in the catalogue."""
+"""Assets, hashed again: the store of downloads by the names of its files, others by their rows in the catalogue."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""DVC's cache, hashed again: the name of each object is the MD5 sum of its bytes. DVC itself trusts an object once it is there."""
+"""DVC's cache, hashed again: an object's name is the MD5 sum of its bytes. DVC itself trusts an object once it is there."""
 
 import os
 import re
@@ -21,8 +21,8 @@ class CacheContents:
     folder: Path
     sound: set[str] = field(default_factory=set)
     """Names of the whole objects, `.dir` included."""
-    damaged: set[tuple[int, int]] = field(default_factory=set)
-    """Device and inode of damaged objects: outputs that are links to one have the same bytes."""
+    damaged: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """Device and inode of damaged objects by name: outputs that are links to one have the same bytes."""
     digests: dict[tuple[int, int], str] = field(default_factory=dict)
     """MD5 by device and inode, of objects with other links, so that those are not read again."""
 
@@ -32,8 +32,8 @@ class CacheContents:
 
 
 def aside_folder(cache: Path) -> Path:
-    """Where what is damaged is put: beside the objects, out of DVC's sight."""
-    return cache.parent / "damaged"
+    """Where what is damaged is put: in the cache's folder, beside `files/md5`, where DVC does not look."""
+    return cache.parent.parent / "damaged"
 
 
 def check_cache(folder: Path, repair: bool = False) -> tuple[CacheContents, Checked]:
@@ -53,7 +53,7 @@ def check_cache(folder: Path, repair: bool = False) -> tuple[CacheContents, Chec
         if file.digest == name.removesuffix(".dir"):
             contents.sound.add(name)
         else:
-            contents.damaged.add(identity)
+            contents.damaged[name] = identity
             found.append(_finding(file.path, file.digest, aside_folder(folder) if repair else None))
         if file.digest and status.st_nlink > 1:
             contents.digests[identity] = file.digest

@@ -1,7 +1,7 @@
 """What the stages made, compared with `dvc.lock`, and DVC's cache: packs, shards, the model and the evaluation.
 
-DVC takes a file for unchanged whose time and size are: a flipped bit stays unseen, and `dvc repro` goes on with it. Here every byte
-is read.
+DVC takes a file for unchanged whose time and size are: a flipped bit stays unseen, and `dvc repro` goes on with it. Here
+every byte is read.
 """
 
 import hashlib
@@ -77,7 +77,9 @@ class _OneOutput:
         there = self._there()
         found = [self._stray(path) for path in sorted(there - wanted.keys())]
         found += [self._finding(p, "is missing", self._restored()) for p in sorted(wanted.keys() - there)]
-        return together([Checked(tuple(found)), self._compared(sorted(there & wanted.keys()), wanted), Checked(lacking)])
+        return together(
+            [Checked(tuple(found)), self._compared(sorted(there & wanted.keys()), wanted), Checked(lacking)]
+        )
 
     def _wanted(self) -> dict[Path, str] | None:
         """MD5 sums by path; None where the list of a folder's files is lost."""
@@ -92,33 +94,37 @@ class _OneOutput:
         return set(_files(self.output.path)) if self.output.path.is_dir() else {self.output.path}
 
     def _compared(self, paths: list[Path], wanted: Mapping[Path, str]) -> Checked:
-        found, size = [], 0
+        size = 0
         known = {p: self.cache.digests[identity_of(p)] for p in paths if identity_of(p) in self.cache.digests}
         rest = [path for path in paths if path not in known]
         for file in hash_files(rest, "md5", self.output.stage, len(rest)):
             size += file.bytes
             known[file.path] = file.digest or ""
-        for path in paths:
-            if known[path] != wanted[path]:
-                found.append(self._damaged(path, known[path], wanted[path]))
+        found = [self._damaged(path, known[path], wanted[path]) for path in paths if known[path] != wanted[path]]
         return Checked(tuple(found), len(paths), size)
 
     def _damaged(self, path: Path, digest: str, wanted: str) -> Finding:
         if not digest:
             return self._finding(path, "cannot be read", "mend the disk")
         problem = f"its bytes have the hash {digest[:12]}…, and dvc.lock names {wanted[:12]}…"
-        unnoticed = self.dvc.believes(path) == wanted or identity_of(path) in self.cache.damaged
+        unnoticed = self.dvc.believes(path) == wanted or identity_of(path) in self.cache.damaged.values()
         if not unnoticed:
-            remedy = f"see dvc status: dvc checkout --force {self.output.name} brings it back, dvc commit takes it as it is"
+            remedy = (
+                f"see dvc status: dvc checkout --force {self.output.name} brings it back, dvc commit takes it as it is"
+            )
             return self._finding(path, problem, remedy)
         if not self.repair:
-            remedy = "DVC would not notice: viewforge verify --repair puts it aside, and dvc pull or viewforge run mends it"
+            remedy = (
+                "DVC would not notice: viewforge verify --repair puts it aside, and dvc pull or viewforge run mends it"
+            )
             return self._finding(path, problem, remedy)
         aside = put_aside(path, aside_folder(self.cache.folder) / "workspace")
         return self._finding(path, problem, f"put aside at {aside}; {self._restored()}")
 
     def _stray(self, path: Path) -> Finding:
-        return self._finding(path, "dvc.lock does not know it", f"delete it, or dvc checkout --force {self.output.name}")
+        return self._finding(
+            path, "dvc.lock does not know it", f"delete it, or dvc checkout --force {self.output.name}"
+        )
 
     def _unlisted(self) -> Checked:
         """A folder whose list is lost: the list is made again and its hash compared."""
@@ -134,11 +140,11 @@ class _OneOutput:
         return Checked((self._finding(self.output.path, problem, self._restored()),), len(files), size)
 
     def _lacking(self, wanted: Mapping[Path, str] | None) -> tuple[Finding, ...]:
-        """That the cache could not restore this output."""
+        """That the cache could not restore this output; of damaged objects there is a finding each."""
         if not self.output.cached:
             return ()
         objects = {self.output.md5, *(wanted or {}).values()}
-        lost = objects - self.cache.sound
+        lost = objects - self.cache.sound - self.cache.damaged.keys()
         if not lost:
             return ()
         problem = f"the cache lacks {len(lost)} of the {len(objects)} objects of {self.output.name}"
