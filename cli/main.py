@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from cli import (
+    backups,
     catalog,
     comparison,
     data,
@@ -77,6 +78,7 @@ for group in (
         promotion,
         tracking,
         verification,
+        backups,
         servers,
     ),
 ):

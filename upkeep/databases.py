@@ -23,9 +23,13 @@ _INSTRUCTIONS = 10_000
 
 def local_databases(place: Workspace) -> list[Path]:
     """The SQLite files that this workspace's servers and commands write, those that exist."""
-    home = Path(os.environ.get("PREFECT_HOME") or place.root / ".prefect")
-    found = [home / "prefect.db", *sorted(place.mlflow.glob("*.db"))]
+    found = [prefect_database(place), *sorted(place.mlflow.glob("*.db"))]
     return [path for path in found if path.is_file()]
+
+
+def prefect_database(place: Workspace) -> Path:
+    """Where Prefect's own database is, or would be."""
+    return Path(os.environ.get("PREFECT_HOME") or place.root / ".prefect") / "prefect.db"
 
 
 def check_databases(place: Workspace) -> Checked:

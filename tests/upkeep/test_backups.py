@@ -1,0 +1,153 @@
+"""Backups: whole while others write, refused when damaged, rotated; a recovery brings back and deletes nothing."""
+
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from stage.errors import InputError
+from stage.workspace import Workspace
+from upkeep import backups
+from upkeep.backups import back_up, recover
+from upkeep.databases import damage, users_of
+
+# Commits two rows that belong together, without end.
+WRITER = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1], isolation_level=None)
+database.execute("PRAGMA journal_mode=WAL")
+print("ready", flush=True)
+while True:
+    database.execute("BEGIN IMMEDIATE")
+    database.execute("INSERT INTO runs (state) VALUES ('started')")
+    database.execute("INSERT INTO runs (state) VALUES ('ended')")
+    database.execute("COMMIT")
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace with two databases of ten rows, and configuration."""
+    place = Workspace(tmp_path / "workspace")
+    monkeypatch.setenv("PREFECT_HOME", str(place.root / ".prefect"))
+    for path in (place.mlflow / "mlflow.db", place.root / ".prefect" / "prefect.db"):
+        path.parent.mkdir(parents=True)
+        with closing(sqlite3.connect(path)) as database, database:
+            database.execute("CREATE TABLE runs (id INTEGER PRIMARY KEY, state TEXT)")
+            database.executemany("INSERT INTO runs (state) VALUES (?)", [("ended",)] * 10)
+    (place.root / "dvc.lock").write_text("schema: '2.0'\n")
+    place.parameters.write_text("seed: 0\n")
+    (place.mlflow / "promotion.yaml").write_text("gates: {}\n")
+    return place
+
+
+@pytest.fixture
+def stamps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second passes between any two backups."""
+    numbers = iter(range(10, 60))
+    monkeypatch.setattr(backups, "stamp", lambda: f"20261122T1200{next(numbers)}Z")
+
+
+def rows(path: Path) -> list[str]:
+    with closing(sqlite3.connect(path)) as database:
+        return [state for (state,) in database.execute("SELECT state FROM runs ORDER BY id")]
+
+
+def overwrite_pages(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[64:] = b"\xa5" * len(data[64:])
+    path.write_bytes(data)
+
+
+@pytest.fixture
+def writer(place: Workspace) -> Iterator["subprocess.Popen[str]"]:
+    """A process that writes into MLflow's database all the time."""
+    command = [sys.executable, "-c", WRITER, str(place.mlflow / "mlflow.db")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_backup_beside_a_writer_holds_whole_transactions(
+    place: Workspace, writer: "subprocess.Popen[str]", tmp_path: Path
+):
+    time.sleep(0.2)
+    made = back_up(place, tmp_path / "backups", keep=7)
+    states = rows(made / "databases" / "mlflow.db")
+    assert len(states) > 10
+    assert states[10::2] == ["started"] * (len(states) // 2 - 5)
+    assert states[11::2] == ["ended"] * (len(states) // 2 - 5)
+    assert writer.poll() is None
+    assert made.stat().st_mode & 0o077 == 0, "others can read it"
+
+
+def test_a_database_in_use_is_not_replaced(place: Workspace, writer: "subprocess.Popen[str]", tmp_path: Path):
+    back_up(place, tmp_path / "backups", keep=7)
+    with pytest.raises(InputError, match=rf"mlflow\.db is open in process {writer.pid} .*viewforge down"):
+        recover(place, tmp_path / "backups")
+    assert users_of(place.root / ".prefect" / "prefect.db") == []
+
+
+def test_a_damaged_database_comes_back_and_is_kept_aside(place: Workspace, tmp_path: Path):
+    back_up(place, tmp_path / "backups", keep=7)
+    database = place.mlflow / "mlflow.db"
+    overwrite_pages(database)
+    assert damage(database)
+    damaged = database.read_bytes()
+    (place.root / "dvc.lock").unlink()
+    place.parameters.write_text("seed: 1\n")
+    found = recover(place, tmp_path / "backups")
+    assert rows(database) == ["ended"] * 10
+    assert damaged in [path.read_bytes() for path in found.aside]
+    assert found.files == (place.root / "dvc.lock",)
+    assert found.differing == (place.parameters,)
+    assert place.parameters.read_text() == "seed: 1\n"
+    recover(place, tmp_path / "backups", everything=True)
+    assert place.parameters.read_text() == "seed: 0\n"
+
+
+def test_old_backups_go_only_after_a_new_one_is_whole(place: Workspace, stamps: None, tmp_path: Path):
+    folder = tmp_path / "backups"
+    made = [back_up(place, folder, keep=2) for _ in range(3)]
+    assert backups.backups(folder) == made[1:]
+    overwrite_pages(place.mlflow / "mlflow.db")
+    with pytest.raises(InputError, match=r"mlflow\.db .*viewforge recover DIR"):
+        back_up(place, folder, keep=1)
+    assert sorted(path.name for path in folder.iterdir()) == [path.name for path in made[1:]]
+
+
+def test_backups_of_another_workspace_of_that_name_are_neither_taken_nor_deleted(
+    place: Workspace, stamps: None, tmp_path: Path
+):
+    other = Workspace(tmp_path / "elsewhere" / "workspace")
+    other.root.mkdir(parents=True)
+    other.parameters.write_text("seed: 9\n")
+    folder = tmp_path / "backups"
+    theirs = back_up(other, folder, keep=1)
+    mine = back_up(place, folder, keep=1)
+    newest = back_up(other, folder, keep=1)
+    assert backups.backups(folder) == [mine, newest]
+    assert not theirs.exists()
+    assert recover(place, folder).backup == mine
+
+
+def test_a_backup_that_was_changed_is_refused(place: Workspace, tmp_path: Path):
+    made = back_up(place, tmp_path / "backups", keep=7)
+    (made / "files" / "dvc.lock").write_text("another\n")
+    with pytest.raises(InputError, match="is not as it was written"):
+        recover(place, made)
+
+
+def test_nothing_to_back_up_and_nothing_to_recover_are_said(tmp_path: Path):
+    with pytest.raises(InputError, match="has nothing to back up"):
+        back_up(Workspace(tmp_path / "empty"), tmp_path / "backups", keep=7)
+    with pytest.raises(InputError, match="has no backup of"):
+        recover(Workspace(tmp_path / "empty"), tmp_path)
