@@ -25,6 +25,7 @@ from cli import (
     splatter,
     stages,
     tracking,
+    upkeep,
     weights,
 )
 from stage.errors import ViewforgeError
@@ -76,6 +77,7 @@ for group in (
         promotion,
         tracking,
         servers,
+        upkeep,
     ),
 ):
     group.add_to(app)

@@ -9,10 +9,11 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 
-import yaml
-
+from stage.errors import InputError
 from stage.workspace import Workspace
+from upkeep.repository import locked_stages, opened
 from upkeep.stage_records import write_record
 
 # Outputs of these stages are packs and shards, whose writers keep what has not changed; the others are made as a whole.
@@ -45,22 +46,13 @@ def put_back(workspace: Workspace, stage: str) -> None:
         stage: one of those that keep what has not changed.
     """
     folder = getattr(workspace, _GROWING[stage])
-    # Nothing to bring back before the first run, which need not wait for DVC's libraries.
-    if folder.exists() or stage not in _locked_stages(workspace):
+    # Before the first run there is nothing to bring back, and no need to wait for DVC's libraries.
+    if folder.exists() or stage not in locked_stages(workspace.root):
         return
     from dvc.exceptions import DvcException
-    from dvc.repo import Repo
 
-    with suppress(DvcException, OSError), Repo(str(workspace.root.resolve())) as repo:
+    # What cannot be had is made again.
+    with suppress(DvcException, InputError, OSError), opened(workspace.root) as repo:
         for out in repo.stage.load_one(name=stage).outs:
-            if out.fs_path == str(folder.resolve()):
+            if Path(out.fs_path) == folder.resolve():
                 out.checkout(force=True, allow_missing=True)
-
-
-def _locked_stages(workspace: Workspace) -> set[str]:
-    """The stages of dvc.lock."""
-    try:
-        values = yaml.safe_load((workspace.root / "dvc.lock").read_text())
-    except (OSError, yaml.YAMLError):
-        return set()
-    return set(values.get("stages", {})) if isinstance(values, dict) else set()
