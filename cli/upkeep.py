@@ -6,6 +6,7 @@ import typer
 
 from cli.options import HERE, WorkspaceOption, opened
 from stage.errors import ViewforgeError
+from stage.workspace import Workspace
 
 if TYPE_CHECKING:
     from flows.drift import StageDrift
@@ -39,12 +40,13 @@ def restore(
     version: Annotated[str, typer.Argument(help="Alias or number of the version.")] = "champion",
     model: Annotated[str | None, typer.Option(help="Registered model; register.model_name if absent.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Overwrite what is changed and committed nowhere.")] = False,
+    remote: Annotated[str | None, typer.Option(help="DVC remote to fetch from; the default one if absent.")] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Bring a registered version's data, model and evaluation here from the DVC remote; nothing is computed.
 
-    MLFLOW_TRACKING_URI names the registry. A folder that is no workspace yet becomes one; its remote is named with
-    `dvc remote add --default`, its credentials in the environment.
+    MLFLOW_TRACKING_URI names the registry; the remote's credentials come from the environment. A folder that is no workspace yet
+    becomes one.
     """
     from flows.drift import explain
     from flows.workspaces import prepare
@@ -54,12 +56,22 @@ def restore(
     place = opened(workspace)
     prepare(place)
     with exclusive(place, "pipeline"):
-        done = run(place, model or _model_name(place.root), version, force)
+        done = run(place, model or _model_name(place), version, force, remote)
     print(f"restore: {done.model} version {done.version}, {done.fetched} files fetched, the others were here")
     drifts = explain(place.root)
     if not drifts:
         print("restore: every stage is as it was; nothing would run again")
     _print_drift(drifts)
+
+
+def _model_name(place: Workspace) -> str:
+    """Of the workspace's parameters; the default's before it has any."""
+    from registry.parameters import RegisterParameters
+    from stage.parameters import load_section
+
+    if not place.parameters.is_file():
+        return RegisterParameters().model_name
+    return load_section(place.parameters, "register", RegisterParameters).model_name
 
 
 def _print_drift(drifts: list["StageDrift"]) -> None:
