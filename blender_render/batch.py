@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from typing import Any
 from blender_render.installation import check_system_libraries
 from blender_render.ledger import ledger_path, ledger_rows
 from blender_render.rendered_object import is_complete
+from stage.changes import Changes
 from stage.errors import StageFailedError
 from stage.executor import ExecutorParameters, Job, Payload, executor_for
 from stage.failures import FailureClass, Outcome
@@ -61,6 +62,8 @@ class Batch:
     executor: ExecutorParameters
     output_root: OutputRoot | None = None
     share: Share | None = None
+    changes: Changes = field(default_factory=Changes)
+    """Is told how many objects were made and how many kept."""
 
     def run(self, jobs: Sequence[BatchJob], label: str) -> list[Outcome]:
         """Do what is missing or stale; the failures sorted by uid, old permanent ones included, without standard error.
@@ -85,7 +88,10 @@ class Batch:
                 if not outcome.ok:
                     # The ledger has it; thousands of failures would fill the memory with it.
                     failed[outcome.uid] = replace(outcome, stderr_tail="")
+                self.changes.made += outcome.ok
                 progress.advance(failed=len(failed))
+        self.changes.failed = len(failed)
+        self.changes.kept = len(jobs) - len(failed) - self.changes.made
         if self.output_root and self.share is None:
             self._fetch(self.output_root, [job for job in jobs if job.uid not in failed and not self._is_here(job)])
         return [failed[uid] for uid in sorted(failed)]

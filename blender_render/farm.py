@@ -1,7 +1,7 @@
 """The render farm: renders the objects of a catalogue under one camera protocol and quality."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property, partial
 from importlib.metadata import version
 from pathlib import Path
@@ -15,6 +15,7 @@ from blender_render.parameters import RenderParameters
 from blender_render.protocols import camera_set
 from blender_render.rendered_object import RenderJob
 from catalog.table import Asset
+from stage.changes import Changes
 from stage.code import source_fingerprint
 from stage.failures import Outcome
 from stage.files import file_sha256, json_sha256, write_json
@@ -74,6 +75,8 @@ class Farm:
     seed: int
     workspace: Workspace
     share: Share | None = None
+    changes: Changes = field(default_factory=Changes)
+    """Is told how many objects were rendered and how many kept."""
 
     def render(self, assets: Sequence[Asset], label: str = "render") -> list[Outcome]:
         """Render what is missing or stale, and list the complete objects in `valid_paths.json`, unless a share; the failures.
@@ -87,7 +90,9 @@ class Farm:
         jobs = [self._batch_job(asset) for asset in assets]
         url = self.parameters.output_root
         output_root = OutputRoot.at(url, self.workspace.root) if url else None
-        failed = Batch(self.root, _HANDLER, self.parameters.executor, output_root, self.share).run(jobs, label)
+        failed = Batch(self.root, _HANDLER, self.parameters.executor, output_root, self.share, self.changes).run(
+            jobs, label
+        )
         if self.share is None:
             complete = {job.uid for job in jobs} - {outcome.uid for outcome in failed}
             write_json(self.root / "valid_paths.json", sorted(f"{uid[:2]}/{uid}" for uid in complete))

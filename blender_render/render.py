@@ -14,10 +14,11 @@ from blender_render.farm import Farm
 from blender_render.parameters import RenderParameters
 from blender_render.rendered_object import read_record
 from catalog.table import Asset, selected_assets, selected_rows, with_files
+from stage.changes import Changes
 from stage.errors import InputError
 from stage.failures import Outcome, check_failure_rate
 from stage.files import replacing
-from stage.packs import object_folder, pack_of, write_packs
+from stage.packs import object_folder, pack_of, unpack_kept, write_packs
 from stage.share import Share
 from stage.workspace import Workspace
 
@@ -40,23 +41,46 @@ def render_share(parameters: RenderParameters, seed: int, workspace: Workspace, 
     return failed
 
 
-def render(parameters: RenderParameters, seed: int, workspace: Workspace) -> list[Outcome]:
+def render(
+    parameters: RenderParameters, seed: int, workspace: Workspace, changes: Changes | None = None
+) -> list[Outcome]:
     """Render the catalogue's training views; the outcomes of the objects that failed.
+
+    What the packs of a former run have, made of the same, is not rendered again, also where scratch space is empty.
+
+    Args:
+        parameters: of the stage.
+        seed: the run's.
+        workspace: the workspace.
+        changes: is told what was rendered and what kept.
 
     Raises:
         StageFailedError: when more than `max_failure_rate` of the objects fail, or none succeeds.
     """
     assets = selected_assets(workspace)
-    farm = Farm(workspace.scratch / "renders", parameters, seed, workspace)
+    changes = changes or Changes()
+    farm = Farm(workspace.scratch / "renders", parameters, seed, workspace, changes=changes)
+    _unpack_kept(farm, assets)
     failed = farm.render(assets)
     check_failure_rate("render", failed, len(assets), parameters.max_failure_rate)
     workspace.renders.mkdir(parents=True, exist_ok=True)
     complete = [asset for asset in assets if asset.uid not in {outcome.uid for outcome in failed}]
     if not complete:
         raise InputError("no object could be rendered", f"see {farm.root / 'ledger.jsonl'}")
-    write_packs(farm.root, [asset.uid for asset in complete], workspace.renders, parameters.packs)
+    write_packs(farm.root, [asset.uid for asset in complete], workspace.renders, parameters.packs, changes=changes)
     _write_table(farm, complete, failed, assets)
     return failed
+
+
+def _unpack_kept(farm: Farm, assets: Sequence[Asset]) -> None:
+    """Bring back from the packs what is there as it would be rendered now."""
+    try:
+        known = rendered_fingerprints(farm.workspace)
+    except (InputError, OSError, ValueError):
+        # No former run, or a damaged table of it.
+        return
+    same = [asset.uid for asset in assets if known.get(asset.uid) == farm.fingerprint(asset)]
+    unpack_kept(farm.workspace.renders, farm.root, same)
 
 
 def rendered_fingerprints(workspace: Workspace) -> dict[str, str]:

@@ -23,10 +23,11 @@ from blender_render.rendered_object import read_record
 from blender_render.splatter_refinement import REFINED, refine_splatters
 from catalog.table import Asset, selected_rows, with_files
 from geometry.cameras import Intrinsics
+from stage.changes import Changes
 from stage.errors import InputError
 from stage.failures import Outcome, check_failure_rate
 from stage.files import replacing, write_json
-from stage.packs import object_folder, write_packs
+from stage.packs import object_folder, unpack_kept, write_packs
 from stage.seeds import generator
 from stage.workspace import Workspace
 
@@ -70,8 +71,19 @@ _COLUMNS = (
 _VIEWS = "views"
 
 
-def make_splatters(parameters: SplatterParameters, seed: int, workspace: Workspace) -> dict[str, Any]:
+def make_splatters(
+    parameters: SplatterParameters, seed: int, workspace: Workspace, changes: Changes | None = None
+) -> dict[str, Any]:
     """Make the splatter images of a workspace's objects; the summary that is also written as metrics.
+
+    What the packs of a former run have, made of the same, is not made again, also where scratch space is empty; of refined
+    ones the closed form is.
+
+    Args:
+        parameters: of the stage.
+        seed: the run's.
+        workspace: the workspace.
+        changes: is told what was made and what kept.
 
     Raises:
         StageFailedError: when more than `max_failure_rate` of the objects fail.
@@ -81,10 +93,13 @@ def make_splatters(parameters: SplatterParameters, seed: int, workspace: Workspa
     chosen = [asset for asset in selected_rows(workspace) if asset.uid in rendered][: parameters.max_objects]
     assets = with_files(chosen, workspace)
     root = workspace.scratch / "splatters"
+    changes = changes or Changes()
     jobs = _jobs(assets, parameters, seed, workspace)
-    failed = Batch(root, _HANDLER, parameters.executor).run(jobs, "splatter")
+    refined = bool(parameters.refinement.steps)
+    unpack_kept(workspace.splatters, workspace.scratch / REFINED if refined else root, [job.uid for job in jobs])
+    failed = Batch(root, _HANDLER, parameters.executor, changes=changes).run(jobs, "splatter")
     check_failure_rate("splatter", failed, len(assets), parameters.max_failure_rate)
-    if parameters.refinement.steps:
+    if refined:
         lost = {outcome.uid for outcome in failed}
         closed_forms = {job.uid: job.fingerprint for job in jobs if job.uid not in lost}
         failed += refine_splatters(closed_forms, parameters, seed, workspace)
@@ -93,7 +108,7 @@ def make_splatters(parameters: SplatterParameters, seed: int, workspace: Workspa
     complete = sorted({asset.uid for asset in assets} - {outcome.uid for outcome in failed})
     if not complete:
         raise InputError("no object gave Gaussians", f"see {root / 'ledger.jsonl'}")
-    write_packs(root, complete, workspace.splatters, parameters.packs, without=_VIEWS)
+    write_packs(root, complete, workspace.splatters, parameters.packs, without=_VIEWS, changes=changes)
     frame = _table(complete, failed, root)
     with replacing(workspace.splatters / "splatters.parquet") as temporary:
         frame.to_parquet(temporary, index=False)

@@ -11,11 +11,12 @@ from typing import Any
 from catalog.folder import file_asset, uid_of
 from catalog.parameters import CatalogParameters
 from catalog.table import Asset
+from stage.changes import Changes
 from stage.code import source_fingerprint
 from stage.executor import Executor, Job
 from stage.failures import Outcome, check_failure_rate
 from stage.files import json_sha256, write_json
-from stage.packs import object_folder, write_packs
+from stage.packs import object_folder, unpack_kept, write_packs
 from stage.progress import Progress
 from stage.seeds import derive_seed
 from stage.workspace import Workspace
@@ -26,9 +27,20 @@ _CODE = sorted(f"catalog.{path.stem}" for path in Path(__file__).parent.glob("pr
 
 
 def procedural_assets(
-    parameters: CatalogParameters, seed: int, workspace: Workspace, executor: Executor
+    parameters: CatalogParameters,
+    seed: int,
+    workspace: Workspace,
+    executor: Executor,
+    changes: Changes | None = None,
 ) -> list[Asset]:
     """Compose the objects or scenes that are not there yet, publish all in packs, and return their rows.
+
+    Args:
+        parameters: of the stage.
+        seed: the run's.
+        workspace: the workspace.
+        executor: of the workers.
+        changes: is told what was composed and what kept.
 
     Raises:
         StageFailedError: when more objects than `max_failure_rate` cannot be composed.
@@ -36,6 +48,7 @@ def procedural_assets(
     root = workspace.scratch / "catalog"
     wanted = {uid_of(f"{parameters.source} {seed} {number}"): number for number in range(parameters.objects)}
     fingerprints = {uid: _fingerprint(derive_seed(seed, uid, "procedural")) for uid in wanted}
+    unpack_kept(workspace.catalog, root, wanted)
     missing = [uid for uid in wanted if _known(object_folder(root, uid)).get("fingerprint") != fingerprints[uid]]
     failed: list[Outcome] = []
     done, cost = len(wanted) - len(missing), parameters.executor.cost()
@@ -49,7 +62,10 @@ def procedural_assets(
             progress.advance(failed=len(failed))
     check_failure_rate("catalog", failed, len(wanted), parameters.max_failure_rate)
     made = sorted(set(wanted) - {outcome.uid for outcome in failed})
-    write_packs(root, made, workspace.catalog, parameters.packs)
+    changes = changes or Changes()
+    changes.made, changes.failed = len(missing) - len(failed), len(failed)
+    changes.kept = len(wanted) - len(missing)
+    write_packs(root, made, workspace.catalog, parameters.packs, changes=changes)
     return [_asset(uid, root, parameters, workspace) for uid in made]
 
 

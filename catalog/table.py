@@ -78,7 +78,7 @@ _TYPES: dict[Any, pa.DataType] = {
 }
 _SCHEMA = pa.schema([(name, _TYPES[kind]) for name, kind in get_type_hints(Asset).items()])
 # Sources whose files are made here and published in packs.
-_COMPOSED = ("procedural", "scene")
+COMPOSED = ("procedural", "scene")
 # Small pieces and no read-ahead: what is decoded at once would otherwise take as much memory as the rows themselves.
 _GROUP_ROWS = 10_000
 _BATCH_ROWS = 2_000
@@ -162,7 +162,7 @@ def with_files(assets: list[Asset], workspace: Workspace) -> list[Asset]:
         InputError: when packs lack an object, or files are to be downloaded and there are no parameters that say how.
         StageFailedError: when the disk is full.
     """
-    made = [asset.uid for asset in assets if asset.source in _COMPOSED]
+    made = [asset.uid for asset in assets if asset.source in COMPOSED]
     unpack_missing(workspace.catalog, workspace.scratch / "catalog", made)
     if absent := [asset for asset in assets if asset.url and not asset.location(workspace).is_file()]:
         # Rare, and it needs the network's libraries, which also build on this module.

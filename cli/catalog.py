@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli.options import HERE, WORKSPACE_VARIABLE, WorkspaceOption, opened
+from stage.changes import Changes
 from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
+from upkeep.under_dvc import under_dvc
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -42,8 +44,10 @@ def catalog(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
 
     place = opened(workspace)
     parameters = load_section(place.parameters, "catalog", CatalogParameters)
-    with exclusive(place, "catalog"):
-        assets = build_catalog(parameters, load_seed(place.parameters), place)
+    changes = Changes()
+    with exclusive(place, "catalog"), under_dvc(place, "catalog"):
+        assets = build_catalog(parameters, load_seed(place.parameters), place, changes)
+    print(f"catalog: {changes.line('packs', 'new')}")
     print(f"catalog: {sum(asset.selected for asset in assets)} of {len(assets)} objects selected")
     _print_left_out(assets)
 

@@ -26,6 +26,7 @@ from cli import (
     splatter,
     stages,
     tracking,
+    upkeep,
     verification,
     weights,
 )
@@ -80,6 +81,7 @@ for group in (
         verification,
         backups,
         servers,
+        upkeep,
     ),
 ):
     group.add_to(app)

@@ -39,11 +39,15 @@ def promote(
     place = opened(workspace)
     from registry.promote import promote as decide
     from registry.register import register
+    from upkeep.remote_data import secure
 
     parameters = _parameters(place, model)
     # The registry's claim keeps other workspaces out, this one what `viewforge run` does here.
     with exclusive(place, "promotion"):
-        version = version or str(register(parameters, place).version)
+        if version is None:
+            version = str(register(parameters, place).version)
+            if said := secure(place, parameters.model_name, version, parameters.data):
+                print(f"promote: {said}")
         decision = decide(parameters, place, version, override, _approval(approve, reject)).to_json()
     # A person may take a day: nobody else is kept from the workspace meanwhile.
     if decision["outcome"] == "awaiting approval" and sys.stdin.isatty() and (word := _asked(decision)):

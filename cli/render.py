@@ -7,9 +7,11 @@ from typing import Annotated
 import typer
 
 from cli.options import HERE, WORKSPACE_VARIABLE, WorkspaceOption, opened
+from stage.changes import Changes
 from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
 from stage.share import Share
+from upkeep.under_dvc import under_dvc
 
 ShardOption = Annotated[
     str | None,
@@ -44,8 +46,11 @@ def render(context: typer.Context, workspace: WorkspaceOption = HERE, shard: Sha
     parameters = load_section(place.parameters, "render", RenderParameters)
     seed = load_seed(place.parameters)
     share = Share.parse(shard) if shard else None
-    with exclusive(place, "render", share):
-        failed = render_share(parameters, seed, place, share) if share else run(parameters, seed, place)
+    changes = Changes()
+    with exclusive(place, "render", share), under_dvc(place, "render"):
+        failed = render_share(parameters, seed, place, share) if share else run(parameters, seed, place, changes)
+    if not share:
+        print(f"render: {changes.line('packs', 'rendered')}")
     for outcome in failed:
         print(f"render: quarantined {outcome.uid} ({outcome.failure}): {outcome.message}")
 

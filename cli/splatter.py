@@ -8,9 +8,11 @@ from typing import Annotated, Literal
 import typer
 
 from cli.options import HERE, WORKSPACE_VARIABLE, WorkspaceOption, opened
+from stage.changes import Changes
 from stage.errors import ParameterError
 from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
+from upkeep.under_dvc import under_dvc
 
 
 def add_to(app: typer.Typer) -> None:
@@ -37,8 +39,10 @@ def splatter(context: typer.Context, workspace: WorkspaceOption = HERE) -> None:
 
     place = opened(workspace)
     parameters = load_section(place.parameters, "splatter", SplatterParameters)
-    with exclusive(place, "splatter"):
-        summary = make_splatters(parameters, load_seed(place.parameters), place)
+    changes = Changes()
+    with exclusive(place, "splatter"), under_dvc(place, "splatter"):
+        summary = make_splatters(parameters, load_seed(place.parameters), place, changes)
+    print(f"splatter: {changes.line('packs')}")
     quality = f"PSNR {summary['psnr']:.2f} dB, SSIM {summary['ssim']:.4f}, alpha-IoU {summary['alpha_iou']:.4f}"
     print(f"splatter: {summary['objects']} objects, from unseen views {quality}")
 

@@ -7,9 +7,11 @@ import typer
 
 from cli.evaluation_folders import FolderRequest, score_folders
 from cli.options import HERE, WorkspaceOption, opened
+from stage.changes import Changes
 from stage.errors import ParameterError
 from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
+from upkeep.under_dvc import under_dvc
 
 _PANEL = "Stages"
 _FOLDERS = "Folders of pictures or meshes, by any program"
@@ -34,8 +36,10 @@ def shard(
 
     place = opened(workspace)
     parameters = load_section(place.parameters, "shard", ShardParameters)
-    with exclusive(place, "shard"):
-        rows = write_shards(parameters, place, compact)
+    changes = Changes()
+    with exclusive(place, "shard"), under_dvc(place, "shard"):
+        rows = write_shards(parameters, place, compact, changes=changes)
+    print(f"shard: {changes.line('shards', 'written')}")
     print(f"shard: {len(rows)} objects in {len({row.shard for row in rows})} shards")
 
 
@@ -68,7 +72,7 @@ def train(
 
     place = opened(workspace)
     parameters = load_training(place)
-    with exclusive(place, "train", machine_share(parameters.launch)):
+    with exclusive(place, "train", machine_share(parameters.launch)), under_dvc(place, "train"):
         run(parameters, place)
     print(f"train: the pipeline is in {place.model}")
 
@@ -141,7 +145,7 @@ def evaluate(
 
     place = opened(workspace)
     settings = load_section(place.parameters, "evaluate", EvaluateParameters)
-    with exclusive(place, "evaluate"):
+    with exclusive(place, "evaluate"), under_dvc(place, "evaluate"):
         metrics = run(settings, load_seed(place.parameters), place)
     for method, figures in metrics["unseen"].items():
         print(f"evaluate: {method}: {figures_line(figures)}")

@@ -1,16 +1,13 @@
 """The stage graph and what is stale in it, as DVC knows them: `dvc.yaml` is the only list of stages."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import chdir, contextmanager
 from pathlib import Path
 from typing import Any
 
 import networkx
 from dvc.exceptions import DvcException
-from dvc.repo import Repo
 
 from stage.errors import InputError
+from upkeep.repository import opened
 
 
 def stage_order(root: Path) -> list[str]:
@@ -19,7 +16,7 @@ def stage_order(root: Path) -> list[str]:
     Raises:
         InputError: when the folder is no DVC repository or its dvc.yaml cannot be read.
     """
-    with _opened(root) as repo:
+    with opened(root) as repo:
         graph: Any = repo.index.graph
         position = {stage: number for number, stage in enumerate(graph.nodes)}
         ordered = networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__)
@@ -28,14 +25,14 @@ def stage_order(root: Path) -> list[str]:
 
 def dependents(root: Path) -> dict[str, set[str]]:
     """For each stage, all stages downstream of it."""
-    with _opened(root) as repo:
+    with opened(root) as repo:
         graph: Any = repo.index.graph
         return {stage.addressing: {s.addressing for s in networkx.ancestors(graph, stage)} for stage in graph.nodes}
 
 
 def stale_stages(root: Path) -> dict[str, list[str]]:
     """The stages that would run, with the reasons that DVC gives; a stage downstream of one counts as stale as well."""
-    with _opened(root) as repo:
+    with opened(root) as repo:
         try:
             status = repo.status()
         except DvcException as error:
@@ -47,19 +44,6 @@ def stale_stages(root: Path) -> dict[str, list[str]]:
         for stage in stage_order(root)
         if stage in direct or any(stage in downstream[above] for above in direct)
     }
-
-
-@contextmanager
-def _opened(root: Path) -> Iterator[Repo]:
-    """The workspace's DVC repository, from inside: DVC names stages relative to the current folder."""
-    logging.getLogger("dvc").setLevel(logging.ERROR)
-    with chdir(root):
-        try:
-            repo = Repo()
-        except DvcException as error:
-            raise InputError(f"{root} is no DVC workspace: {error}", "run viewforge run, which makes one") from None
-        with repo:
-            yield repo
 
 
 def _reasons(changes: list[Any]) -> list[str]:

@@ -46,10 +46,13 @@ def register_and_promote(root: str) -> dict[str, Any]:
     """Register the trained pipeline, put it before the gate, write the report with the decision."""
     from registry.promote import promote
     from registry.register import register
+    from upkeep.remote_data import secure
 
     place, parameters = _opened(root)
     with exclusive(place, "promotion"):
         version = str(register(parameters, place).version)
+        if said := secure(place, parameters.model_name, version, parameters.data):
+            get_run_logger().info(said)
         decision = promote(parameters, place, version=version).to_json()
     return _published(place, decision)
 

@@ -19,5 +19,8 @@ class RegisterParameters(Parameters):
     """The policy file, relative to the workspace."""
     approval: Literal["none", "required"] = "none"
     """Whether a person must agree before a model that passed its gate becomes champion (docs/promotion.md)."""
+    data: Literal["push", "check", "leave"] = "check"
+    """Of a newly registered version: bring its data to the DVC remote, say whether they are there, or neither
+    (docs/data-versions.md)."""
     approval_seconds: int = Field(default=86_400, ge=1)
     """How long a flow waits for that person; afterwards it fails, and `viewforge promote --approve` still does it."""

@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from catalog.http_errors import shown
 from evaluation.parameters import EvaluateParameters
 from registry.client import CHALLENGER, CHAMPION, holders, open_registry
+from registry.data_version import log_data_version
 from registry.evaluated import METRICS_FILE, finite_figures, read_metrics, unseen_tags
 from registry.evaluation_record import read_record
 from registry.lineage import MODEL_TAG, lineage_tags
@@ -112,7 +113,7 @@ def _new_version(
         mlflow.log_metrics(finite_figures(metrics), step=0, model_id=model_id)
         for path in _report_files(workspace.evaluation):
             mlflow.log_artifact(str(path), artifact_path="evaluation")
-    tags = {**tags, REGISTERED_TAG: log_record(client, run_id, record)}
+    tags = {**tags, REGISTERED_TAG: log_record(client, run_id, record), **log_data_version(client, run_id, workspace)}
     return client.create_model_version(name, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id)
 
 

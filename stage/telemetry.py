@@ -15,6 +15,13 @@ _OFF = {
     # A first start on a slow disk runs its database migrations for longer than the default of 20 s.
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
 }
+_ABOUT_TELEMETRY = ("TRACK", "TELEMETRY", "ANALYTICS")
+
+
+def speaking() -> list[str]:
+    """The variables with which somebody turned a library's telemetry on, after `quiet`."""
+    names = [name for name in _OFF if any(word in name for word in _ABOUT_TELEMETRY)]
+    return [f"{name}={os.environ[name]}" for name in names if os.environ.get(name, _OFF[name]) != _OFF[name]]
 
 
 def quiet(workspace: Workspace) -> None:

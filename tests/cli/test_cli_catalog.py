@@ -17,7 +17,8 @@ def workspace(tmp_path_factory, viewforge):
     result = viewforge("catalog", cwd=root)
     assert result.returncode == 0, result.stderr
     assert result.stdout == (
-        "catalog: 2 of 3 objects selected\ncatalog: left out large.obj: 72 bytes, over the limit of 20\n"
+        "catalog: 3 of 3 objects new, 0 kept\ncatalog: 2 of 3 objects selected\n"
+        "catalog: left out large.obj: 72 bytes, over the limit of 20\n"
     )
     return root
 

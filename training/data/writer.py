@@ -14,6 +14,7 @@ it anew; the old set stays whole until the new one is.
 import shutil
 from collections.abc import Sequence
 
+from stage.changes import Changes
 from stage.files import remove_leftovers
 from stage.lifeline import exclusive_folder
 from stage.packs import unpack_missing
@@ -37,6 +38,7 @@ def write_shards(
     workspace: Workspace,
     compact: bool = False,
     streams: StreamParameters | None = None,
+    changes: Changes | None = None,
 ) -> list[IndexRow]:
     """Bring the shard set of a workspace up to its rendered objects; the rows of its index.
 
@@ -47,6 +49,7 @@ def write_shards(
         workspace: the workspace.
         compact: write all shards anew, without what is no longer in the set.
         streams: how patiently the server of an output root is asked.
+        changes: is told how many objects were written and how many stayed, and the shards of both.
 
     Raises:
         InputError: when there are no renders, their keys cannot be those of samples, or the output root holds another's set.
@@ -59,15 +62,19 @@ def write_shards(
         remove_leftovers(workspace.shards)
         place = shard_place(parameters.output_root, workspace, streams or StreamParameters())
         with place.held():
-            rows = _brought_up(place, sources, parameters, workspace, compact)
+            rows, kept = _brought_up(place, sources, parameters, workspace, compact)
         shutil.rmtree(workspace.scratch / "shards", ignore_errors=True)
+    if changes:
+        shards = {row.shard for row in rows}
+        changes.made, changes.kept = len(rows) - len(kept.alive), len(kept.alive)
+        changes.files, changes.written = len(shards), len(shards - {row.shard for row in kept.pieces})
     return rows
 
 
 def _brought_up(
     place: ShardPlace, sources: dict[str, Source], parameters: ShardParameters, workspace: Workspace, compact: bool
-) -> list[IndexRow]:
-    """Write what a set lacks, and then its lists where they change."""
+) -> tuple[list[IndexRow], History]:
+    """Write what a set lacks, and then its lists where they change; the rows, and what was there and stays."""
     lists, recipe = place.lists(), parameters.recipe()
     history = None if compact else read_history(lists, recipe, place.sizes())
     place.begin(anew=history is None, wanted=compact)
@@ -86,7 +93,7 @@ def _brought_up(
     if not kept.dead:
         place.withdraw(TOMBSTONES)
     place.finish({row.shard for row in (*rows, *kept.dead)})
-    return rows
+    return rows, kept
 
 
 def _write(

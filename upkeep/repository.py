@@ -1,0 +1,72 @@
+"""A workspace's DVC repository, opened with one-line errors; and what dvc.lock says, for those who need no more."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import chdir, contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stage.errors import InputError, ViewforgeError
+
+
+@contextmanager
+def opened(root: Path, remote: str | None = None) -> Iterator[Any]:
+    """The workspace's DVC repository (`dvc.repo.Repo`), from inside: DVC names stages relative to the current folder.
+
+    Args:
+        root: the workspace.
+        remote: address of a remote that stands for the default one meanwhile.
+
+    Raises:
+        InputError: when the folder is none, its dvc.yaml cannot be read, or what is done with it fails in DVC.
+    """
+    # They take a second to import.
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    with chdir(root):
+        try:
+            repo = Repo(config=_with_default(remote) if remote else None)
+        except DvcException as error:
+            raise InputError(f"{root} is no DVC workspace: {error}", "run viewforge run, which makes one") from None
+        with repo:
+            yield repo
+
+
+def _with_default(url: str) -> dict[str, Any]:
+    return {"core": {"remote": "given"}, "remote": {"given": {"url": url}}}
+
+
+def locked_stages(root: Path) -> dict[str, dict[str, Any]]:
+    """The entry of each stage in a workspace's dvc.lock; empty where there is none that can be read."""
+    try:
+        values = yaml.safe_load((root / "dvc.lock").read_text())
+    except (OSError, yaml.YAMLError):
+        return {}
+    stages = values.get("stages") if isinstance(values, dict) else None
+    return stages if isinstance(stages, dict) else {}
+
+
+@contextmanager
+def reaching(url: str) -> Iterator[None]:
+    """One clear line for whatever DVC and the library of a remote's file system raise while they use it.
+
+    Args:
+        url: of the remote, without secrets.
+
+    Raises:
+        InputError: naming the remote.
+    """
+    try:
+        yield
+    except ViewforgeError:
+        raise
+    except Exception as error:
+        cause = " ".join(str(error).split()) or repr(error)
+        raise InputError(
+            f"the DVC remote {url} cannot be used: {cause}",
+            "check address, network and the credentials in the environment",
+        ) from error
