@@ -1,4 +1,4 @@
-"""Slots of the machines: how many stages of all runs of a server work on GPUs and in Blender at once, as `viewforge deploy` set it.
+"""Slots: how many stages of all runs of a server work on GPUs and in Blender at once, as `viewforge deploy` set it.
 
 They are leases: one whose holder was killed comes free by itself after a minute. Tag limits of Prefect 3.8 would not.
 """
