@@ -26,6 +26,7 @@ from cli import (
     splatter,
     stages,
     tracking,
+    verification,
     weights,
 )
 from stage.errors import ViewforgeError
@@ -77,6 +78,7 @@ for group in (
         comparison,
         promotion,
         tracking,
+        verification,
         servers,
     ),
 ):
