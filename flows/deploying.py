@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import httpx
 import yaml
@@ -20,6 +21,7 @@ from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
 from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.sorting import AutomationSort
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
@@ -37,6 +39,7 @@ SILENCE = timedelta(seconds=300)
 """After so long without a sign of life a run counts as crashed; five of the beats that prefect.yaml asks for."""
 _ZOMBIES = "viewforge gives up lost runs"
 _BLENDER_HOSTS = 1
+_MOST = 200
 
 
 def deploy(
@@ -124,11 +127,16 @@ def _apply(workspace: Path) -> None:
 @contextmanager
 def _switched_off_stays(client: SyncPrefectClient) -> Iterator[None]:
     """Applying makes the automations anew, switched on."""
-    off = {automation.name for automation in client.read_automations() if not automation.enabled}
+    off = {automation.name for automation in _automations(client) if not automation.enabled}
     yield
-    for automation in client.read_automations():
+    for automation in _automations(client):
         if automation.name in off:
             client.pause_automation(automation.id)
+
+
+def _automations(client: SyncPrefectClient) -> list[Any]:
+    # Without limit and order the client sends nulls, which the server of 3.8 refuses.
+    return list(client.read_automations(sort=AutomationSort.NAME_ASC, limit=_MOST))
 
 
 def _give_up_lost_runs(client: SyncPrefectClient, silence: timedelta) -> None:
