@@ -23,11 +23,14 @@ def _group() -> None:
 def flush(
     workspace: WorkspaceOption = HERE,
     patience: Annotated[float, typer.Option(help="Seconds to wait for a server that is away, for each run.")] = 60.0,
+    again: Annotated[
+        bool, typer.Option("--again", help="All that is kept, also what the server once had: its database was lost.")
+    ] = False,
 ) -> None:
     """Send what MLflow's server lacks of earlier trainings, because it was away or they were killed."""
     from training.tracking.journals import flush as send
 
-    outcome = send(opened(workspace), patience)
+    outcome = send(opened(workspace), patience, again)
     if outcome.left:
         raise StageFailedError(
             f"MLflow's server is away: {outcome.left} runs are not sent, {outcome.sent} are",

@@ -4,8 +4,8 @@
     viewforge recover /backups           with the servers down
 
 Data, models and artifacts are not among them: DVC's remote and MLflow's artifact store hold those. A backup is a folder
-`<workspace>-<hash of its path>-<time>/` that appears whole or not at all, with a manifest of hashes; it is for its owner's eyes alone. Secrets
-(`.dvc/config.local`, environment) stay out.
+`<workspace>-<hash of its path>-<time>/` that appears whole or not at all, with a manifest of hashes; it is for its owner's eyes
+alone. Secrets (`.dvc/config.local`, environment) stay out.
 """
 
 import hashlib

@@ -1,7 +1,6 @@
 """DVC's repository in a workspace, as verification needs it: its outputs, its cache, and what it is writing at the moment."""
 
 import json
-import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from dvc.repo import Repo
 
 from stage.errors import InputError
 from stage.workspace import Workspace
+from upkeep.repository import opened
 
 
 @dataclass(frozen=True)
@@ -75,15 +75,13 @@ def opened_dvc(place: Workspace) -> Iterator[DvcPlace]:
     Raises:
         InputError: when there is none, or dvc.yaml or dvc.lock cannot be read.
     """
-    logging.getLogger("dvc").setLevel(logging.ERROR)
-    root = place.root.resolve()
     try:
-        with Repo(str(root)) as repo:
+        with opened(place.root) as repo:
             yield DvcPlace(repo)
     except DvcException as error:
         reason = str(error).splitlines()[0]
         raise InputError(
-            f"DVC cannot read {root}: {reason}", "put dvc.yaml and dvc.lock right, or restore them"
+            f"DVC cannot read {place.root}: {reason}", "put dvc.yaml and dvc.lock right, or restore them"
         ) from None
 
 

@@ -31,19 +31,23 @@ class Flushed:
     """What is meant for other servers: folder and address, in one line each."""
 
 
-def flush(workspace: Workspace, patience: float) -> Flushed:
+def flush(workspace: Workspace, patience: float, again: bool = False) -> Flushed:
     """Send what MLflow's server has not got of earlier trainings.
 
     Args:
         workspace: whose.
         patience: how many seconds a server that does not answer is waited for, for each run.
+        again: whether all is sent anew, to a server that lost what it had; what it still has is there once.
     """
     outcome = Flushed()
     for folder in _folders(workspace):
         with _opened(folder) as journal:
             if journal is None:
                 outcome = replace(outcome, running=outcome.running + 1)
-            elif not journal.complete:
+                continue
+            if again:
+                journal.forget_deliveries()
+            if not journal.complete:
                 outcome = _sent(outcome, journal, workspace, patience)
     return outcome
 
