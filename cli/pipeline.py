@@ -1,13 +1,12 @@
-"""`viewforge run` and `viewforge status`: the whole pipeline, and where it stands."""
+"""`viewforge run`: the whole pipeline."""
 
-import json
 import os
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from cli.options import HERE, WorkspaceOption, opened
+from cli.options import HERE
 from stage.telemetry import quiet
 from stage.workspace import Workspace
 
@@ -15,9 +14,8 @@ _PANEL = "Pipeline"
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the subcommands."""
+    """Add the subcommand."""
     app.command(rich_help_panel=_PANEL)(run)
-    app.command(rich_help_panel=_PANEL)(status)
 
 
 def run(
@@ -90,25 +88,3 @@ def _closing_lines(place: Workspace, decision: dict[str, Any] | None) -> None:
     print(f"MLflow      {use_mlflow(place)}")
     print(f"Prefect     {prefect or root / '.prefect' / 'prefect.db'}")
     print(f"both UIs    viewforge ui{option}  →  http://127.0.0.1:5000 and http://127.0.0.1:4200")
-
-
-def status(workspace: WorkspaceOption = HERE) -> None:
-    """Show which stages are stale and why, what was measured, and which model is champion."""
-    from evaluation.headline import figures_line
-    from flows.graph import stage_order, stale_stages
-
-    place = opened(workspace)
-    stale = stale_stages(place.root)
-    for stage in stage_order(place.root):
-        print(f"{stage:<10} {'stale: ' + '; '.join(stale[stage]) if stage in stale else 'fresh'}")
-    metrics = place.evaluation / "metrics.json"
-    if metrics.is_file():
-        for method, figures in json.loads(metrics.read_text())["unseen"].items():
-            print(f"{method:<12} {figures_line(figures)} on unseen objects")
-    promotion = place.root / "promotion.json"
-    if promotion.is_file():
-        decision = json.loads(promotion.read_text())
-        verdict = "champion" if decision["promoted"] else "not champion"
-        print(
-            f"model      {decision['model']} version {decision['version']} is {verdict}: {'; '.join(decision['reasons'])}"
-        )
