@@ -140,7 +140,7 @@ def evaluate(
         score_folders(request)
         return
     from evaluation.evaluate import evaluate as run
-    from evaluation.headline import figures_line
+    from evaluation.metrics.definitions import figures_line
     from evaluation.parameters import EvaluateParameters
 
     place = opened(workspace)

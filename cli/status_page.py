@@ -1,11 +1,11 @@
 """What `viewforge status` knows, as lines for people."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from catalog.stats import size_text
-from evaluation.headline import figures_line
+from evaluation.metrics.definitions import figures_line
 from stage.pace import duration_text
 
 _UNKNOWN = "not known"
@@ -18,7 +18,7 @@ def page(found: Mapping[str, Any]) -> str:
     Args:
         found: what `viewforge status --json` prints.
     """
-    parts = {
+    parts: dict[str, Callable[[Any], Iterable[str]]] = {
         "stages": _stages,
         "evaluation": _evaluation,
         "models": _models,

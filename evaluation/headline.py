@@ -8,9 +8,8 @@ from typing import Any
 import pandas as pd
 
 from evaluation.methods import BASELINES, METHOD_NAMES, MODEL
-from evaluation.metrics.definitions import METRICS, definition
+from evaluation.metrics.definitions import definition
 from evaluation.pairs import pairings
-from geometry.perceptual import NOT_AVAILABLE
 
 EQUAL_DB = 0.05
 
@@ -27,17 +26,6 @@ def verdict(metrics: dict[str, Any]) -> str:
     if not beaten:
         return "By its mean PSNR on objects it has not seen, the model beats neither baseline."
     return f"By its mean PSNR on objects it has not seen, the model beats {beaten[0]} but not {unbeaten[0]}."
-
-
-def figures_line(figures: dict[str, Any]) -> str:
-    """A method's figures in one line, those that it has: "PSNR 18.21 dB, SSIM 0.801"; "not available" without any.
-
-    Args:
-        figures: means by metric, of one method and subset of `metrics.json`.
-    """
-    shown = [METRICS[name] for name, value in figures.items() if name in METRICS and isinstance(value, int | float)]
-    texts = (f"{each.title} {figures[each.name]:.{each.digits}f} {each.unit}".strip() for each in shown)
-    return ", ".join(texts) or NOT_AVAILABLE
 
 
 def _plain_verdict(metrics: dict[str, Any]) -> str:

@@ -2,26 +2,17 @@
 
 import importlib.util
 import pickle
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-NOT_AVAILABLE = "not available"
+from geometry.unavailable import NOT_AVAILABLE, Unavailable
+
+__all__ = ["NOT_AVAILABLE", "Backbone", "Unavailable", "find_lpips_network", "hub_checkpoint", "missing_package"]
 Backbone = Literal["vgg", "alex"]
 # What torchvision downloads for VGG-16 and AlexNet.
 _BACKBONES: dict[Backbone, str] = {"vgg": "vgg16-397923af.pth", "alex": "alexnet-owt-7be5be79.pth"}
-
-
-@dataclass(frozen=True)
-class Unavailable:
-    """A metric that cannot be computed here. It has a reason and never a number."""
-
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{NOT_AVAILABLE}: {self.reason}"
 
 
 def find_lpips_network(backbone: Backbone = "vgg") -> Any | Unavailable:  # noqa: ANN401 - of a package that may be absent

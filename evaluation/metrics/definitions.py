@@ -1,8 +1,9 @@
 """What each figure is: a number without its definition cannot be compared with anybody's."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from geometry.unavailable import NOT_AVAILABLE
 from stage.errors import ParameterError
 from stage.parameters import nearest_remedy
 
@@ -186,3 +187,14 @@ def definition(name: str) -> MetricDefinition:
     if name not in METRICS:
         raise ParameterError(f"no metric {name!r}", nearest_remedy(name, METRICS))
     return METRICS[name]
+
+
+def figures_line(figures: dict[str, Any]) -> str:
+    """A method's figures in one line, those that it has: "PSNR 18.21 dB, SSIM 0.801"; "not available" without any.
+
+    Args:
+        figures: means by metric, of one method and subset of `metrics.json`.
+    """
+    shown = [METRICS[name] for name, value in figures.items() if name in METRICS and isinstance(value, int | float)]
+    texts = (f"{each.title} {figures[each.name]:.{each.digits}f} {each.unit}".strip() for each in shown)
+    return ", ".join(texts) or NOT_AVAILABLE

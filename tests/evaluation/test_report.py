@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 from evaluation_support import object_scores
 
-from evaluation.headline import figures_line, sentences, verdict
+from evaluation.headline import sentences, verdict
 from evaluation.loss_curve import loss_svg, read_loss
+from evaluation.metrics.definitions import figures_line
 from evaluation.report import build_report, report_of, write_report
 from evaluation.scores import per_object_table
 from evaluation.strips import STRIPS_FILE, choose_shown, draw_strip, write_strips
