@@ -47,6 +47,9 @@ def run(
     quiet(place)
     _check(parameters, place)
     prepare(place, parameters)
+    from upkeep.databases import refuse_damaged
+
+    refuse_damaged(place)
     from flows.pipeline import pipeline
     from flows.stage_loop import refuse_recursion
 

@@ -3,6 +3,7 @@
 import getpass
 import os
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -36,7 +37,7 @@ def promote(
     """Decide whether a model becomes champion, and write the decision into the registry and the report."""
     if sum(reason is not None for reason in (override, approve, reject)) > 1:
         raise ParameterError("--override, --approve and --reject exclude one another", "give one of them")
-    place = opened(workspace)
+    place = _opened(workspace)
     from registry.promote import promote as decide
     from registry.register import register
     from upkeep.remote_data import secure
@@ -63,12 +64,21 @@ def rollback(
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Make an earlier champion the champion again."""
-    place = opened(workspace)
+    place = _opened(workspace)
     from registry.rollback import roll_back
 
     # Without the lock of the workspace, which a promotion holds as long as it evaluates: the claim in the registry is enough.
     decision = roll_back(place, _parameters(place, model).model_name, reason, to).to_json()
     _tell("rollback", decision, place)
+
+
+def _opened(root: Path) -> Workspace:
+    """The workspace, whose databases are whole: MLflow says of a damaged one what nobody understands."""
+    place = opened(root)
+    from upkeep.databases import refuse_damaged
+
+    refuse_damaged(place)
+    return place
 
 
 def _parameters(place: Workspace, model: str | None) -> Any:  # noqa: ANN401 - RegisterParameters, imported late

@@ -50,8 +50,17 @@ def refuse_damaged(place: Workspace, seconds: float = 2.0) -> None:
         InputError: naming the file.
     """
     for path in local_databases(place):
-        if problem := damage(path, seconds):
-            raise InputError(f"the database {path} is damaged ({problem})", REMEDY)
+        refuse_damaged_file(path, seconds)
+
+
+def refuse_damaged_file(path: Path, seconds: float) -> None:
+    """Refuse one database, as `refuse_damaged`.
+
+    Raises:
+        InputError: naming the file.
+    """
+    if problem := damage(path, seconds):
+        raise InputError(f"the database {path} is damaged ({problem})", REMEDY)
 
 
 def damage(path: Path, seconds: float | None = None) -> str:

@@ -12,8 +12,10 @@ from registry.client import open_registry
 from registry.decision_record import SINCE_TAG
 from stage.workspace import Workspace
 from training.tracking.mlflow_place import bound_requests, use_mlflow
+from upkeep.databases import refuse_damaged_file
 
 _PATIENCE_SECONDS = 2
+_LOOK_SECONDS = 0.5
 _FIGURES = "evaluation.unseen.model."
 
 
@@ -38,12 +40,15 @@ def standings(place: Workspace, model: str) -> list[Standing]:
     """The versions of one model that matter now, the champion first; none where nothing is registered.
 
     Raises:
-        InputError: when MLflow does not answer within seconds.
+        InputError: when MLflow does not answer within seconds, or its database is damaged.
     """
     bound_requests(_PATIENCE_SECONDS)
     uri = use_mlflow(place)
-    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).is_file():
-        return []
+    if uri.startswith("sqlite:///"):
+        database = Path(uri.removeprefix("sqlite:///"))
+        if not database.is_file():
+            return []
+        refuse_damaged_file(database, _LOOK_SECONDS)
     with open_registry(place) as client:
         names: dict[str, list[str]] = {}
         for known in client.search_registered_models(f"name = '{model}'"):

@@ -1,28 +1,179 @@
-"""`viewforge status`: what was measured, whatever was asked for."""
+"""`viewforge status`: where a workspace stands, whatever was asked for, whatever is away."""
 
 import json
+import shutil
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import mlflow
+import pandas as pd
 import pytest
+from mlflow.tracking import MlflowClient
+from promotion_drill import MODEL, registry_of_three
 from typer.testing import CliRunner
+from versioned_workspace import versioned_workspace
 
 from cli.main import app
+from flows.recent_runs import local_runs, server_runs
+from stage.errors import InputError
 from stage.workspace import Workspace
+from upkeep.disk_use import disk_use
+
+PROJECT = Path(__file__).resolve().parents[2]
 
 
-def test_methods_without_psnr_cost_nobody_the_status(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("flows.graph.stage_order", lambda _: ["evaluate"])
-    monkeypatch.setattr("flows.graph.stale_stages", lambda _: {})
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace up to date, with no server and no registry."""
+    place = versioned_workspace(tmp_path / "workspace")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")
+    monkeypatch.delenv("PREFECT_API_URL", raising=False)
+    monkeypatch.setenv("PREFECT_HOME", str(place.root / ".prefect"))
+    return place
+
+
+def lines(place: Workspace) -> list[str]:
+    result = CliRunner().invoke(app, ["status", "-w", str(place.root)], catch_exceptions=False)
+    return [" ".join(line.split()) for line in result.stdout.splitlines()]
+
+
+def sections(place: Workspace) -> dict[str, Any]:
+    result = CliRunner().invoke(app, ["status", "--json", "-w", str(place.root)], catch_exceptions=False)
+    return dict(json.loads(result.stdout))
+
+
+def test_methods_without_psnr_cost_nobody_the_status(place: Workspace) -> None:
     figures = {
         "model": {"psnr": 20.0, "ssim": 0.9, "sift_matches": 11.0},
         "autoencoder": {"psnr": "not available", "ssim": "not available"},
         "truth": {"sift_matches": 12.0},
     }
-    place = Workspace(tmp_path)
     place.evaluation.mkdir(parents=True)
     (place.evaluation / "metrics.json").write_text(json.dumps({"unseen": figures}))
-    result = CliRunner().invoke(app, ["status", "-w", str(tmp_path)], catch_exceptions=False)
-    lines = [" ".join(line.split()) for line in result.stdout.splitlines()]
-    assert "model PSNR 20.00 dB, SSIM 0.900, SIFT matches 11.00 on unseen objects" in lines
-    assert "autoencoder not available on unseen objects" in lines
-    assert "truth SIFT matches 12.00 on unseen objects" in lines
+    shown = lines(place)
+    assert "model PSNR 20.00 dB, SSIM 0.900, SIFT matches 11.00 on unseen objects" in shown
+    assert "autoencoder not available on unseen objects" in shown
+    assert "truth SIFT matches 12.00 on unseen objects" in shown
+
+
+def test_stages_are_fresh_or_stale_with_the_reason(place: Workspace) -> None:
+    assert sections(place)["stages"] == {"render": [], "train": []}
+    place.parameters.write_text("seed: 1\n")
+    shown = lines(place)
+    assert any(line.startswith("render stale:") and "params.yaml" in line for line in shown)
+    assert "train stale: upstream render" in shown
+
+
+def test_lost_objects_are_counted_by_class(place: Workspace) -> None:
+    failures = ["", "timeout", "timeout", "parse"]
+    pd.DataFrame({"failure": failures}).to_parquet(place.renders / "objects.parquet")
+    reasons = {
+        "selected": [True, False, False],
+        "reason": ["", "same bytes as shoe", "900 faces, over the limit of 500"],
+    }
+    place.catalog.mkdir(parents=True)
+    pd.DataFrame(reasons).to_parquet(place.catalog / "catalog.parquet")
+    work = place.scratch / "splatters"
+    work.mkdir(parents=True)
+    outcomes = [{"uid": "a", "failure": "crash"}, {"uid": "b", "failure": "crash"}, {"uid": "b", "failure": ""}]
+    (work / "ledger.jsonl").write_text("\n".join(map(json.dumps, outcomes)) + "\n")
+    assert sections(place)["quarantine"] == {
+        "catalog": {"same bytes as …": 1, "… faces, over the limit of …": 1},
+        "render": {"timeout": 2, "parse": 1},
+        "splatter": {"crash": 1},
+    }
+    assert "lost render: 2 timeout, 1 parse" in lines(place)
+
+
+@pytest.fixture
+def three(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+    """A registry of three versions: the second champion, the third challenger."""
+    place.mlflow.mkdir(parents=True)
+    shutil.copy(PROJECT / "mlflow" / "promotion.yaml", place.mlflow)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place.mlflow / 'mlflow.db'}")
+    mlflow.set_tracking_uri(f"sqlite:///{place.mlflow / 'mlflow.db'}")
+    registry_of_three(place)
+    yield place
+    mlflow.set_tracking_uri(None)
+
+
+def test_champion_challenger_and_what_awaits_a_person(three: Workspace) -> None:
+    client = MlflowClient()
+    client.set_model_version_tag(MODEL, "3", "evaluation.unseen.model.psnr", "22.0")
+    client.set_model_version_tag(MODEL, "3", "evaluation.unseen.model.lpips", "not available")
+    client.set_model_version_tag(MODEL, "3", "promotion.decision", "awaiting approval")
+    champion, challenger = sections(three)["models"]
+    assert (champion["version"], champion["aliases"], champion["decision"]) == ("2", ["champion"], "promoted")
+    assert (challenger["version"], challenger["figures"]) == ("3", {"psnr": 22.0})
+    assert client.get_model_version(MODEL, "2").tags["champion.since"] == champion["since"]
+    shown = lines(three)
+    assert any(line.startswith(f"challenger {MODEL} version 3 since 20") and "PSNR 22.00 dB" in line for line in shown)
+    assert "viewforge promote --version 3 --approve WHY, or --reject WHY" in shown
+
+
+def test_a_server_that_hangs_costs_seconds_and_the_rest_is_shown(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.recent_runs._PATIENCE_SECONDS", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        monkeypatch.setenv("PREFECT_API_URL", f"http://user:secret@127.0.0.1:{silent.getsockname()[1]}/api")
+        started = time.monotonic()
+        shown = lines(place)
+    assert time.monotonic() - started < 20
+    (runs,) = [line for line in shown if line.startswith("runs")]
+    assert "not known: Prefect at http://127.0.0.1" in runs
+    assert "secret" not in "\n".join(shown)
+    assert "render fresh" in shown
+
+
+def test_a_damaged_registry_is_said_in_one_line(place: Workspace) -> None:
+    database = place.mlflow / "mlflow.db"
+    database.parent.mkdir()
+    database.write_bytes(b"\xa5" * 8192)
+    (line,) = [line for line in lines(place) if line.startswith("models")]
+    assert str(database) in line
+    assert "viewforge recover DIR" in line
+
+
+def test_runs_without_a_server_are_those_of_the_local_database(tmp_path: Path) -> None:
+    database = tmp_path / "prefect.db"
+    assert local_runs(database, 5).last == ()
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.executescript("""
+            CREATE TABLE flow (id TEXT, name TEXT);
+            CREATE TABLE deployment (id TEXT, name TEXT);
+            CREATE TABLE flow_run (flow_id TEXT, deployment_id TEXT, state_name TEXT, start_time TEXT, end_time TEXT,
+                auto_scheduled INTEGER);
+            INSERT INTO flow VALUES ('f', 'pipeline');
+            INSERT INTO flow_run VALUES ('f', NULL, 'Failed', '2026-11-21 10:00:00.5', '2026-11-21 10:01:00.5', 0);
+            INSERT INTO flow_run VALUES ('f', NULL, 'Running', '2026-11-22 10:00:00.5', NULL, 0);
+        """)
+    newest, before = local_runs(database, 5).last
+    assert (newest.state, newest.seconds, newest.started) == ("Running", None, "2026-11-22T10:00:00")
+    assert (before.flow, before.state, before.seconds) == ("pipeline", "Failed", 60.0)
+    database.write_bytes(b"\xa5" * 8192)
+    with pytest.raises(InputError, match=r"prefect\.db cannot be read .*viewforge recover DIR"):
+        local_runs(database, 5)
+
+
+def test_an_address_that_is_none_is_an_error_of_one_line() -> None:
+    with pytest.raises(InputError, match="does not answer"):
+        server_runs("http://127.0.0.1:1/api", 5)
+
+
+def test_a_file_with_two_names_takes_its_room_once(tmp_path: Path) -> None:
+    place = Workspace(tmp_path)
+    cached = tmp_path / ".dvc" / "cache" / "object"
+    cached.parent.mkdir(parents=True)
+    cached.write_bytes(b"x" * 100_000)
+    place.renders.mkdir(parents=True)
+    (place.renders / "pack.tar").hardlink_to(cached)
+    used = disk_use(place)
+    assert used["DVC cache"] >= 100_000
+    assert used["data"] == 0
+    assert used["free"] > 0
