@@ -43,7 +43,13 @@ class DvcPlace:
     def outputs(self) -> list[Output]:
         """All outputs that `dvc.lock` has a hash of."""
         return [
-            Output(str(out.stage.name), str(out.def_path), Path(out.fs_path), str(out.hash_info.value), bool(out.use_cache))
+            Output(
+                str(out.stage.name),
+                str(out.def_path),
+                Path(out.fs_path),
+                str(out.hash_info.value),
+                bool(out.use_cache),
+            )
             for out in self._repo.index.outs
             if out.hash_info
         ]
@@ -76,7 +82,9 @@ def opened_dvc(place: Workspace) -> Iterator[DvcPlace]:
             yield DvcPlace(repo)
     except DvcException as error:
         reason = str(error).splitlines()[0]
-        raise InputError(f"DVC cannot read {root}: {reason}", "put dvc.yaml and dvc.lock right, or restore them") from None
+        raise InputError(
+            f"DVC cannot read {root}: {reason}", "put dvc.yaml and dvc.lock right, or restore them"
+        ) from None
 
 
 def _lives(process: int) -> bool:

@@ -62,7 +62,9 @@ def _version(client: MlflowClient, name: str, number: str, folder: Path) -> Chec
     try:
         version = client.get_model_version(name, number)
     except MlflowException as error:
-        return Checked((Finding("registry", label, _first_line(error), "an alias names it: promote another version"),), 1)
+        return Checked(
+            (Finding("registry", label, _first_line(error), "an alias names it: promote another version"),), 1
+        )
     return together(
         [
             _decision(version, label),

@@ -77,7 +77,9 @@ class _OneOutput:
         there = self._there()
         found = [self._stray(path) for path in sorted(there - wanted.keys())]
         found += [self._finding(p, "is missing", self._restored()) for p in sorted(wanted.keys() - there)]
-        return together([Checked(tuple(found)), self._compared(sorted(there & wanted.keys()), wanted), Checked(lacking)])
+        return together(
+            [Checked(tuple(found)), self._compared(sorted(there & wanted.keys()), wanted), Checked(lacking)]
+        )
 
     def _wanted(self) -> dict[Path, str] | None:
         """MD5 sums by path; None where the list of a folder's files is lost."""
@@ -109,16 +111,22 @@ class _OneOutput:
         problem = f"its bytes have the hash {digest[:12]}…, and dvc.lock names {wanted[:12]}…"
         unnoticed = self.dvc.believes(path) == wanted or identity_of(path) in self.cache.damaged
         if not unnoticed:
-            remedy = f"see dvc status: dvc checkout --force {self.output.name} brings it back, dvc commit takes it as it is"
+            remedy = (
+                f"see dvc status: dvc checkout --force {self.output.name} brings it back, dvc commit takes it as it is"
+            )
             return self._finding(path, problem, remedy)
         if not self.repair:
-            remedy = "DVC would not notice: viewforge verify --repair puts it aside, and dvc pull or viewforge run mends it"
+            remedy = (
+                "DVC would not notice: viewforge verify --repair puts it aside, and dvc pull or viewforge run mends it"
+            )
             return self._finding(path, problem, remedy)
         aside = put_aside(path, aside_folder(self.cache.folder) / "workspace")
         return self._finding(path, problem, f"put aside at {aside}; {self._restored()}")
 
     def _stray(self, path: Path) -> Finding:
-        return self._finding(path, "dvc.lock does not know it", f"delete it, or dvc checkout --force {self.output.name}")
+        return self._finding(
+            path, "dvc.lock does not know it", f"delete it, or dvc checkout --force {self.output.name}"
+        )
 
     def _unlisted(self) -> Checked:
         """A folder whose list is lost: the list is made again and its hash compared."""
