@@ -17,13 +17,12 @@ from typing import Any
 
 import httpx
 import yaml
-from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.sorting import AutomationSort
 from prefect.events.actions import ChangeFlowRunState
-from prefect.events.schemas.automations import EventTrigger, Posture
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.events.schemas.events import ResourceSpecification
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import get_current_settings
@@ -141,7 +140,7 @@ def _automations(client: SyncPrefectClient) -> list[Any]:
 
 def _give_up_lost_runs(client: SyncPrefectClient, silence: timedelta) -> None:
     """Runs whose machine died stay Running for ever otherwise, and hold the slots of their deployment."""
-    wanted = Automation(
+    wanted = AutomationCore(
         name=_ZOMBIES,
         description="A run that gave signs of life and gives none any more counts as crashed.",
         trigger=EventTrigger(

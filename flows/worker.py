@@ -1,9 +1,9 @@
 """A process worker that ends gracefully: asked to stop by SIGTERM, it lets its runs write their checkpoints first.
 
-    python -m flows.worker --pool gpu [--limit 1]
+    python -m flows.worker --pool gpu [--limit 1] [--with-healthcheck] [--grace-seconds 60]
 
-Prefect's own worker of type process kills its runs at once. This one takes no more runs then, hands SIGTERM on to those that it has,
-waits for them, and schedules them anew, so that they go on where they were when a worker is there again.
+Prefect's own worker of type process kills its runs at once. This one takes no more runs then, hands SIGTERM on to those that it
+has, waits for them, and schedules them anew, so that they go on where they were when a worker is there again.
 """
 
 import argparse
@@ -36,19 +36,20 @@ class GracefulWorker(ProcessWorker):
         return [] if self.leaving else await super().get_and_submit_flow_runs()
 
 
-async def work(pool: str, limit: int | None, grace_seconds: float) -> None:
+async def work(pool: str, limit: int | None, grace_seconds: float, *, with_healthcheck: bool = False) -> None:
     """Work until asked to stop by SIGTERM or SIGINT.
 
     Args:
         pool: name of the work pool.
         limit: how many runs at once; any number when None.
         grace_seconds: what runs get for ending.
+        with_healthcheck: whether it tells on PREFECT_WORKER_WEBSERVER_HOST and _PORT that it still asks for work.
     """
     worker = GracefulWorker(work_pool_name=pool, limit=limit)
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, asked.set)
-    working = asyncio.ensure_future(worker.start())
+    working = asyncio.ensure_future(worker.start(with_healthcheck=with_healthcheck))
     asking = asyncio.ensure_future(asked.wait())
     await asyncio.wait({working, asking}, return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
@@ -102,8 +103,9 @@ def main() -> None:
     parser.add_argument("--pool", required=True, help="work pool")
     parser.add_argument("--limit", type=int, help="runs at once")
     parser.add_argument("--grace-seconds", type=float, default=_GRACE_SECONDS, help="what runs get for ending")
+    parser.add_argument("--with-healthcheck", action="store_true", help="answer /health as Prefect's worker does")
     chosen = parser.parse_args()
-    asyncio.run(work(chosen.pool, chosen.limit, chosen.grace_seconds))
+    asyncio.run(work(chosen.pool, chosen.limit, chosen.grace_seconds, with_healthcheck=chosen.with_healthcheck))
 
 
 if __name__ == "__main__":
