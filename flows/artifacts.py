@@ -1,4 +1,4 @@
-"""What the flows show in Prefect: a table of the run, pictures, metrics, progress, the promotion decision."""
+"""What the flows show in Prefect: a table of the run, pictures, metrics, progress, lineage, the promotion decision."""
 
 import base64
 import io
@@ -9,6 +9,7 @@ from uuid import UUID
 from PIL import Image
 from prefect.artifacts import (
     create_image_artifact,
+    create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
     create_table_artifact,
@@ -67,6 +68,24 @@ def publish_renders(workspace: Workspace) -> None:
         key="render-preview",
         description="First views of the first objects",
     )
+
+
+def publish_lineage(workspace: Workspace) -> None:
+    """Where to find the training run in MLflow and the data in DVC; what is not known says why, and fails nothing."""
+    from flows.lineage import lineage
+
+    found = lineage(workspace)
+    rows = [{"what": name, "value": value} for name, value in found.facts.items()]
+    create_table_artifact(
+        table=rows, key="lineage", description="Code, data, model and training run of this workspace"
+    )
+    if found.run_page:
+        create_link_artifact(
+            link=found.run_page,
+            key="mlflow-run",
+            link_text=f"MLflow run {found.run_id}",
+            description="The training run",
+        )
 
 
 def publish_decision(workspace: Workspace, decision: dict[str, Any]) -> None:

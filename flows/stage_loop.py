@@ -102,6 +102,7 @@ def bring_up_to_date(place: Workspace, chosen: Collection[str]) -> list[StageRun
     limits.check_stages(order)
     runs = list(_run(place, [stage for stage in order if stage in chosen], limits))
     artifacts.publish_stages(runs)
+    artifacts.publish_lineage(place)
     return runs
 
 

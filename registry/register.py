@@ -106,7 +106,7 @@ def _new_version(
     """Log pipeline, figures and pictures to the training run; tags come with the version, so it is whole or absent."""
     sampling = load_section(workspace.parameters, "evaluate", EvaluateParameters)
     record = read_record(workspace.evaluation, sampling)
-    run_id = _training_run(client, tags[MODEL_TAG]) or _substitute_run(client, workspace, tags[MODEL_TAG])
+    run_id = training_run(client, tags[MODEL_TAG]) or _substitute_run(client, workspace, tags[MODEL_TAG])
     # Nested, since the caller may have a run of its own open.
     with _ended_as_before(client, run_id), mlflow.start_run(run_id=run_id, nested=True):
         model_id = log_pipeline(workspace, sampling)
@@ -128,7 +128,7 @@ def _ended_as_before(client: MlflowClient, run_id: str) -> Iterator[None]:
             client.set_terminated(run_id, before.status, before.end_time)
 
 
-def _training_run(client: MlflowClient, model_sha256: str) -> str | None:
+def training_run(client: MlflowClient, model_sha256: str) -> str | None:
     """The newest run whose weights have this hash."""
     experiments = [experiment.experiment_id for experiment in client.search_experiments(ViewType.ACTIVE_ONLY)]
     found = client.search_runs(
