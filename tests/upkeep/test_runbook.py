@@ -1,0 +1,72 @@
+"""The runbook: every message in it is one that the code has, every command one that there is, every drill a file."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+
+from cli.main import app
+
+PROJECT = Path(__file__).resolve().parents[2]
+RUNBOOK = (PROJECT / "docs" / "runbook.md").read_text()
+ROOMS = (
+    "stage",
+    "catalog",
+    "blender_render",
+    "training",
+    "evaluation",
+    "registry",
+    "upkeep",
+    "services",
+    "flows",
+    "cli",
+)
+MESSAGES = re.findall(r"^Message: `(.*)`$", RUNBOOK, flags=re.MULTILINE)
+GAP = "…"
+
+
+def texts(tree: ast.AST) -> Iterator[str]:
+    """Every string of a module, what is put into it as a gap."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+        elif isinstance(node, ast.JoinedStr):
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else GAP for part in node.values)
+
+
+@pytest.fixture(scope="module")
+def said() -> str:
+    """All strings of the code, one after the other."""
+    files = [path for room in ROOMS for path in sorted((PROJECT / room).rglob("*.py"))]
+    return "\n".join(text for path in files for text in texts(ast.parse(path.read_text())))
+
+
+def test_it_has_messages() -> None:
+    assert len(MESSAGES) > 25
+
+
+@pytest.mark.parametrize("message", MESSAGES)
+def test_each_message_is_the_codes(message: str, said: str) -> None:
+    parts = [re.escape(part) for part in message.split(GAP)]
+    # A hash is cut by the code, which puts a gap of its own after what it puts in.
+    assert re.search(f"{GAP}+".join(parts), said), message
+
+
+def test_each_command_is_one_that_there_is() -> None:
+    named = set(re.findall(r"viewforge ([a-z]+)(?![a-z]* [a-z]+ runs)", " ".join(code_pieces())))
+    assert {"status", "verify", "recover", "deploy", "rollback"} <= named
+    assert named - {"gives"} <= set(get_command(app).commands)  # type: ignore[attr-defined]
+
+
+def test_each_drill_is_a_file() -> None:
+    drills = re.findall(r"`(tests/\S+\.py)`", RUNBOOK)
+    assert len(drills) >= 5
+    assert [drill for drill in drills if not (PROJECT / drill).is_file()] == []
+
+
+def code_pieces() -> list[str]:
+    """What is in backticks, and the indented lines."""
+    return [*re.findall(r"`([^`]+)`", RUNBOOK), *re.findall(r"^    (\S.*)$", RUNBOOK, flags=re.MULTILINE)]
