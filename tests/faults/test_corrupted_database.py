@@ -35,6 +35,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     shutil.copy(PROJECT / "mlflow" / "promotion.yaml", place.mlflow)
     uri = f"sqlite:///{place.mlflow / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    # Otherwise this process has the database open, and `recover` rightly refuses.
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     mlflow.set_tracking_uri(uri)
     registry_of_three(place)
     mlflow.set_tracking_uri(None)

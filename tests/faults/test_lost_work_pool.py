@@ -1,10 +1,9 @@
-"""A work pool is deleted on the server: `viewforge deploy` brings it and the deployments' hold on it back; a worker then works."""
+"""A work pool is deleted on the server: `viewforge deploy` brings it back, with the deployments' hold on it; a worker works."""
 
 import os
 import signal
 import subprocess
 import sys
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
