@@ -31,6 +31,11 @@ class GracefulWorker(ProcessWorker):
     leaving = False
     """Whether it takes no more runs."""
 
+    @classmethod
+    def __dispatch_key__(cls) -> str:
+        """A name of its own in Prefect's list of workers, where its type stands for Prefect's."""
+        return "viewforge-process"
+
     async def get_and_submit_flow_runs(self) -> list[Any]:
         """Submit the runs that are due, unless leaving."""
         return [] if self.leaving else await super().get_and_submit_flow_runs()

@@ -88,10 +88,11 @@ class Installation:
         found: dict[str, Any] = eventually(lambda: (seen := self.run(run))["state_type"] in final and seen)
         return found
 
-    def tasks(self, run: str) -> dict[str, dict[str, Any]]:
-        """The task runs of a flow run by name."""
-        found = self.ask("POST", "/task_runs/filter", {"flow_runs": {"id": {"any_": [run]}}})
-        return {task["name"]: task for task in found}
+    def tasks(self, run: str) -> list[dict[str, Any]]:
+        """The task runs of a flow run, in the order in which they started."""
+        only = {"flow_runs": {"id": {"any_": [run]}}}
+        found: list[dict[str, Any]] = self.ask("POST", "/task_runs/filter", only)
+        return sorted(found, key=lambda task: str(task["start_time"]))
 
 
 @contextmanager

@@ -1,0 +1,131 @@
+"""The loop of all flows: which of the chosen stages run, and a workspace that one flow at a time works in."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows import slots, stage_loop
+from flows.deploying import deploy
+from flows.stage_run import StageRun
+from stage.errors import InputError, ParameterError, ViewforgeError
+from stage.workspace import Workspace
+
+BELOW = {"render": {"shard", "train"}, "splatter": {"train"}, "shard": {"train"}, "train": set()}
+NOBODY = "http://127.0.0.1:9/api"
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace with a graph of four stages, whose logs go to pytest."""
+    (tmp_path / "params.yaml").write_text("flow: {wait_hours: 0.01}\n")
+    monkeypatch.setattr(stage_loop, "dependents", lambda _: BELOW)
+    monkeypatch.setattr(stage_loop, "stage_order", lambda _: list(BELOW))
+    monkeypatch.setattr(stage_loop, "stage_needs", lambda _: {stage: [] for stage in BELOW})
+    monkeypatch.setattr(stage_loop, "get_run_logger", logging.getLogger)
+    monkeypatch.setattr(stage_loop.artifacts, "publish_stages", lambda _: None)
+    return Workspace(tmp_path)
+
+
+def run_all(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch, chosen: list[str], stale: list[str], becomes: str = "ran"
+) -> tuple[list[str], list[str]]:
+    """What ran of the chosen stages, and what became of all of them."""
+    ran: list[str] = []
+
+    def run(_: Workspace, stage: str, *__: object) -> StageRun:
+        ran.append(stage)
+        return StageRun(stage, becomes, 1.0)
+
+    monkeypatch.setattr(stage_loop, "stale_stages", lambda _: {stage: ["changed"] for stage in stale})
+    monkeypatch.setattr(stage_loop, "run_stage_task", run)
+    return ran, [found.state for found in stage_loop.bring_up_to_date(place, chosen)]
+
+
+def test_what_depends_on_a_stage_that_ran_runs(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = list(BELOW)
+    assert run_all(place, monkeypatch, everything, ["render"]) == (
+        ["render", "shard", "train"],
+        ["ran", "fresh", "ran", "ran"],
+    )
+    assert run_all(place, monkeypatch, everything, ["render"], becomes="fresh")[0] == ["render"]
+    assert run_all(place, monkeypatch, everything, []) == ([], ["fresh"] * 4)
+
+
+def test_stages_outside_of_the_group_stay_as_they_are_and_the_log_says_so(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert run_all(place, monkeypatch, ["train"], ["splatter", "train"])[0] == ["train"]
+    assert "splatter is stale and no part of this flow" in caplog.text
+
+
+def test_limits_of_unknown_stages_are_refused_before_anything_runs(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place.parameters.write_text("flow: {stage_hours: {rendr: 1}}\n")
+    with pytest.raises(ParameterError, match="did you mean render"):
+        run_all(place, monkeypatch, ["render"], ["render"])
+
+
+def test_a_folder_that_is_no_workspace_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is no workspace"), stage_loop.opened(str(tmp_path)):
+        pass
+
+
+@pytest.mark.parametrize(("deployed", "tries"), [("an id", 3), (None, 1)])
+def test_a_deployments_run_waits_for_the_one_before_and_any_other_does_not(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch, deployed: str | None, tries: int
+) -> None:
+    tried: list[int] = []
+
+    @contextmanager
+    def busy_twice(*_: object) -> Iterator[None]:
+        tried.append(1)
+        if len(tried) < 3:
+            raise ViewforgeError("the stage pipeline is already running", "wait for it or end it")
+        yield
+
+    monkeypatch.setattr(stage_loop, "exclusive", busy_twice)
+    monkeypatch.setattr(stage_loop, "deployment", SimpleNamespace(id=deployed))
+    if deployed:
+        with stage_loop.opened(str(place.root)) as opened:
+            assert opened == place
+    else:
+        with pytest.raises(ViewforgeError, match="already running"), stage_loop.opened(str(place.root)):
+            pass
+    assert len(tried) == tries
+
+
+def test_a_server_without_limits_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def client(**_: object) -> Iterator[SimpleNamespace]:
+        def missing(name: str) -> None:
+            raise ObjectNotFound(http_exc=Exception(name))
+
+        yield SimpleNamespace(read_global_concurrency_limit_by_name=missing)
+
+    monkeypatch.setattr(slots, "get_client", client)
+    with (
+        temporary_settings({PREFECT_API_URL: NOBODY}),
+        pytest.raises(InputError, match="no concurrency limit gpu; run viewforge deploy"),
+        slots.slots({"gpu": 1}),
+    ):
+        pass
+
+
+def test_without_a_server_nothing_is_held_and_nothing_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        with slots.slots({"gpu": 1}):
+            pass
+        with pytest.raises(InputError, match="no Prefect server is known; start one by viewforge up"):
+            deploy()
+
+
+def test_a_server_that_does_not_answer_is_named() -> None:
+    with temporary_settings({PREFECT_API_URL: NOBODY}), pytest.raises(InputError, match="does not answer"):
+        deploy()
