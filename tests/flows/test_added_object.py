@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from cheap_assets import cheap_workspace, write_box
+from cheap_assets import cheap_workspace
 
+from benchmarks.versions import write_box
 from stage.files import file_sha256
 from stage.workspace import Workspace
 from training.data.index import read_index

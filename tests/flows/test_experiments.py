@@ -74,7 +74,7 @@ def test_a_run_leaves_git_with_nothing_but_the_lock(experiment):
 
 def test_parameters_and_metrics_are_compared(experiment):
     (parameter,) = json.loads(run(experiment, "dvc", "params", "diff", "--json"))["params.yaml"].items()
-    assert parameter == ("evaluate.inference_steps", {"old": 2, "new": 3})
+    assert parameter == ("evaluate.inference_steps", {"old": 2, "new": 3, "diff": 1})
     metrics = json.loads(run(experiment, "dvc", "metrics", "diff", "--json"))
     changed = metrics["data/evaluation/metrics.json"]
     assert changed["unseen.model.psnr"]["diff"] != 0

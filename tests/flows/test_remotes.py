@@ -8,6 +8,7 @@ import pytest
 from mini_pipeline import dvc, mini_workspace, reproduced
 from object_store import ObjectStore, door_of, empty_bucket, reach, s3_server
 
+from flows.workspaces import PROJECT
 from stage.errors import InputError
 from stage.files import folder_sha256
 from stage.workspace import Workspace
@@ -83,6 +84,18 @@ def test_credentials_of_the_environment_are_written_nowhere(store: ObjectStore, 
     texts = [result.stdout + result.stderr for result in printed]
     texts += [path.read_bytes().decode(errors="replace") for path in place.root.rglob("*") if path.is_file()]
     assert not [text for text in texts for secret in CANARY.values() if secret in text]
+
+
+def test_the_endpoint_may_lie_in_the_configuration_that_is_not_committed(
+    store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    place = mini_workspace(tmp_path / "workspace", "s3://data/local")
+    (place.root / ".dvc" / "config.local").write_text(f"['remote \"team\"']\n    endpointurl = {store.url}\n")
+    reproduced(place)
+    push(place)
+    assert remote_state(place).complete
+    assert "config.local" in (PROJECT / ".dvc" / ".gitignore").read_text()
 
 
 def test_a_remote_that_does_not_answer_is_one_line_without_secrets(
