@@ -7,9 +7,10 @@ import pytest
 from mini_pipeline import PARAMETERS, mini_workspace, reproduced
 
 from flows.drift import StageDrift, explain
-from flows.graph import stale_stages
+from flows.graph import stage_order, stale_stages
 from stage.files import write_text
 from stage.workspace import Workspace
+from upkeep.repository import opened
 from upkeep.stage_records import read_record, write_record
 
 
@@ -99,6 +100,20 @@ def test_the_last_duration_is_told(place: Workspace) -> None:
 def test_the_same_stages_are_stale_as_in_the_flow(place: Workspace) -> None:
     write_text(place.root / "rooms" / "worker.py", "SAMPLES = 2\n")
     assert [drift.stage for drift in explain(place.root)] == list(stale_stages(place.root))
+
+
+def test_a_workspace_may_be_named_from_elsewhere(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_text(place.root / "rooms" / "worker.py", "SAMPLES = 2\n")
+    monkeypatch.chdir(place.root.parent)
+    assert said(explain(Path("workspace")))["catalog"] == ["code rooms: 1 changed (worker.py)"]
+
+
+def test_inputs_that_dvc_follows_are_no_stage(place: Workspace) -> None:
+    with opened(place.root) as repo:
+        repo.add("inputs/objects")
+    assert stage_order(place.root) == ["catalog", "train"]
+    write_text(place.root / "inputs" / "objects" / "3.txt", "object 3\n")
+    assert [drift.stage for drift in explain(place.root)] == ["catalog", "train"]
 
 
 def test_a_damaged_record_is_none(place: Workspace) -> None:
