@@ -15,6 +15,7 @@ from dvc.dependency.param import ParamsDependency
 from dvc_data.hashfile.build import build
 from dvc_data.hashfile.tree import Tree
 
+from flows.graph import in_order
 from stage.workspace import Workspace
 from training.tracking.tracker import flattened
 from upkeep.repository import locked_stages, opened
@@ -55,23 +56,19 @@ def explain(root: Path) -> list[StageDrift]:
     Raises:
         InputError: when the folder is no DVC workspace.
     """
+    # The repository is looked at from inside.
+    root = root.resolve()
     with opened(root) as repo:
-        graph: Any = repo.index.graph
-        order = [stage for stage in networkx.topological_sort(graph.reverse()) if hasattr(stage, "name")]
-        locked = locked_stages(root)
-        own = {stage.name: tuple(_own_reasons(stage, root, locked)) for stage in order}
+        order, locked = in_order(repo), locked_stages(root)
+        own = {stage.name: list(_own_reasons(stage, root, locked)) for stage in order}
         drifts = []
-        for stage in order:
-            above = [
-                before.name for before in order if own[before.name] and before in networkx.descendants(graph, stage)
-            ]
-            reasons = (
-                *sorted(own[stage.name], key=lambda reason: _KINDS.index(reason.kind)),
-                *(Reason("upstream", name) for name in above),
-            )
-            if reasons:
+        for number, stage in enumerate(order):
+            before = networkx.descendants(repo.index.graph, stage)
+            above = [Reason("upstream", other.name) for other in order[:number] if own[other.name] and other in before]
+            direct = sorted(own[stage.name], key=lambda reason: _KINDS.index(reason.kind))
+            if direct or above:
                 record = read_record(Workspace(root), stage.name)
-                drifts.append(StageDrift(stage.name, reasons, record.seconds if record else None))
+                drifts.append(StageDrift(stage.name, (*direct, *above), record.seconds if record else None))
         return drifts
 
 

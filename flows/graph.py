@@ -17,10 +17,18 @@ def stage_order(root: Path) -> list[str]:
         InputError: when the folder is no DVC repository or its dvc.yaml cannot be read.
     """
     with opened(root) as repo:
-        graph: Any = repo.index.graph
-        position = {stage: number for number, stage in enumerate(graph.nodes)}
-        ordered = networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__)
-        return [stage.addressing for stage in ordered]
+        return [stage.addressing for stage in in_order(repo)]
+
+
+def in_order(repo: Any) -> list[Any]:  # noqa: ANN401 - DVC's repository and stages
+    """The stages of an open repository, each after those it depends on, otherwise in the order of dvc.yaml.
+
+    Files that `dvc add` follows are none.
+    """
+    graph = repo.index.graph
+    position = {stage: number for number, stage in enumerate(graph.nodes)}
+    ordered = networkx.lexicographical_topological_sort(graph.reverse(), key=position.__getitem__)
+    return [stage for stage in ordered if not stage.is_data_source]
 
 
 def dependents(root: Path) -> dict[str, set[str]]:

@@ -150,8 +150,8 @@ def _verify(workspace: Workspace, version: ModelVersion) -> None:
     Raises:
         InputError: when they are not the same.
     """
+    locked = locked_stages(workspace.root)
     with opened(workspace.root) as repo:
-        locked = locked_stages(workspace.root)
         stages = [stage for stage in repo.index.stages if getattr(stage, "name", None) in locked]
         wrong = [name for stage in stages for out in stage.outs for name in out.status()]
     if wrong:

@@ -84,7 +84,7 @@ def _own_dependencies(workspace: Workspace, stage: str) -> list[str]:
     definition = yaml.safe_load((workspace.root / "dvc.yaml").read_text())
     parameters = yaml.safe_load(workspace.parameters.read_text())
     values = {**(parameters or {}), **{key: value for entry in definition["vars"] for key, value in entry.items()}}
-    names = (_filled(name, values) for name in definition["stages"][stage]["deps"])
+    names = (Path(_filled(name, values)).as_posix() for name in definition["stages"][stage]["deps"])
     return [name for name in names if not name.startswith("data/")]
 
 

@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from catalog.build import build_catalog
 from catalog.folder import FILE_TYPES, folder_assets, uid_of
 from catalog.parameters import CatalogParameters
 from catalog.table import Asset
+from stage.changes import Changes
 from stage.errors import InputError
 from stage.workspace import Workspace
 
@@ -128,3 +130,18 @@ def test_real_assets_are_found(shared_assets: Path, workspace: Workspace) -> Non
     assert {"Duck.glb", "spot/spot.obj", "cubevc.glb"} <= set(rows)
     assert len(rows) == 11
     assert all(row.selected for row in rows.values())
+
+
+def test_the_stage_counts_what_is_new_and_removes_packs_of_a_composed_catalogue(workspace: Workspace) -> None:
+    parameters = CatalogParameters(source="folder", path="../objects")
+    workspace.catalog.mkdir(parents=True)
+    (workspace.catalog / "pack-00000.tar").write_bytes(b"of objects that were composed")
+    put(workspace, "a.glb")
+    put(workspace, "b.glb")
+    build_catalog(parameters, 0, workspace)
+    assert not list(workspace.catalog.glob("pack-*.tar"))
+    put(workspace, "b.glb", "another content")
+    put(workspace, "c.glb")
+    changes = Changes()
+    build_catalog(parameters, 0, workspace, changes)
+    assert changes.line("packs", "new") == "2 of 3 objects new, 1 kept"

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalog.folder import uid_of
+from stage.changes import Changes
 from stage.errors import InputError
 from stage.files import write_text
-from stage.packs import object_folder, pack_of, unpack_missing, write_packs
+from stage.packs import object_folder, pack_of, unpack_kept, unpack_missing, write_packs
 
 UIDS = [uid_of(f"object {number}") for number in range(12)]
 
@@ -51,6 +52,46 @@ def test_an_added_object_changes_one_pack(packed: Path, tmp_path: Path) -> None:
     write_packs(tmp_path / "loose", [*UIDS, new], tmp_path / "grown", 3)
     before, after = contents(packed), contents(tmp_path / "grown")
     assert [name for name in after if after[name] != before.get(name)] == [f"pack-{pack_of(new, 3):05d}.tar"]
+
+
+def test_packs_that_hold_the_same_are_left_alone(packed: Path, tmp_path: Path) -> None:
+    before, changes = {path.name: path.stat().st_ino for path in packed.iterdir()}, Changes()
+    new = uid_of("one more")
+    fill(tmp_path / "loose", [new])
+    write_packs(tmp_path / "loose", [*UIDS, new], packed, 3, changes=changes)
+    written = [name for name, inode in before.items() if (packed / name).stat().st_ino != inode]
+    assert written == [f"pack-{pack_of(new, 3):05d}.tar"]
+    assert (changes.files, changes.written) == (3, 1)
+
+
+@pytest.mark.parametrize("change", ["record", "size", "added", "removed", "cut off"])
+def test_a_pack_of_anything_else_is_written_again(packed: Path, tmp_path: Path, change: str) -> None:
+    folder, pack = object_folder(tmp_path / "loose", UIDS[0]), packed / f"pack-{pack_of(UIDS[0], 3):05d}.tar"
+    match change:
+        case "record":
+            write_text(folder / "record.json", UIDS[1])
+        case "size":
+            write_text(folder / "views" / "000.png", "short")
+        case "added":
+            write_text(folder / "views" / "001.png", "more")
+        case "removed":
+            (folder / "views" / "000.png").unlink()
+        case "cut off":
+            pack.write_bytes(pack.read_bytes()[:700])
+    changes = Changes()
+    write_packs(tmp_path / "loose", UIDS, packed, 3, changes=changes)
+    assert changes.written == 1
+    write_packs(tmp_path / "loose", UIDS, tmp_path / "fresh", 3)
+    assert contents(packed) == contents(tmp_path / "fresh")
+
+
+def test_what_packs_have_is_brought_back_and_the_rest_is_to_be_made(packed: Path, tmp_path: Path) -> None:
+    (packed / "pack-00000.tar").write_bytes(b"damaged" * 100)
+    unpack_kept(packed, tmp_path / "back", [*UIDS, uid_of("one more")])
+    back = {path.parent.name for path in (tmp_path / "back").rglob("record.json")}
+    assert back <= set(UIDS)
+    unpack_kept(tmp_path / "nowhere", tmp_path / "none", UIDS)
+    assert not (tmp_path / "none").exists()
 
 
 def test_a_folder_within_objects_may_stay_out(packed: Path, tmp_path: Path) -> None:
