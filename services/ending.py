@@ -25,7 +25,7 @@ _SERVERS = ("mlflow", "prefect", "store")
 _SERVER_SECONDS = 20.0
 _WORKER_SECONDS = 5.0
 _KILL_SECONDS = 10.0
-_TICK_SECONDS = 0.3
+_TICK_SECONDS = 0.15
 _FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 
 Say = Callable[[str], None]
@@ -72,8 +72,7 @@ def end_servers(place: Workspace, known: state.State | None, names: Iterable[str
     def remaining() -> list[psutil.Process]:
         return [process for name in names for process in family(place, known, name)]
 
-    _signal(_tops(remaining()), signal.SIGTERM)
-    _until(lambda: not remaining(), _SERVER_SECONDS)
+    _terminate(remaining, _SERVER_SECONDS)
     _kill(remaining)
 
 
@@ -118,8 +117,7 @@ def _end_workers(place: Workspace, known: state.State | None, say: Say, grace: f
         _until(lambda: not runs(), grace)
     if running := _tops(runs()):
         say(f"{len(running)} flow run(s) asked to stop; killed in {grace:.0f} s")
-        _signal(running, signal.SIGTERM)
-        _until(lambda: not runs(), grace)
+        _terminate(runs, grace)
     _kill(runs)
     _signal(halted := workers(), signal.SIGTERM)
     _signal(halted, signal.SIGCONT)
@@ -150,6 +148,20 @@ def _signal(processes: Iterable[psutil.Process], number: int) -> None:
     for process in processes:
         with suppress(psutil.Error):
             process.send_signal(number)
+
+
+def _terminate(remaining: Callable[[], list[psutil.Process]], seconds: float) -> None:
+    """Ask processes to end and wait for it; those whose parent did not pass it on are asked when that is gone."""
+    asked: set[int] = set()
+
+    def gone() -> bool:
+        alive = remaining()
+        fresh = [process for process in _tops(alive) if process.pid not in asked]
+        _signal(fresh, signal.SIGTERM)
+        asked.update(process.pid for process in fresh)
+        return not alive
+
+    _until(gone, seconds)
 
 
 def _kill(remaining: Callable[[], list[psutil.Process]]) -> None:

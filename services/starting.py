@@ -21,7 +21,7 @@ from services.supervisor import NAME, as_line
 from stage.errors import ViewforgeError
 from stage.workspace import Workspace
 
-_TICK_SECONDS = 0.5
+_TICK_SECONDS = 0.2
 _SAY_EVERY_SECONDS = 10.0
 
 Say = Callable[[str], None]

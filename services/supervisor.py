@@ -30,7 +30,7 @@ from stage.workspace import Workspace
 
 LET_GO = signal.SIGUSR1
 NAME = "supervisor"
-_TICK_SECONDS = 0.5
+_TICK_SECONDS = 0.2
 _LOGS_EVERY_SECONDS = 30.0
 
 
