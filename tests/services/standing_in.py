@@ -19,7 +19,8 @@ from stage.workspace import Workspace
 # A worker: a flow run is a process of a session of its own that the worker's SIGTERM would kill at once, as Prefect's does.
 WORKER = """
 import os, signal, subprocess, sys, time
-run = subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True, env={**os.environ, "PREFECT__FLOW_RUN_ID": "1"})
+environment = {**os.environ, "PREFECT__FLOW_RUN_ID": "1"}
+run = subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True, env=environment)
 def end(*_):
     run.kill()
     sys.exit(0)
