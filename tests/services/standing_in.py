@@ -16,13 +16,15 @@ from services.starting import Start
 from services.state import Options
 from stage.workspace import Workspace
 
-# A worker: a flow run is a process of a session of its own that the worker's SIGTERM would kill at once, as Prefect's does.
+# A worker: its flow run is a process of a session of its own, which it asks to stop, waits for and schedules anew.
 WORKER = """
-import os, signal, subprocess, sys, time
+import os, pathlib, signal, subprocess, sys, time
 environment = {**os.environ, "PREFECT__FLOW_RUN_ID": "1"}
 run = subprocess.Popen([sys.executable, "-c", sys.argv[1]], start_new_session=True, env=environment)
 def end(*_):
-    run.kill()
+    run.terminate()
+    run.wait()
+    pathlib.Path("anew").touch()
     sys.exit(0)
 signal.signal(signal.SIGTERM, end)
 while True:

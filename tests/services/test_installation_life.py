@@ -139,7 +139,6 @@ def kill_supervisor(place):
 
 def test_down_ends_all_though_the_state_is_broken(place):
     starting.up(start(place))
-    kill_supervisor(place)
     state.path(place).write_text("{")
     assert down(place)
     assert bearing(place) == []
@@ -246,14 +245,6 @@ def test_one_command_at_a_time(place):
         pass
 
 
-def test_a_flow_run_may_end_by_itself(place, tmp_path):
-    done = tmp_path / "done"
-    run = f"import pathlib, time; time.sleep(2); pathlib.Path({str(done)!r}).touch(); time.sleep(0.1)"
-    starting.up(start(place, workers=(worker(run),)))
-    assert down(place, grace=20)
-    assert done.exists()
-
-
 def test_a_flow_run_is_asked_to_stop_before_it_is_killed(place, tmp_path):
     saved, begun = tmp_path / "saved", tmp_path / "begun"
     run = (
@@ -262,8 +253,9 @@ def test_a_flow_run_is_asked_to_stop_before_it_is_killed(place, tmp_path):
     )
     starting.up(start(place, workers=(worker(run),)))
     until(begun.exists)
-    assert down(place, grace=1.5)
+    assert down(place, grace=20)
     assert saved.exists()
+    assert (place.root / "anew").exists()
 
 
 def test_a_flow_run_that_does_not_stop_is_killed_with_what_it_started(place, tmp_path):
@@ -277,6 +269,7 @@ def test_a_flow_run_that_does_not_stop_is_killed_with_what_it_started(place, tmp
     until(begun.exists)
     assert down(place, grace=0.5)
     assert bearing(place) == []
+    assert (place.root / "anew").exists()
 
 
 def test_a_dead_workers_flow_run_goes_on_and_is_ended_by_down(place, tmp_path):

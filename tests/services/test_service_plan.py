@@ -84,21 +84,7 @@ def test_servers_and_workers_know_each_other(tmp_path):
     assert worker.environment["PREFECT_API_URL"] == "http://127.0.0.1:4201/api"
     assert worker.environment["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5001"
     assert planned.environment.items() <= worker.environment.items()
-    assert worker.command[1:] == [
-        *[
-            "-m",
-            "prefect",
-            "worker",
-            "start",
-            "--pool",
-            "cpu",
-            "--limit",
-            "2",
-            "--type",
-            "process",
-            "--with-healthcheck",
-        ]
-    ]
+    assert worker.command[1:7] == ["-m", "flows.worker", "--pool", "cpu", "--limit", "2"]
 
 
 def test_a_worker_tells_its_health_on_loopback_alone_and_keeps_its_port(tmp_path):
