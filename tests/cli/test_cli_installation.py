@@ -3,6 +3,7 @@
 import socket
 
 import pytest
+from prefect_server import free_port
 
 
 @pytest.fixture
@@ -40,9 +41,9 @@ def test_a_taken_port_is_told(run, tmp_path):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        line = refused(run("up", "--mlflow-port", str(taken.getsockname()[1]), "--prefect-port", "1"))
-    assert "is taken" in line
-    assert "choose another with --" in line
+        line = refused(run("up", "--mlflow-port", str(taken.getsockname()[1]), "--prefect-port", str(free_port())))
+    assert "for MLflow is taken by process" in line
+    assert "choose another with --mlflow-port" in line
     assert not list(tmp_path.rglob("*.log"))
 
 

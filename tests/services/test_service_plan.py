@@ -161,6 +161,11 @@ def test_a_taken_port_of_the_store_is_found(tmp_path):
         plan.check_ports(Options(mlflow_port=port), {"prefect"} & set())
 
 
+def test_an_address_of_another_machine_is_told():
+    with pytest.raises(InputError, match=r"Prefect cannot listen on 192\.0\.2\.1:\d+: Cannot assign .*--host"):
+        ports.check_free("Prefect", "192.0.2.1", ports.any_free(), "--prefect-port")
+
+
 def test_nothing_answers_where_nobody_listens():
     assert not answers(f"http://127.0.0.1:{ports.any_free()}/")
     assert answers(None)
