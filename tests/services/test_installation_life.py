@@ -13,6 +13,7 @@ from standing_in import bearing, decoy, server, start, until, worker
 
 from services import ending, logs, ports, starting, state, supervised
 from services.installation import commanding, overview
+from services.processes import process_of
 from services.service import Service
 from stage.errors import InputError, ViewforgeError
 from stage.workspace import Workspace
@@ -179,12 +180,12 @@ def test_sigterm_to_the_supervisor_ends_all(place):
     assert not state.path(place).exists()
 
 
-def test_a_state_of_before_a_reboot_harms_nobody(place):
+@pytest.mark.parametrize("change", [{"boot": "another"}, {"started": 1.0}])
+def test_a_state_of_before_a_reboot_harms_nobody(place, change):
     """Its process ids belong to others now."""
-    me = psutil.Process()
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
-        stale = state.Process(pid=other.pid, started=me.create_time() - 1e5)
+        stale = process_of(other.pid).model_copy(update=change)
         known = state.Known(name="prefect", process=stale, address=None, health=None, condition="runs", deaths=0)
         options = state.Options(prefect_port=ports.any_free(), mlflow_port=ports.any_free())
         state.write(place, state.State(options=options, supervisor=stale, services=(known,)))

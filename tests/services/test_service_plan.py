@@ -4,15 +4,16 @@ import os
 import socket
 import sys
 
+import psutil
 import pytest
 
 from services import logs, plan, ports, state, store
 from services.exposure import PREFECT_AUTH
 from services.health import answers
 from services.prefect_services import address_of, client_environment, prefect_service, worker_service
-from services.state import Known, Options, Process, State
+from services.processes import process_of
+from services.state import Known, Options, State
 from stage.errors import InputError, ParameterError
-from stage.running import started
 from stage.workspace import Workspace
 
 SECRET = "operator:a-long-password"
@@ -44,7 +45,7 @@ def key(monkeypatch, tmp_path):
 
 def running(name, options=None):
     """An installation of which one service, this process, runs."""
-    me = Process(pid=os.getpid(), started=started(os.getpid()))
+    me = process_of(os.getpid())
     known = Known(name=name, process=me, address=None, health="http://127.0.0.1:7/health", condition="runs", deaths=0)
     return State(options=options or Options(), supervisor=me, services=(known,))
 
@@ -166,6 +167,15 @@ def test_an_address_of_another_machine_is_told():
         ports.check_free("Prefect", "192.0.2.1", ports.any_free(), "--prefect-port")
 
 
+def test_a_process_is_known_though_the_clock_is_set(monkeypatch):
+    me = process_of(os.getpid())
+    real = psutil.boot_time
+    monkeypatch.setattr(psutil, "boot_time", lambda: real() + 3600)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: self._proc.create_time() + 3600)
+    assert me.alive
+    assert abs(me.since - psutil.Process().create_time()) < 1
+
+
 def test_nothing_answers_where_nobody_listens():
     assert not answers(f"http://127.0.0.1:{ports.any_free()}/")
     assert answers(None)
@@ -194,4 +204,4 @@ def test_a_state_comes_back_as_it_was_written(tmp_path):
     state.write(place, written)
     assert state.read(place) == written
     assert written.supervised
-    assert not written.service("mlflow").model_copy(update={"process": Process(pid=os.getpid(), started=1.0)}).alive
+    assert not written.service("mlflow").process.model_copy(update={"started": 1.0}).alive
