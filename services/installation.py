@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from services import state
 from services.health import answers
-from services.supervisor import NAME
+from services.marks import SUPERVISOR
+from services.processes import Process
 from stage.lifeline import exclusive_folder
 from stage.workspace import Workspace
 
@@ -41,7 +42,7 @@ def overview(place: Workspace) -> list[Status]:
         return []
     supervised = known.supervised
     process = known.supervisor if supervised else None
-    supervisor = Status(NAME, None, supervised, *_process(process), "runs" if supervised else "gone", 0)
+    supervisor = Status(SUPERVISOR, None, supervised, *_process(process), "runs" if supervised else "gone", 0)
     return [supervisor, *(_status(service) for service in known.services)]
 
 
@@ -52,8 +53,8 @@ def _status(known: state.Known) -> Status:
     return Status(known.name, known.address, alive and answers(known.health), *process, condition, known.deaths)
 
 
-def _process(process: state.Process | None) -> tuple[int | None, float | None]:
-    return (process.pid, process.started) if process is not None else (None, None)
+def _process(process: Process | None) -> tuple[int | None, float | None]:
+    return (process.pid, process.since) if process is not None else (None, None)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ import sys
 from urllib.parse import urlsplit
 
 from services.exposure import PREFECT_AUTH, is_loopback, refuse_exposed, secret_of
+from services.patience import RUN_SECONDS
 from services.ports import any_free
 from services.service import Service
 
@@ -63,8 +64,8 @@ def worker_service(pool: str, limit: int, environment: dict[str, str], health: s
         health: the URL where it answers; on a free port of loopback when None.
     """
     health = health or f"http://127.0.0.1:{any_free()}/health"
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--limit", str(limit)]
-    command += ["--type", "process", "--with-healthcheck"]
+    command = [sys.executable, "-m", "flows.worker", "--pool", pool, "--limit", str(limit)]
+    command += ["--with-healthcheck", "--grace-seconds", f"{RUN_SECONDS:.0f}"]
     variables = {
         **environment,
         "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",

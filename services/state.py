@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from services.processes import Process
 from stage.errors import InputError
 from stage.files import write_text
-from stage.running import runs
 from stage.workspace import Workspace
 
 Condition = Literal["runs", "waits", "given up"]
@@ -32,19 +32,6 @@ class Options(_Strict):
     """Flow runs at once of the work pool `cpu`; 0 for no worker."""
     gpu_workers: int = 1
     """The same of the work pool `gpu`."""
-
-
-class Process(_Strict):
-    """A process that was started."""
-
-    pid: int
-    started: float
-    """Seconds since the epoch, as the system tells it."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether it, and not another of the same id, still runs."""
-        return runs(self.pid, self.started)
 
 
 class Known(_Strict):

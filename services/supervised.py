@@ -11,9 +11,9 @@ import psutil
 
 from services import logs
 from services.marks import mark, marked
+from services.processes import Process, process_of
 from services.service import Service
-from services.state import Condition, Known, Process
-from stage.running import started
+from services.state import Condition, Known
 from stage.workspace import Workspace
 
 MOST_DEATHS = 5
@@ -88,9 +88,8 @@ class Supervised:
             except OSError as error:
                 log.write(f"{error}\n".encode())
                 return self._note_death()
-        start = started(self._child.pid)
         # One that ended meanwhile is noticed at the next look.
-        self.process = Process(pid=self._child.pid, started=start if start is not None else 0.0)
+        self.process = process_of(self._child.pid) or Process(pid=self._child.pid, boot="", started=0.0)
         return f"{self.service.name} started as process {self._child.pid}"
 
     def _note_death(self) -> str:
@@ -110,6 +109,6 @@ class Supervised:
         """End what a dead server left on its port. A worker's flow runs report by themselves and go on."""
         if self.service.address is None:
             return
-        for process in marked(self.place, self.service.name):
+        for remaining in marked(self.place, self.service.name):
             with suppress(psutil.Error):
-                process.kill()
+                remaining.kill()

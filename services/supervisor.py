@@ -21,16 +21,16 @@ from typing import IO
 
 from services import logs, state
 from services.ending import end_all
+from services.marks import SUPERVISOR
+from services.processes import process_of
 from services.service import Service
 from services.supervised import Supervised
 from stage.errors import ViewforgeError
 from stage.lifeline import exclusive_folder
-from stage.running import started
 from stage.workspace import Workspace
 
 LET_GO = signal.SIGUSR1
-NAME = "supervisor"
-_TICK_SECONDS = 0.5
+_TICK_SECONDS = 0.2
 _LOGS_EVERY_SECONDS = 30.0
 
 
@@ -45,6 +45,7 @@ class Supervisor:
     def __init__(self, place: Workspace, options: state.Options) -> None:
         self.place, self.options = place, options
         self._before = state.read(place)
+        self._myself = process_of(os.getpid())
         self._services: list[Supervised] = []
         self._written: state.State | None = None
         self._logs_due = 0.0
@@ -60,10 +61,10 @@ class Supervisor:
         for supervised in self._services:
             if said := supervised.look():
                 _say(said)
-        self._write(_myself())
+        self._write(self._myself)
         if time.monotonic() >= self._logs_due:
             self._logs_due = time.monotonic() + _LOGS_EVERY_SECONDS
-            for name in (NAME, *(supervised.service.name for supervised in self._services)):
+            for name in (SUPERVISOR, *(supervised.service.name for supervised in self._services)):
                 logs.cut(logs.path(self.place, name))
 
     def let_go(self) -> None:
@@ -77,10 +78,6 @@ class Supervisor:
         if now != self._written:
             state.write(self.place, now)
             self._written = now
-
-
-def _myself() -> state.Process:
-    return state.Process(pid=os.getpid(), started=started(os.getpid()) or 0.0)
 
 
 def _say(line: str) -> None:
@@ -121,10 +118,10 @@ def main() -> None:
     for number in (signal.SIGTERM, LET_GO):
         signal.signal(number, lambda received, _: orders.put(received))
     for number in (signal.SIGINT, signal.SIGHUP):
-        # Not SIG_IGN, which services would inherit: by SIGINT Prefect's worker tells itself to take no more runs.
+        # Not SIG_IGN, which services would inherit.
         signal.signal(number, lambda *_: None)
     try:
-        with exclusive_folder(place.services / NAME):
+        with exclusive_folder(place.services / SUPERVISOR):
             supervisor = Supervisor(place, state.Options.model_validate_json(sys.argv[2]))
             received = _supervise(supervisor, orders)
             supervisor.let_go()
