@@ -11,6 +11,7 @@ from registry.parameters import RegisterParameters
 from stage.parameters import Parameters, validated
 from training.data.shard_parameters import ShardParameters
 from training.parameters import TrainParameters
+from upkeep.retention_parameters import RetentionParameters
 
 
 class PipelineParameters(Parameters):
@@ -32,6 +33,8 @@ class PipelineParameters(Parameters):
     """Scores."""
     register_: RegisterParameters = Field(default=RegisterParameters(), alias="register")
     """Registration and promotion."""
+    retention: RetentionParameters = RetentionParameters()
+    """What `viewforge gc` keeps."""
 
 
 def check_parameters(values: dict[str, Any], place: str) -> PipelineParameters:

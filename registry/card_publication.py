@@ -14,7 +14,7 @@ from mlflow.tracking import MlflowClient
 from registry.client import holders, version_of
 from registry.model_card import CardMaterial, description, model_card
 from registry.model_facts import ATTRIBUTION_FILE, fetch_facts
-from registry.version_records import has_run, records
+from registry.version_records import has_run, logged_model_id, records
 from stage.errors import ViewforgeError
 from stage.files import write_text
 from training.tracking.mlflow_place import without_password
@@ -70,7 +70,7 @@ def _publish(client: MlflowClient, model: str, number: str) -> None:
         client.update_model_version(model, number, description(card))
         if has_run(client, version):
             client.log_text(str(version.run_id), card, f"cards/version-{number}.md")
-        if version.model_id:
+        if model_id := logged_model_id(version):
             write_text(folder / CARD_FILE, card)
             for path in (folder / CARD_FILE, *folder.rglob(ATTRIBUTION_FILE)):
-                client.log_model_artifact(version.model_id, str(path))
+                client.log_model_artifact(model_id, str(path))

@@ -17,7 +17,7 @@ from evaluation.evaluate import evaluate
 from evaluation.parameters import EvaluateParameters
 from registry.evaluation_record import EvaluationRecord, read_record
 from registry.logged_model import AGAIN, link_evaluation
-from registry.version_records import AGAIN_TAG, download_pipeline, has_run, log_record, records
+from registry.version_records import AGAIN_TAG, download_pipeline, has_run, log_record, logged_model_id, records
 from stage.errors import ViewforgeError
 from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
@@ -128,7 +128,7 @@ def _link(root: Path, place: Path, folder: Path) -> None:
 def _attach(client: MlflowClient, champion: ModelVersion, again: EvaluationRecord) -> None:
     """The artifact first, then the tags that lead to it."""
     place = log_record(client, str(champion.run_id), again)
-    link_evaluation(client, str(champion.run_id), champion.model_id or "", again.metrics, AGAIN)
+    link_evaluation(client, str(champion.run_id), logged_model_id(champion) or "", again.metrics, AGAIN)
     tags = {
         AGAIN_TAG: place,
         "reevaluation.data_sha256": str(again.basis.get("data_sha256")),
