@@ -3,14 +3,15 @@
     viewforge gc               # list
     viewforge gc --delete      # delete
 
-Whatever is listed is deleted or said to be left, with the reason. Nothing that a running stage or promotion may use is deleted, and
-what cannot be judged, as while MLflow's server is away, is left.
+Whatever is listed is deleted or said to be left, with the reason. Nothing that a running stage or promotion may use is deleted,
+and what cannot be judged, as while MLflow's server is away, is left.
 """
 
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from mlflow.exceptions import MlflowException
@@ -90,7 +91,7 @@ def _registry(place: Workspace, parameters: RetentionParameters, outcome: Collec
             asked = parameters
             for made in _OF_REGISTRY:
                 holdings = Holdings(client, place, asked)
-                _one(lambda make=made, known=holdings: make(known), "MLflow", outcome, delete)
+                _one(partial(made, holdings), "MLflow", outcome, delete)
                 if delete and made is VersionCollector:
                     asked = parameters.model_copy(update={"versions": None})
     except InputError as error:

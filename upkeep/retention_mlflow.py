@@ -16,7 +16,7 @@ from mlflow.store.artifact.artifact_repository_registry import get_artifact_repo
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from registry.claims import claimed
-from registry.client import version_of
+from registry.client import holders
 from stage.errors import InputError
 from upkeep.retention_item import Item
 from upkeep.retention_registry import Holdings
@@ -47,7 +47,7 @@ class VersionCollector:
         model, _, number = item.name.rpartition("/")
         client = self._holdings.client
         with claimed(client, model):
-            if version_of(client, model, number).aliases:
+            if number in holders(client, model).values():
                 raise InputError(f"version {number} of {model} has an alias now", "nothing need be done")
             client.delete_model_version(model, number)
 

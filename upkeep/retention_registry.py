@@ -114,7 +114,7 @@ class Holdings:
     @cached_property
     def needed_runs(self) -> set[str]:
         """Ids of runs of versions that stay, of their logged models, and of the workspace's present model and journals."""
-        of_models = {model.source_run_id for model in self.models if model.model_id in self.needed_models}
+        of_models = {str(model.source_run_id) for model in self.models if model.model_id in self.needed_models}
         return {str(version.run_id) for version in self._staying} | of_models | set(self._of_workspace())
 
     @property
