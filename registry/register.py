@@ -20,7 +20,7 @@ from catalog.http_errors import shown
 from evaluation.parameters import EvaluateParameters
 from registry.card_publication import publish_cards
 from registry.client import CHALLENGER, CHAMPION, holders, open_registry
-from registry.data_lock import log_lock
+from registry.data_version import log_data_version
 from registry.evaluated import METRICS_FILE, read_metrics, unseen_tags
 from registry.evaluation_record import read_record
 from registry.lineage import MODEL_TAG, lineage_tags
@@ -118,8 +118,8 @@ def _new_version(
         link_evaluation(client, run_id, model_id, metrics)
         for path in _report_files(workspace.evaluation):
             mlflow.log_artifact(str(path), artifact_path="evaluation")
-        tags = {**tags, **log_lock(client, run_id, workspace), **log_facts(client, run_id, workspace)}
-    tags = {**tags, REGISTERED_TAG: log_record(client, run_id, record)}
+        tags = {**tags, **log_facts(client, run_id, workspace)}
+    tags = {**tags, REGISTERED_TAG: log_record(client, run_id, record), **log_data_version(client, run_id, workspace)}
     return client.create_model_version(name, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id)
 
 

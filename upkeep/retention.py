@@ -7,17 +7,15 @@ Whatever is listed is deleted or said to be left, with the reason. Nothing that 
 and what cannot be judged, as while MLflow's server is away, is left.
 """
 
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 from mlflow.exceptions import MlflowException
 
 from registry.client import open_registry
-from registry.data_lock import LOCK_FILE, LOCK_TAG, fetch_lock
+from registry.data_version import FILES_TAG, read_data_version
 from stage.errors import InputError, ViewforgeError
 from stage.lifeline import exclusive
 from stage.workspace import Workspace
@@ -104,21 +102,9 @@ def _locks(place: Workspace) -> list[str]:
     Raises:
         InputError: when one cannot be had, so that nobody knows what it refers to.
     """
-    locks = []
-    with open_registry(place) as client, tempfile.TemporaryDirectory(prefix="viewforge-gc-") as folder:
-        for version in Holdings(client, place, RetentionParameters()).restorable:
-            if LOCK_TAG not in version.tags:
-                continue
-            own = Path(folder) / f"{version.name}-{version.version}"
-            own.mkdir()
-            found = fetch_lock(client, version, own)
-            if found is None:
-                raise InputError(
-                    f"the {LOCK_FILE} of {version.name} version {version.version} cannot be had",
-                    "restore its run's artifacts, or take its alias away",
-                )
-            locks.append((found / LOCK_FILE).read_text())
-    return locks
+    with open_registry(place) as client:
+        versions = Holdings(client, place, RetentionParameters()).restorable
+        return [read_data_version(client, v).lock.decode() for v in versions if FILES_TAG in v.tags]
 
 
 def _one(make: Callable[[], Collector], what: str, outcome: Collected, delete: bool) -> None:
