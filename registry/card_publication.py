@@ -34,12 +34,16 @@ def card_of(client: MlflowClient, model: str, number: str, folder: Path) -> str:
     Raises:
         InputError: when there is no such version.
     """
+    return model_card(_material(client, model, number, folder))
+
+
+def _material(client: MlflowClient, model: str, number: str, folder: Path) -> CardMaterial:
     version = version_of(client, model, number)
     aliases = tuple(sorted(alias for alias, held in holders(client, model).items() if held == number))
     run = client.get_run(str(version.run_id)) if has_run(client, version) else None
     record = next(iter(records(client, version)), None) if run else None
     facts = fetch_facts(client, version, folder) if run else {}
-    return model_card(CardMaterial(version, facts, record, run, aliases))
+    return CardMaterial(version, facts, record, run, aliases)
 
 
 def publish_cards(client: MlflowClient, model: str, numbers: Iterable[str | None]) -> None:
@@ -65,12 +69,12 @@ def publish_cards(client: MlflowClient, model: str, numbers: Iterable[str | None
 def _publish(client: MlflowClient, model: str, number: str) -> None:
     with tempfile.TemporaryDirectory(prefix="viewforge-card-") as name:
         folder = Path(name)
-        card = card_of(client, model, number, folder)
-        version = version_of(client, model, number)
+        material = _material(client, model, number, folder)
+        card = model_card(material)
         client.update_model_version(model, number, description(card))
-        if has_run(client, version):
-            client.log_text(str(version.run_id), card, f"cards/version-{number}.md")
-        if model_id := logged_model_id(version):
+        if material.run:
+            client.log_text(material.run.info.run_id, card, f"cards/version-{number}.md")
+        if model_id := logged_model_id(material.version):
             write_text(folder / CARD_FILE, card)
             for path in (folder / CARD_FILE, *folder.rglob(ATTRIBUTION_FILE)):
                 client.log_model_artifact(model_id, str(path))

