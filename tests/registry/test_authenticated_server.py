@@ -1,4 +1,4 @@
-"""A real MLflow server with names and passwords: who is let in, and that registry, promotion, journals and serving work through it."""
+"""A real MLflow server with names and passwords: who is let in, and what of ours works through it."""
 
 import os
 import shutil
@@ -25,7 +25,9 @@ from stage.errors import InputError
 from stage.workspace import Workspace
 from training.tracking.journal import Journal
 from training.tracking.journals import flush, journals_folder
-from training.tracking.mlflow_place import use_mlflow
+from training.tracking.mlflow_place import experiment_id, use_mlflow
+from upkeep.retention import collect
+from upkeep.retention_parameters import RetentionParameters
 
 pytestmark = pytest.mark.slow
 PARAMETERS = RegisterParameters()
@@ -118,6 +120,25 @@ def test_registering_promoting_serving_and_journals_go_through_it(reached: Works
     assert served.predict({"image": image, "poses": poses}, params={"num_inference_steps": 1}).shape == (1, 16, 16, 3)
     # On the server's disk, and on no other.
     assert not (reached.mlflow / "artifacts").exists()
+
+
+def test_old_runs_are_collected_through_it_to_the_last_artifact(reached: Workspace, server: Service):
+    client = MlflowClient()
+    experiment = experiment_id(reached)
+    run = client.create_run(experiment, start_time=1).info.run_id
+    client.log_text(run, "x" * 100, "notes/one.txt")
+    client.set_terminated(run, end_time=2)
+    referred = register(PARAMETERS, reached).run_id
+    listed = collect(reached, RetentionParameters())
+    # Beside what other tests left in this database.
+    assert ("run", run, 100) in {(i.kind, i.name, i.bytes) for i in listed.found}
+    assert listed.left == []
+    assert collect(reached, RetentionParameters(), delete=True).deleted == listed.found
+    # Its row is the server's to delete, and waits in the bin.
+    assert client.get_run(run).info.lifecycle_stage == "deleted"
+    assert client.list_artifacts(run) == []
+    assert client.get_run(referred).info.lifecycle_stage == "active"
+    assert collect(reached, RetentionParameters(), delete=True).found == []
 
 
 def test_a_wrong_password_is_one_line_that_names_the_variables_and_not_the_password(
