@@ -10,9 +10,11 @@ import argparse
 import asyncio
 import os
 import signal
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psutil
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import StateType
@@ -22,6 +24,7 @@ from prefect.workers.process import ProcessWorker
 _FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 _GRACE_SECONDS = 60.0
 _TICK_SECONDS = 0.2
+_SERVER_SECONDS = 10.0
 
 
 class GracefulWorker(ProcessWorker):
@@ -61,8 +64,12 @@ async def work(pool: str, limit: int | None, grace_seconds: float, *, with_healt
         worker.leaving = True
         await _leave(grace_seconds)
         working.cancel()
+        if not (await asyncio.wait({working}, timeout=_SERVER_SECONDS))[0]:
+            # It tells a server that is away of its end, over and over; its runs have ended.
+            os._exit(0)
     asking.cancel()
-    await asyncio.gather(working, asking, return_exceptions=True)
+    with suppress(asyncio.CancelledError):
+        await working
 
 
 async def _leave(grace_seconds: float) -> None:
@@ -71,10 +78,15 @@ async def _leave(grace_seconds: float) -> None:
     for process in runs.values():
         process.terminate()
     deadline = asyncio.get_running_loop().time() + grace_seconds
-    while any(_runs_still(process) for process in runs.values()) and asyncio.get_running_loop().time() < deadline:
+    while any(_still_runs(process) for process in runs.values()) and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(_TICK_SECONDS)
-    for run in runs:
-        await _schedule_anew(run)
+    for run, process in runs.items():
+        if _still_runs(process):
+            process.kill()
+        try:
+            await asyncio.wait_for(_schedule_anew(run), _SERVER_SECONDS)
+        except (TimeoutError, httpx.HTTPError) as error:
+            print(f"worker: flow run {run} is not scheduled anew: {error or 'the server does not answer'}", flush=True)
 
 
 def _runs() -> dict[UUID, psutil.Process]:
@@ -90,8 +102,11 @@ def _runs() -> dict[UUID, psutil.Process]:
     return found
 
 
-def _runs_still(process: psutil.Process) -> bool:
-    return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+def _still_runs(process: psutil.Process) -> bool:
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 async def _schedule_anew(run: UUID) -> None:

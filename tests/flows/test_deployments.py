@@ -1,7 +1,7 @@
 """The deployments on a server of their own with real workers: schedules, retries, cancellation, events, a stopped worker.
 
 One small workspace gets its data by a cron run and its model by a run that loses its worker and then its trainer; the events of
-that have it evaluated and promoted. Each test goes on where the one before it ended.
+that have it evaluated and promoted. What needs none of that is tested while the schedule is awaited.
 """
 
 import signal
@@ -72,19 +72,61 @@ def test_deploying_again_changes_nothing_but_what_is_asked_for(installed: Instal
     }
 
 
-def test_a_cron_schedule_fires_and_its_run_makes_the_training_data(installed: Installation, place: Workspace) -> None:
-    nightly = installed.deployment("ingest/nightly")
-    # Every minute, so that nobody waits for the night.
+@pytest.fixture(scope="module")
+def scheduled(installed: Installation, place: Workspace) -> None:
+    """A run of `ingest` every minute, so that nobody waits for the night; what does not need its outputs goes on meanwhile."""
     schedule = {"schedule": {"cron": "* * * * *"}, "active": True, "parameters": {"workspace": str(place.root)}}
-    installed.ask("POST", f"/deployments/{nightly['id']}/schedules", [schedule])
+    installed.ask("POST", f"/deployments/{installed.deployment('ingest/nightly')['id']}/schedules", [schedule])
 
+
+@pytest.mark.usefixtures("scheduled")
+def test_a_stage_that_names_its_reason_is_not_tried_again(installed: Installation, tmp_path: Path) -> None:
+    broken = small_workspace(tmp_path / "broken", catalog__objcts=3)
+    run = installed.ended(installed.start("stage/on-demand", workspace=str(broken.root), stage="catalog"))
+    assert run["state_type"] == "FAILED"
+    assert "unknown parameter" in run["state"]["message"]
+    (task,) = installed.tasks(run["id"])
+    assert task["run_count"] == 1
+
+
+def test_a_run_that_gives_no_signs_of_life_counts_as_crashed(installed: Installation) -> None:
+    lost = automations(installed)["viewforge gives up lost runs"]
+    soon = {key: lost[key] for key in ("name", "description", "enabled", "actions")}
+    installed.ask("PUT", f"/automations/{lost['id']}", {**soon, "trigger": {**lost["trigger"], "within": 10}})
+    flow = installed.ask("POST", "/flows/", {"name": "lost"})
+    run = installed.ask("POST", "/flow_runs/", {"flow_id": flow["id"], "state": {"type": "RUNNING"}})
+    beat = {
+        "id": str(uuid.uuid4()),
+        "occurred": run["created"],
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run['id']}"},
+    }
+    installed.ask("POST", "/events", [beat])
+    assert installed.ended(run["id"])["state_type"] == "CRASHED"
+
+
+def test_a_run_cancelled_in_mid_render_leaves_no_process(installed: Installation, tmp_path: Path) -> None:
+    slow = small_workspace(tmp_path / "slow", render__resolution=512, render__quality__samples=4096, render__views=12)
+    run = installed.start("pipeline/on-demand", workspace=str(slow.root))
+    eventually(lambda: list(slow.scratch.glob("renders")) and running(run, "blender_render"))
+    family = processes_of(run)
+    assert any("dvc" in " ".join(process.cmdline()) for process in family)
+    installed.ask("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    assert installed.ended(run)["state_type"] == "CANCELLED"
+    assert gone(family)
+    assert not processes_of(run)
+
+
+@pytest.mark.usefixtures("scheduled")
+def test_a_cron_schedule_fires_and_its_run_makes_the_training_data(installed: Installation, place: Workspace) -> None:
     def done() -> list[dict[str, Any]]:
         return [run for run in installed.runs("ingest/nightly") if run["state_type"] in {"COMPLETED", "FAILED"}]
 
     first = eventually(done)[-1]
     assert (first["auto_scheduled"], first["state_type"]) == (True, "COMPLETED")
     assert (place.shards / "index.parquet").is_file()
-    for schedule in installed.deployment("ingest/nightly")["schedules"]:
+    nightly = installed.deployment("ingest/nightly")
+    for schedule in nightly["schedules"]:
         installed.ask("DELETE", f"/deployments/{nightly['id']}/schedules/{schedule['id']}")
 
 
@@ -134,40 +176,3 @@ def test_events_start_evaluation_and_promotion_and_the_same_event_promotes_once(
     assert installed.ended(second["id"])["state_type"] == "COMPLETED"
     client = MlflowClient(f"sqlite:///{place.mlflow / 'mlflow.db'}")
     assert [version.version for version in client.search_model_versions("")] in (["1"], [1])
-
-
-def test_a_stage_that_names_its_reason_is_not_tried_again(installed: Installation, tmp_path: Path) -> None:
-    broken = small_workspace(tmp_path / "broken", catalog__objcts=3)
-    run = installed.ended(installed.start("stage/on-demand", workspace=str(broken.root), stage="catalog"))
-    assert run["state_type"] == "FAILED"
-    assert "unknown parameter" in run["state"]["message"]
-    (task,) = installed.tasks(run["id"])
-    assert task["run_count"] == 1
-
-
-def test_a_run_cancelled_in_mid_render_leaves_no_process(installed: Installation, tmp_path: Path) -> None:
-    slow = small_workspace(tmp_path / "slow", render__resolution=512, render__quality__samples=4096, render__views=12)
-    run = installed.start("ingest/nightly", workspace=str(slow.root))
-    eventually(lambda: list(slow.scratch.glob("renders")) and running(run, "blender_render"))
-    family = processes_of(run)
-    assert any("dvc" in " ".join(process.cmdline()) for process in family)
-    installed.ask("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
-    assert installed.ended(run)["state_type"] == "CANCELLED"
-    assert gone(family)
-    assert not processes_of(run)
-
-
-def test_a_run_that_gives_no_signs_of_life_counts_as_crashed(installed: Installation) -> None:
-    lost = automations(installed)["viewforge gives up lost runs"]
-    soon = {key: lost[key] for key in ("name", "description", "enabled", "actions")}
-    installed.ask("PUT", f"/automations/{lost['id']}", {**soon, "trigger": {**lost["trigger"], "within": 10}})
-    flow = installed.ask("POST", "/flows/", {"name": "lost"})
-    run = installed.ask("POST", "/flow_runs/", {"flow_id": flow["id"], "state": {"type": "RUNNING"}})
-    beat = {
-        "id": str(uuid.uuid4()),
-        "occurred": run["created"],
-        "event": "prefect.flow-run.heartbeat",
-        "resource": {"prefect.resource.id": f"prefect.flow-run.{run['id']}"},
-    }
-    installed.ask("POST", "/events", [beat])
-    assert installed.ended(run["id"])["state_type"] == "CRASHED"
