@@ -32,8 +32,12 @@ def up(
     host: Annotated[str | None, typer.Option(help="Where Prefect and MLflow listen. [default: 127.0.0.1]")] = None,
     prefect_port: Annotated[int | None, typer.Option(help="Port of Prefect. [default: 4200]")] = None,
     mlflow_port: Annotated[int | None, typer.Option(help="Port of MLflow. [default: 5000]")] = None,
-    store: Annotated[bool, typer.Option("--store/--no-store", help="An S3-speaking store on loopback, too.")] = False,
-    store_port: Annotated[int | None, typer.Option(help="Its port, and the seven after it. [default: 9000]")] = None,
+    store: Annotated[
+        bool | None, typer.Option("--store/--no-store", help="An S3-speaking store on loopback, too. [default: no]")
+    ] = None,
+    store_port: Annotated[
+        int | None, typer.Option(help="The same, on this port and the seven after it. [default: 9000]")
+    ] = None,
     cpu_workers: Annotated[
         int | None, typer.Option(min=0, help="Flow runs at once of the pool cpu; 0 for no worker. [default: 2]")
     ] = None,
@@ -61,13 +65,13 @@ def up(
         "host": host,
         "prefect_port": prefect_port,
         "mlflow_port": mlflow_port,
-        "store_port": (store_port or 9000) if store or store_port else None,
+        "store_port": store_port,
         "cpu_workers": cpu_workers,
         "gpu_workers": gpu_workers,
     }
     with installation.commanding(place):
         before = read(place)
-        options = settled(asked, before)
+        options = settled(asked, before, with_store=store)
         planned = plan(place, options, before)
         os.environ.update({**planned.environment, WORKSPACE_VARIABLE: str(place.root.resolve())})
         start = starting.Start(place, planned, options, lambda: _deploy(place), _say, patience)

@@ -15,6 +15,7 @@ from services import ending, logs, ports, starting, state, supervised
 from services.installation import commanding, overview
 from services.processes import process_of
 from services.service import Service
+from services.supervisor import Supervisor
 from stage.errors import InputError, ViewforgeError
 from stage.workspace import Workspace
 
@@ -130,6 +131,18 @@ def test_services_outlive_their_supervisor_and_the_next_one_takes_them_over(plac
     assert down(place)
     assert bearing(place) == []
     assert ports.is_free("127.0.0.1", it.options.mlflow_port)
+
+
+def test_a_supervisor_that_was_told_nothing_forgets_nothing(place):
+    it = start(place)
+    starting.up(it)
+    before = state.read(place)
+    kill_supervisor(place)
+    supervisor = Supervisor(place, it.options)
+    supervisor.look()
+    assert state.read(place).services == before.services
+    supervisor.let_go()
+    assert not state.read(place).supervised
 
 
 def kill_supervisor(place):
