@@ -29,20 +29,20 @@ def add_to(app: typer.Typer) -> None:
 
 def up(
     workspace: WorkspaceOption = HERE,
-    host: Annotated[str | None, typer.Option(help="Where Prefect and MLflow listen. [default: 127.0.0.1]")] = None,
-    prefect_port: Annotated[int | None, typer.Option(help="Port of Prefect. [default: 4200]")] = None,
-    mlflow_port: Annotated[int | None, typer.Option(help="Port of MLflow. [default: 5000]")] = None,
+    host: Annotated[str | None, typer.Option(help="Where Prefect and MLflow listen; 127.0.0.1 if absent.")] = None,
+    prefect_port: Annotated[int | None, typer.Option(help="Port of Prefect; 4200 if absent.")] = None,
+    mlflow_port: Annotated[int | None, typer.Option(help="Port of MLflow; 5000 if absent.")] = None,
     store: Annotated[
-        bool | None, typer.Option("--store/--no-store", help="An S3-speaking store on loopback, too. [default: no]")
+        bool | None, typer.Option("--store/--no-store", help="An S3-speaking store on loopback, too; none if absent.")
     ] = None,
     store_port: Annotated[
-        int | None, typer.Option(help="The same, on this port and the seven after it. [default: 9000]")
+        int | None, typer.Option(help="The same, on this port and the seven after it; 9000 if absent.")
     ] = None,
     cpu_workers: Annotated[
-        int | None, typer.Option(min=0, help="Flow runs at once of the pool cpu; 0 for no worker. [default: 2]")
+        int | None, typer.Option(min=0, help="Flow runs at once of the pool cpu; 2 if absent, 0 for no worker.")
     ] = None,
     gpu_workers: Annotated[
-        int | None, typer.Option(min=0, help="Flow runs at once of the pool gpu; 0 for no worker. [default: 1]")
+        int | None, typer.Option(min=0, help="Flow runs at once of the pool gpu; 1 if absent, 0 for no worker.")
     ] = None,
     patience: Annotated[float, typer.Option(min=1, help="Seconds until all must answer.")] = START_SECONDS,
     status: Annotated[

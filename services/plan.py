@@ -41,7 +41,7 @@ def settled(asked: dict[str, str | int | None], before: State | None, *, with_st
     Raises:
         ParameterError: when something runs that would have to end for what was asked.
     """
-    said = {name: value for name, value in asked.items() if value is not None}
+    said: dict[str, str | int | None] = {name: value for name, value in asked.items() if value is not None}
     kept = before.options.model_dump() if before is not None else {}
     if with_store is False:
         said["store_port"] = None
