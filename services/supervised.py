@@ -44,9 +44,6 @@ class Supervised:
 
     def look(self) -> str | None:
         """Start the service where it does not run and is due; one line about what happened, None when nothing did."""
-        if self._child is not None:
-            # Nobody else would ask how it ended.
-            self._child.poll()
         if self.process is not None:
             return None if self.process.alive else self._note_death()
         if self.condition == "waits" and self.clock() >= self._due:
@@ -93,7 +90,8 @@ class Supervised:
         return f"{self.service.name} started as process {self._child.pid}"
 
     def _note_death(self) -> str:
-        how = self._child.returncode if self._child is not None else None
+        # Asked again: it may have ended since the last time, and nobody else would take its end off the system's list.
+        how = self._child.poll() if self._child is not None else None
         self.process, self._child = None, None
         now = self.clock()
         self._deaths = [*(then for then in self._deaths if now - then < FORGET_SECONDS), now]
@@ -106,7 +104,7 @@ class Supervised:
         return f"{self.service.name} ended ({how}); it is started again in {wait:.0f} s"
 
     def _end_remains(self) -> None:
-        """End what a dead server left on its port. A worker's flow runs report by themselves and go on."""
+        """End what a dead server left on its port. A worker's flow runs are left to themselves."""
         if self.service.address is None:
             return
         for remaining in marked(self.place, self.service.name):

@@ -241,7 +241,7 @@ def test_when_pools_cannot_be_deployed_all_ends(place):
 def test_a_taken_port_is_named_with_who_has_it_before_anything_starts(place, tmp_path):
     it = start(place)
     other = decoy(it.plan.servers[0], tmp_path)
-    port = int(next(part for part in psutil.Process(other.pid).cmdline() if part.isdigit()))
+    port = int(next(part for part in other.args if part.isdigit()))
     try:
         until(lambda: not ports.is_free("127.0.0.1", port))
         with pytest.raises(
@@ -312,6 +312,18 @@ def test_what_dies_again_and_again_is_given_up(tmp_path):
     assert [when for when, _ in said] == [0, 1, 3, 7, 15, 31]
     assert "No such file or directory: '/nowhere'" in logs.tail(logs.path(place, "mlflow"))
     assert said[-1][1] == "mlflow ended (None) for the 6th time and is given up"
+
+
+def test_what_ends_at_once_is_asked_how(tmp_path):
+    """Otherwise it would stay on the system's list of processes."""
+    it = supervised.Supervised(
+        Workspace(tmp_path), Service("mlflow", [sys.executable, "-c", "raise SystemExit(3)"], {})
+    )
+    pid = int(it.look().rpartition(" ")[2])
+    said = []
+    until(lambda: said.append(it.look()) or it.condition == "waits")
+    assert said[-1] == "mlflow ended (3); it is started again in 1 s"
+    assert not psutil.pid_exists(pid)
 
 
 def test_deaths_long_ago_are_forgiven(tmp_path):
