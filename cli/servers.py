@@ -159,7 +159,8 @@ def ui(
         subprocess.Popen(tied(service.command), start_new_session=True, env={**os.environ, **service.environment})
         for service in services
     ]
-    print("\n".join(f"{service.name:<8} {service.address}" for service in services), "\nStop with Ctrl-C.", flush=True)
+    addresses = [f"{service.name:<8} {service.address}" for service in services]
+    print("\n".join([*addresses, "Stop with Ctrl-C."]), flush=True)
     try:
         while all(server.poll() is None for server in servers):
             time.sleep(0.5)

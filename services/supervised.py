@@ -1,11 +1,12 @@
-"""One service under supervision: started, started again when it dies, given up when it dies too often."""
+"""One service under supervision: started, started again when it dies, given up when it never lives long."""
 
+import math
 import os
 import subprocess
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import psutil
 
@@ -17,8 +18,8 @@ from services.state import Condition, Known
 from stage.workspace import Workspace
 
 MOST_DEATHS = 5
-"""Within `FORGET_SECONDS`; with one more the service is given up."""
-FORGET_SECONDS = 600.0
+"""In a row, each within `LIFE_SECONDS` of its start; with one more the service is given up."""
+LIFE_SECONDS = 60.0
 _LONGEST_WAIT_SECONDS = 30.0
 
 
@@ -38,9 +39,10 @@ class Supervised:
     process: Process | None = None
     clock: Callable[[], float] = time.monotonic
     _child: "subprocess.Popen[bytes] | None" = None
-    _deaths: list[float] = field(default_factory=list)
-    _all_deaths: int = 0
+    _early_deaths: int = 0
+    _deaths: int = 0
     _due: float = 0.0
+    _began: float = -math.inf
 
     def look(self) -> str | None:
         """Start the service where it does not run and is due; one line about what happened, None when nothing did."""
@@ -55,7 +57,7 @@ class Supervised:
         """Whether it runs, waits for its next start, or gets none."""
         if self.process is not None:
             return "runs"
-        return "given up" if len(self._deaths) > MOST_DEATHS else "waits"
+        return "given up" if self._early_deaths > MOST_DEATHS else "waits"
 
     def known(self) -> Known:
         """For the state."""
@@ -66,10 +68,11 @@ class Supervised:
             address=service.address,
             health=service.health,
             condition=self.condition,
-            deaths=self._all_deaths,
+            deaths=self._deaths,
         )
 
     def _start(self) -> str:
+        self._began = self.clock()
         environment = {**os.environ, **self.service.environment, **mark(self.place, self.service.name)}
         with logs.opened(self.place, self.service.name) as log:
             try:
@@ -94,12 +97,12 @@ class Supervised:
         how = self._child.poll() if self._child is not None else None
         self.process, self._child = None, None
         now = self.clock()
-        self._deaths = [*(then for then in self._deaths if now - then < FORGET_SECONDS), now]
-        self._all_deaths += 1
+        self._early_deaths = self._early_deaths + 1 if now - self._began < LIFE_SECONDS else 1
+        self._deaths += 1
         self._end_remains()
         if self.condition == "given up":
-            return f"{self.service.name} ended ({how}) for the {len(self._deaths)}th time and is given up"
-        wait = min(_LONGEST_WAIT_SECONDS, 2.0 ** (len(self._deaths) - 1))
+            return f"{self.service.name} ended ({how}) for the {self._early_deaths}th time in a row and is given up"
+        wait = min(_LONGEST_WAIT_SECONDS, 2.0 ** (self._early_deaths - 1))
         self._due = now + wait
         return f"{self.service.name} ended ({how}); it is started again in {wait:.0f} s"
 

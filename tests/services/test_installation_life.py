@@ -311,7 +311,7 @@ def test_what_dies_again_and_again_is_given_up(tmp_path):
     # Waits of 1, 2, 4, 8 and 16 seconds.
     assert [when for when, _ in said] == [0, 1, 3, 7, 15, 31]
     assert "No such file or directory: '/nowhere'" in logs.tail(logs.path(place, "mlflow"))
-    assert said[-1][1] == "mlflow ended (None) for the 6th time and is given up"
+    assert said[-1][1] == "mlflow ended (None) for the 6th time in a row and is given up"
 
 
 def test_what_ends_at_once_is_asked_how(tmp_path):
@@ -326,10 +326,15 @@ def test_what_ends_at_once_is_asked_how(tmp_path):
     assert not psutil.pid_exists(pid)
 
 
-def test_deaths_long_ago_are_forgiven(tmp_path):
+def test_what_lives_for_a_while_is_always_started_again(tmp_path):
     now = 0.0
-    it = supervised.Supervised(Workspace(tmp_path), Service("mlflow", ["/nowhere"], {}), clock=lambda: now)
-    for _ in range(20):
+    sleeper = Service("mlflow", [sys.executable, "-c", "import time; time.sleep(60)"], {})
+    it = supervised.Supervised(Workspace(tmp_path), sleeper, clock=lambda: now)
+    for deaths in range(1, 9):
         it.look()
-        now += 200
-    assert it.condition == "waits"
+        os.kill(it.process.pid, signal.SIGKILL)
+        now += supervised.LIFE_SECONDS
+        until(it.look)
+        assert it.known().deaths == deaths
+        assert it.condition == "waits"
+        now += 1
