@@ -43,7 +43,7 @@ class Known(_Strict):
     address: str | None
     health: str | None
     condition: Condition
-    """`waits` before it is started again; `given up` when it died too often."""
+    """`waits` before it is started again; `given up` when it never lives long."""
     deaths: int
     """Since the supervisor started it."""
 

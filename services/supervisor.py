@@ -22,7 +22,7 @@ from typing import IO
 from services import logs, state
 from services.ending import end_all
 from services.marks import SUPERVISOR
-from services.processes import process_of
+from services.processes import Process, process_of
 from services.service import Service
 from services.supervised import Supervised
 from stage.errors import ViewforgeError
@@ -71,10 +71,15 @@ class Supervisor:
         """Write down that nobody keeps the services up any longer."""
         self._write(None)
 
-    def _write(self, supervisor: state.Process | None) -> None:
-        now = state.State(
-            options=self.options, supervisor=supervisor, services=tuple(each.known() for each in self._services)
-        )
+    def _untold(self) -> list[state.Known]:
+        """What runs of before and was not told yet: should this be killed now, it is not forgotten."""
+        told = {each.service.name for each in self._services}
+        before = self._before.services if self._before is not None else ()
+        return [known for known in before if known.name not in told and known.alive]
+
+    def _write(self, supervisor: Process | None) -> None:
+        services = (*(each.known() for each in self._services), *self._untold())
+        now = state.State(options=self.options, supervisor=supervisor, services=services)
         if now != self._written:
             state.write(self.place, now)
             self._written = now

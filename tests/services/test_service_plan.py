@@ -62,6 +62,15 @@ def test_what_is_not_said_stays_as_it_runs():
     assert (options.prefect_port, options.gpu_workers, options.store_port) == (4711, 3, 9000)
 
 
+def test_the_store_keeps_its_port():
+    assert plan.settled({"store_port": None}, None, with_store=True).store_port == 9000
+    assert plan.settled({}, running("store", Options(store_port=9100)), with_store=True).store_port == 9100
+    assert plan.settled({"store_port": 9200}, None).store_port == 9200
+    assert plan.settled({}, running("mlflow", Options(store_port=9100)), with_store=False).store_port is None
+    with pytest.raises(ParameterError, match="store port of what runs is 9100, not None"):
+        plan.settled({}, running("store", Options(store_port=9100)), with_store=False)
+
+
 @pytest.mark.parametrize(
     ("service", "option", "value"),
     [("prefect", "prefect_port", 1), ("mlflow", "host", "0.0.0.0"), ("worker-cpu", "cpu_workers", 7)],
