@@ -16,6 +16,7 @@ from cli import (
     catalog,
     comparison,
     data,
+    databases,
     pipeline,
     promotion,
     render,
@@ -76,6 +77,7 @@ for group in (
         promotion,
         tracking,
         servers,
+        databases,
     ),
 ):
     group.add_to(app)
