@@ -20,7 +20,7 @@ _WHOLE = 1 << 256
 
 
 class JsonText(TypeDecorator[str]):
-    """JSON as the text that it is: no null of JSON becomes one of SQL. An engine has to have `json_deserializer=str`.
+    """JSON as the text that it is: no null of JSON becomes one of SQL.
 
     NaN and infinities, which SQLite keeps and PostgreSQL refuses, become null, as Prefect itself writes them.
     """
@@ -33,6 +33,10 @@ class JsonText(TypeDecorator[str]):
         if value is None or ("NaN" not in value and "Infinity" not in value):
             return value
         return json.dumps(json.loads(value, parse_constant=lambda _: None))
+
+    def column_expression(self, column: sqlalchemy.ColumnElement[Any]) -> sqlalchemy.ColumnElement[Any]:
+        """Read as text; the driver of PostgreSQL would parse it."""
+        return sqlalchemy.cast(column, sqlalchemy.Text)
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,7 @@ def _plain(value: Any, is_json: bool) -> Any:  # noqa: ANN401 - of any column
         return value
     if is_json:
         parsed = json.loads(value, parse_int=Decimal, parse_float=Decimal, parse_constant=lambda _: None)
-        return json.dumps(parsed, sort_keys=True, default=lambda number: f"{number + 0:.20g}")
+        return json.dumps(parsed, sort_keys=True, default=lambda number: {"number": f"{number + 0:.20g}"})
     if isinstance(value, bytes | memoryview):
         return bytes(value).hex()
     return repr(value) if isinstance(value, int | float) else str(value)

@@ -41,7 +41,7 @@ def opened(url: sqlalchemy.URL) -> Iterator[sqlalchemy.Engine]:
         StageFailedError: when the database refuses something.
     """
     try:
-        engine = sqlalchemy.create_engine(url, json_deserializer=str)
+        engine = sqlalchemy.create_engine(url)
     except ImportError as error:
         raise InputError(
             f"there is no driver for PostgreSQL: {error}", "pip install 'viewforge[production]'"

@@ -33,9 +33,7 @@ class Cluster:
 
     def run(self, database: str, statement: str, user: str = _SUPERUSER) -> list[tuple[object, ...]]:
         """The rows that a statement gives."""
-        connection = psycopg2.connect(
-            host="127.0.0.1", port=self.port, user=user, password=PASSWORD, dbname=database
-        )
+        connection = psycopg2.connect(host="127.0.0.1", port=self.port, user=user, password=PASSWORD, dbname=database)
         try:
             connection.autocommit = True
             with connection.cursor() as cursor:

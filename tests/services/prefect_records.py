@@ -5,11 +5,9 @@ import sys
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import DeploymentScheduleCreate
-from prefect.client.schemas.objects import Flow
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
 from prefect.flows import flow
 from prefect.server.api.server import create_app
-from prefect.server.events.schemas.automations import Automation
 from prefect.states import Completed, Failed, Running
 
 
@@ -27,7 +25,9 @@ async def fill(runs: int) -> None:
             identity,
             "nightly",
             schedules=[
-                DeploymentScheduleCreate(schedule=CronSchedule(cron="0 3 * * *", timezone="Europe/Zurich"), active=True),
+                DeploymentScheduleCreate(
+                    schedule=CronSchedule(cron="0 3 * * *", timezone="Europe/Zurich"), active=True
+                ),
                 DeploymentScheduleCreate(schedule=IntervalSchedule(interval="PT90.5S"), active=False),
             ],
             parameters={"objects": 3, "ratio": 1e-3, "big": 1e16, "none": None, "z": {"ä": [True, -0.0]}},
@@ -37,7 +37,10 @@ async def fill(runs: int) -> None:
             run = await client.create_flow_run_from_deployment(
                 deployment, parameters={"objects": number}, idempotency_key=f"run-{number}"
             )
-            for state in (Running(), Failed(message="1'\"\\ of 3") if number % 3 == 0 else Completed(data={"x": None})):
+            for state in (
+                Running(),
+                Failed(message="1'\"\\ of 3") if number % 3 == 0 else Completed(data={"x": None}),
+            ):
                 await client.set_flow_run_state(run.id, state, force=True)
         await client.create_global_concurrency_limit(_limit())
         await client.create_variable(_variable())
