@@ -146,8 +146,10 @@ def test_what_does_not_fit_together_is_refused(cluster: Cluster, mlflow_file: Pa
     target = cluster.database("refusals")
     with pytest.raises(InputError, match=r"revision 0123456789ab.*mlflow db upgrade"):
         copy(other, target)
-    with pytest.raises(InputError, match="is prefect's"):
-        copy(mlflow_file, target.replace("/refusals", "/orchestration"))
+    taken = cluster.database("taken")
+    cluster.run("taken", "CREATE TABLE flow_run (id integer)")
+    with pytest.raises(InputError, match="taken is prefect's"):
+        copy(mlflow_file, taken)
     with pytest.raises(StageFailedError, match="does not exist"):
         copy(mlflow_file, target.replace("/refusals", "/absent"))
     assert cluster.run("refusals", "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'") == [(0,)]
