@@ -17,6 +17,7 @@ from cli import (
     comparison,
     data,
     databases,
+    foreground,
     pipeline,
     promotion,
     render,
@@ -77,6 +78,7 @@ for group in (
         promotion,
         tracking,
         servers,
+        foreground,
         databases,
     ),
 ):
