@@ -183,3 +183,13 @@ def test_a_row_without_its_parent_is_named(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match=r"row 1 of table tags .* refers to a row of runs"), snapshot(path):
         pass
+
+
+def test_json_that_postgresql_refuses_becomes_null() -> None:
+    kept, other = '{"NaN":  [1.0, "Infinity"]}', '{"a": [NaN, -Infinity, 1.5]}'
+    written = [JsonText().process_bind_param(text, postgresql.dialect()) for text in (kept, other, None)]
+    assert [json.loads(text) for text in written if text] == [
+        {"NaN": [1.0, "Infinity"]},
+        {"a": [None, None, 1.5]},
+    ]
+    assert written[2] is None
