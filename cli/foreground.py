@@ -21,6 +21,10 @@ def service(
     host: Annotated[str | None, typer.Option(help="Address to listen on; 127.0.0.1 if absent.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; of a worker that of its health.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Flow runs at once of a worker.")] = None,
+    grace: Annotated[
+        float | None,
+        typer.Option(min=1, help="Seconds that a worker's runs have to stop when it ends; 120 if absent."),
+    ] = None,
     workspace: WorkspaceOption = HERE,
 ) -> None:
     """Run one service of an installation in the foreground, as viewforge up would start it.
@@ -31,7 +35,7 @@ def service(
     place = opened(workspace)
     from services.foreground import become, service_named
 
-    become(service_named(name, place, host, port, limit))
+    become(service_named(name, place, host, port, limit, grace))
 
 
 def workspace(

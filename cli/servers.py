@@ -80,9 +80,7 @@ def down(
     workspace: WorkspaceOption = HERE,
     grace: Annotated[
         float,
-        typer.Option(
-            min=0, help="Seconds that flow runs have to end, and again to stop when asked; then they are killed."
-        ),
+        typer.Option(min=0, help="Seconds that flow runs have to stop; then they are killed."),
     ] = GRACE_SECONDS,
 ) -> None:
     """End what `viewforge up` started in this workspace, and nothing else."""

@@ -1,8 +1,8 @@
 """Ending an installation: exactly the processes that it started, workers first, and nothing else.
 
-Prefect's worker answers SIGTERM by killing its flow runs. So workers are halted first (SIGSTOP): they take no more runs, and
-those that run may end. After the grace these are asked to stop, which a training answers with a checkpoint, and after as long
-again killed. Then workers get their SIGTERM. Servers end after them, since runs report to them.
+A worker that is asked to end (SIGTERM) takes no more flow runs, asks those that it has to stop, which a training answers with a
+checkpoint, and schedules them anew (`flows/worker.py`). Runs that take longer than the grace are killed, and the worker schedules
+them anew all the same. Servers end after the workers, whose runs report to them.
 """
 
 import os
@@ -14,7 +14,7 @@ from contextlib import suppress
 import psutil
 
 from services import ports, state
-from services.marks import marked
+from services.marks import SUPERVISOR, marked
 from services.patience import GRACE_SECONDS
 from services.prefect_services import POOLS
 from stage.errors import InputError, ViewforgeError
@@ -23,9 +23,10 @@ from stage.workspace import Workspace
 WORKERS = tuple(f"worker-{pool}" for pool in POOLS)
 _SERVERS = ("mlflow", "prefect", "store")
 _SERVER_SECONDS = 20.0
-_WORKER_SECONDS = 5.0
+_WORKER_SECONDS = 10.0
+_PORT_SECONDS = 5.0
 _KILL_SECONDS = 10.0
-_TICK_SECONDS = 0.3
+_TICK_SECONDS = 0.15
 _FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 
 Say = Callable[[str], None]
@@ -37,7 +38,7 @@ def end_all(place: Workspace, say: Say, grace: float = GRACE_SECONDS) -> bool:
     Args:
         place: the installation's workspace.
         say: is told what is waited for.
-        grace: seconds that flow runs have to end by themselves, and again after they were asked to.
+        grace: seconds that flow runs have to stop.
 
     Returns:
         Whether anything ran.
@@ -47,8 +48,7 @@ def end_all(place: Workspace, say: Say, grace: float = GRACE_SECONDS) -> bool:
     """
     known = _known(place, say)
     ran = bool(marked(place)) or (known is not None and any(service.alive for service in known.services))
-    if known is not None and known.supervisor is not None:
-        release(known.supervisor)
+    _release_all(place, known)
     _end_workers(place, known, say, grace)
     end_servers(place, known, _SERVERS)
     _kill(lambda: family(place, known, None))
@@ -66,14 +66,22 @@ def release(supervisor: state.Process) -> None:
             _until(lambda: not supervisor.alive, _KILL_SECONDS)
 
 
+def _release_all(place: Workspace, known: state.State | None) -> None:
+    """Also the supervisor of a state that nobody can read: it would start again what is ended."""
+    if known is not None and known.supervisor is not None:
+        release(known.supervisor)
+    for process in marked(place, SUPERVISOR):
+        with suppress(psutil.Error):
+            release(state.Process(pid=process.pid, started=process.create_time()))
+
+
 def end_servers(place: Workspace, known: state.State | None, names: Iterable[str]) -> None:
     """End services that no flow run depends on, by SIGTERM and after a while by SIGKILL."""
 
     def remaining() -> list[psutil.Process]:
         return [process for name in names for process in family(place, known, name)]
 
-    _signal(_tops(remaining()), signal.SIGTERM)
-    _until(lambda: not remaining(), _SERVER_SECONDS)
+    _Asking(remaining).wait(remaining, _SERVER_SECONDS)
     _kill(remaining)
 
 
@@ -109,21 +117,12 @@ def _end_workers(place: Workspace, known: state.State | None, say: Say, grace: f
     def runs() -> list[psutil.Process]:
         return [process for process in remaining() if _is_run(process)]
 
-    def workers() -> list[psutil.Process]:
-        return _tops([process for process in remaining() if not _is_run(process)])
-
-    _signal(workers(), signal.SIGSTOP)
-    if running := _tops(runs()):
-        say(f"{len(running)} flow run(s) may end by themselves for {grace:.0f} s")
-        _until(lambda: not runs(), grace)
     if running := _tops(runs()):
         say(f"{len(running)} flow run(s) asked to stop; killed in {grace:.0f} s")
-        _signal(running, signal.SIGTERM)
-        _until(lambda: not runs(), grace)
+    asking = _Asking(remaining)
+    asking.wait(runs, grace)
     _kill(runs)
-    _signal(halted := workers(), signal.SIGTERM)
-    _signal(halted, signal.SIGCONT)
-    _until(lambda: not remaining(), _WORKER_SECONDS)
+    asking.wait(remaining, _WORKER_SECONDS)
     _kill(remaining)
 
 
@@ -146,10 +145,25 @@ def _tops(processes: list[psutil.Process]) -> list[psutil.Process]:
     return tops
 
 
-def _signal(processes: Iterable[psutil.Process], number: int) -> None:
-    for process in processes:
-        with suppress(psutil.Error):
-            process.send_signal(number)
+class _Asking:
+    """Processes are asked to end, once each; those whose parent did not pass it on, when that is gone."""
+
+    def __init__(self, remaining: Callable[[], list[psutil.Process]]) -> None:
+        self._remaining = remaining
+        self._asked: set[int] = set()
+
+    def wait(self, remaining: Callable[[], list[psutil.Process]], seconds: float) -> None:
+        """Ask, and wait until `remaining` is empty."""
+
+        def gone() -> bool:
+            fresh = [process for process in _tops(self._remaining()) if process.pid not in self._asked]
+            self._asked.update(process.pid for process in fresh)
+            for process in fresh:
+                with suppress(psutil.Error):
+                    process.terminate()
+            return not remaining()
+
+        _until(gone, seconds)
 
 
 def _kill(remaining: Callable[[], list[psutil.Process]]) -> None:
@@ -177,7 +191,7 @@ def _check_ports(known: state.State) -> None:
     options = known.options
     taken = [options.prefect_port, options.mlflow_port, *([options.store_port] if options.store_port else [])]
     for port in taken:
-        if not _until(lambda port=port: ports.is_free(options.host, port), _WORKER_SECONDS):  # type: ignore[misc]
+        if not _until(lambda port=port: ports.is_free(options.host, port), _PORT_SECONDS):  # type: ignore[misc]
             raise ViewforgeError(
                 f"port {port} is still taken, by process {ports.holder(port) or 'unknown'}, which is none of ours",
                 "choose another port the next time",

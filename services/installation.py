@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from services import state
 from services.health import answers
-from services.supervisor import NAME
+from services.marks import SUPERVISOR
 from stage.lifeline import exclusive_folder
 from stage.workspace import Workspace
 
@@ -41,7 +41,7 @@ def overview(place: Workspace) -> list[Status]:
         return []
     supervised = known.supervised
     process = known.supervisor if supervised else None
-    supervisor = Status(NAME, None, supervised, *_process(process), "runs" if supervised else "gone", 0)
+    supervisor = Status(SUPERVISOR, None, supervised, *_process(process), "runs" if supervised else "gone", 0)
     return [supervisor, *(_status(service) for service in known.services)]
 
 

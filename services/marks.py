@@ -15,6 +15,8 @@ from stage.workspace import Workspace
 
 INSTALLATION = "VIEWFORGE_INSTALLATION"
 SERVICE = "VIEWFORGE_SERVICE"
+SUPERVISOR = "supervisor"
+"""The name of what keeps the services up."""
 
 
 def identity(place: Workspace) -> str:

@@ -14,14 +14,14 @@ from dataclasses import dataclass
 from services import logs, state
 from services.ending import end_all, end_servers, release
 from services.health import answers
-from services.marks import mark
+from services.marks import SUPERVISOR, mark
 from services.plan import Plan, check_ports
 from services.service import Service
-from services.supervisor import NAME, as_line
+from services.supervisor import as_line
 from stage.errors import ViewforgeError
 from stage.workspace import Workspace
 
-_TICK_SECONDS = 0.5
+_TICK_SECONDS = 0.2
 _SAY_EVERY_SECONDS = 10.0
 
 Say = Callable[[str], None]
@@ -110,10 +110,10 @@ def _release_supervisor(known: state.State | None) -> None:
 def _supervisor(start: Start) -> Iterator["subprocess.Popen[bytes]"]:
     """A supervisor that outlives this process, to be told services while the context lasts."""
     root = str(start.place.root.resolve())
-    with logs.opened(start.place, NAME) as log:
+    with logs.opened(start.place, SUPERVISOR) as log:
         supervisor = subprocess.Popen(
             [sys.executable, "-m", "services.supervisor", root, start.options.model_dump_json()],
-            env={**os.environ, **mark(start.place, NAME)},
+            env={**os.environ, **mark(start.place, SUPERVISOR)},
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=subprocess.STDOUT,
@@ -165,7 +165,7 @@ def _wait(
 
 def _is_up(place: Workspace, name: str, supervisor: "subprocess.Popen[bytes] | None") -> bool:
     if supervisor is not None and supervisor.poll() is not None:
-        raise _failure(place, NAME, "ended")
+        raise _failure(place, SUPERVISOR, "ended")
     known = state.read(place)
     if (
         known is None

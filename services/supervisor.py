@@ -21,6 +21,7 @@ from typing import IO
 
 from services import logs, state
 from services.ending import end_all
+from services.marks import SUPERVISOR
 from services.service import Service
 from services.supervised import Supervised
 from stage.errors import ViewforgeError
@@ -29,8 +30,7 @@ from stage.running import started
 from stage.workspace import Workspace
 
 LET_GO = signal.SIGUSR1
-NAME = "supervisor"
-_TICK_SECONDS = 0.5
+_TICK_SECONDS = 0.2
 _LOGS_EVERY_SECONDS = 30.0
 
 
@@ -63,7 +63,7 @@ class Supervisor:
         self._write(_myself())
         if time.monotonic() >= self._logs_due:
             self._logs_due = time.monotonic() + _LOGS_EVERY_SECONDS
-            for name in (NAME, *(supervised.service.name for supervised in self._services)):
+            for name in (SUPERVISOR, *(supervised.service.name for supervised in self._services)):
                 logs.cut(logs.path(self.place, name))
 
     def let_go(self) -> None:
@@ -121,10 +121,10 @@ def main() -> None:
     for number in (signal.SIGTERM, LET_GO):
         signal.signal(number, lambda received, _: orders.put(received))
     for number in (signal.SIGINT, signal.SIGHUP):
-        # Not SIG_IGN, which services would inherit: by SIGINT Prefect's worker tells itself to take no more runs.
+        # Not SIG_IGN, which services would inherit.
         signal.signal(number, lambda *_: None)
     try:
-        with exclusive_folder(place.services / NAME):
+        with exclusive_folder(place.services / SUPERVISOR):
             supervisor = Supervisor(place, state.Options.model_validate_json(sys.argv[2]))
             received = _supervise(supervisor, orders)
             supervisor.let_go()

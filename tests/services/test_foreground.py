@@ -18,6 +18,7 @@ PROJECT = Path(__file__).parents[2]
     [
         ("redis", {}, "no service redis; choose one of prefect"),
         ("prefect", {"limit": 2}, "--limit means nothing to prefect"),
+        ("mlflow", {"grace": 9}, "--grace means nothing to mlflow"),
         ("worker-cpu", {"host": "0.0.0.0"}, "--host means nothing to worker-cpu"),
         ("store", {"host": "0.0.0.0"}, "--host means nothing to store"),
         ("worker-gpu", {}, "PREFECT_API_URL is not set"),
@@ -32,6 +33,15 @@ def test_what_cannot_run_is_refused(
         monkeypatch.delenv(variable, raising=False)
     with pytest.raises(ViewforgeError, match=fragment):
         service_named(name, Workspace(tmp_path), **options)  # type: ignore[arg-type]
+
+
+def test_a_worker_takes_what_it_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    service = service_named("worker-gpu", Workspace(tmp_path), port=8099, limit=3, grace=45)
+    options = dict(zip(service.command, service.command[1:], strict=False))
+    assert (options["--pool"], options["--limit"], options["--grace-seconds"]) == ("gpu", "3", "45")
+    assert service.health == "http://127.0.0.1:8099/health"
 
 
 def test_the_process_becomes_the_service() -> None:
