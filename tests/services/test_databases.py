@@ -10,7 +10,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
 
@@ -94,6 +94,7 @@ def test_kept_values_are_read_as_what_they_are(tmp_path: Path) -> None:
     }
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(JSON, st.text() | st.none()), max_size=5), st.randoms())
 def test_a_digest_knows_neither_order_nor_spelling(rows: list[tuple[object, str | None]], random) -> None:
     table = sqlalchemy.Table(
