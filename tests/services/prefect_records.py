@@ -1,11 +1,21 @@
-"""Fills the database of Prefect that the settings name through Prefect's own API, in this process. Run as a program."""
+"""Fills the database of Prefect that the settings name, through Prefect's own API in this process.
+
+python prefect_records.py RUNS
+"""
 
 import asyncio
 import sys
 
+from prefect.blocks.system import Secret
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import DeploymentScheduleCreate
+from prefect.client.schemas.actions import (
+    DeploymentScheduleCreate,
+    GlobalConcurrencyLimitCreate,
+    VariableCreate,
+)
 from prefect.client.schemas.schedules import CronSchedule, IntervalSchedule
+from prefect.events.actions import DoNothing
+from prefect.events.schemas.automations import AutomationCore, EventTrigger, Posture
 from prefect.flows import flow
 from prefect.server.api.server import create_app
 from prefect.states import Completed, Failed, Running
@@ -42,20 +52,17 @@ async def fill(runs: int) -> None:
                 Failed(message="1'\"\\ of 3") if number % 3 == 0 else Completed(data={"x": None}),
             ):
                 await client.set_flow_run_state(run.id, state, force=True)
-        await client.create_global_concurrency_limit(_limit())
-        await client.create_variable(_variable())
+        await client.create_global_concurrency_limit(
+            GlobalConcurrencyLimitCreate(name="gpu", limit=1, slot_decay_per_second=0.25)
+        )
+        await client.create_variable(VariableCreate(name="threshold", value={"psnr": 18.0, "list": [None, 1]}))
+        await client.create_automation(_automation())
+        await Secret(value="a word").asave("token", client=client)
 
 
-def _limit():
-    from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
-
-    return GlobalConcurrencyLimitCreate(name="gpu", limit=1, slot_decay_per_second=0.25)
-
-
-def _variable():
-    from prefect.client.schemas.actions import VariableCreate
-
-    return VariableCreate(name="threshold", value={"psnr": 18.0, "list": [None, 1]})
+def _automation() -> AutomationCore:
+    trigger = EventTrigger(expect={"viewforge.trained"}, posture=Posture.Reactive, threshold=1)
+    return AutomationCore(name="after training", trigger=trigger, actions=[DoNothing()])
 
 
 if __name__ == "__main__":

@@ -110,6 +110,9 @@ def test_prefect_shows_the_same_and_schedules(
         [deployment] = request(server, "POST", "/deployments/filter", {})
         assert deployment["parameters"]["z"] == {"ä": [True, 0.0]}
         assert [limit["name"] for limit in request(server, "POST", "/v2/concurrency_limits/filter", {})] == ["gpu"]
+        assert [found["name"] for found in request(server, "POST", "/automations/filter", {})] == ["after training"]
+        [secret] = request(server, "POST", "/block_documents/filter", {"include_secrets": True})
+        assert secret["data"] == {"value": "a word"}
         scheduled = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
         eventually(lambda: request(server, "POST", "/flow_runs/filter", scheduled))
 

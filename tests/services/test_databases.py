@@ -10,6 +10,7 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy
+from conftest import Viewforge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
@@ -194,3 +195,10 @@ def test_json_that_postgresql_refuses_becomes_null() -> None:
         {"a": [None, None, 1.5]},
     ]
     assert written[2] is None
+
+
+def test_a_mistake_is_one_line(viewforge: Viewforge, tmp_path: Path) -> None:
+    answer = viewforge("database", "copy", tmp_path / "absent.db", "postgresql://viewforge@127.0.0.1/prefect")
+    assert answer.returncode == 1
+    [line] = answer.stderr.splitlines()
+    assert line.startswith(f"viewforge: there is no database {tmp_path / 'absent.db'}; give the file")
