@@ -17,8 +17,10 @@ from cli import (
     catalog,
     comparison,
     data,
+    databases,
     deploying,
     model_card,
+    foreground,
     pipeline,
     promotion,
     render,
@@ -90,6 +92,8 @@ for group in (
         backups,
         servers,
         upkeep,
+        foreground,
+        databases,
     ),
 ):
     group.add_to(app)

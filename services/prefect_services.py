@@ -52,7 +52,9 @@ def prefect_service(host: str, port: int) -> Service:
     return Service("prefect", command, environment, address, f"{address}/api/health")
 
 
-def worker_service(pool: str, limit: int, environment: dict[str, str], health: str | None = None) -> Service:
+def worker_service(
+    pool: str, limit: int, environment: dict[str, str], health: str | None = None, grace_seconds: float = RUN_SECONDS
+) -> Service:
     """A worker of a work pool.
 
     It answers on loopback whether it still asks for work.
@@ -62,10 +64,11 @@ def worker_service(pool: str, limit: int, environment: dict[str, str], health: s
         limit: flow runs at once.
         environment: by which it and its flow runs know the servers.
         health: the URL where it answers; on a free port of loopback when None.
+        grace_seconds: what its flow runs get for stopping when it is asked to end.
     """
     health = health or f"http://127.0.0.1:{any_free()}/health"
     command = [sys.executable, "-m", "flows.worker", "--pool", pool, "--limit", str(limit)]
-    command += ["--with-healthcheck", "--grace-seconds", f"{RUN_SECONDS:.0f}"]
+    command += ["--with-healthcheck", "--grace-seconds", f"{grace_seconds:.0f}"]
     variables = {
         **environment,
         "PREFECT_WORKER_WEBSERVER_HOST": "127.0.0.1",
