@@ -76,12 +76,10 @@ def test_credentials_of_the_environment_are_written_nowhere(store: ObjectStore, 
     place = mini_workspace(tmp_path / "workspace", "s3://data/versions")
     environment = {**CANARY, "AWS_ENDPOINT_URL": store.url}
     reproduced(place)
-    printed = [
-        dvc(place.root, *arguments, **environment) for arguments in (("push", "-v"), ("status", "--cloud", "-v"))
-    ]
-    assert all(result.returncode == 0 for result in printed), printed[-1].stderr
+    printed = dvc(place.root, "push", "-v", **environment)
+    assert printed.returncode == 0, printed.stderr
     assert store.puts(r".*/files/md5/.*")
-    texts = [result.stdout + result.stderr for result in printed]
+    texts = [printed.stdout, printed.stderr]
     texts += [path.read_bytes().decode(errors="replace") for path in place.root.rglob("*") if path.is_file()]
     assert not [text for text in texts for secret in CANARY.values() if secret in text]
 
