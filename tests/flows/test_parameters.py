@@ -20,7 +20,7 @@ def test_parameter_files_are_valid(config):
 def test_sections_are_those_that_stages_depend_on():
     sections = set(yaml.safe_load((PROJECT / "params.yaml").read_text()))
     stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"].values()
-    assert sections == {key for stage in stages for key in stage["params"]} | {"register"}
+    assert sections == {key for stage in stages for key in stage["params"]} | {"register", "retention"}
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,10 @@ from gate_records import metrics
 from huggingface_hub import ModelCard
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
+from typer.testing import CliRunner
 
 from catalog.table import Asset, write_table
+from cli.main import app
 from registry.card_publication import card_of
 from registry.model_card import LONGEST_DESCRIPTION, description
 from registry.parameters import RegisterParameters
@@ -130,6 +132,21 @@ def test_nothing_is_supposed_of_a_version_that_carries_nothing(three: Workspace,
     assert "Zero123Pipeline" not in card
     client.delete_run(client.get_model_version(MODEL, "3").run_id)
     assert "## Evaluation" in card_of(client, MODEL, "3", tmp_path)
+
+
+def test_the_command_prints_the_champion_s_or_else_the_challenger_s(three: Workspace):
+    three.parameters.write_text("seed: 0\n")
+
+    def told(*options: str) -> str:
+        return (
+            CliRunner().invoke(app, ["card", *options, "--workspace", str(three.root)], catch_exceptions=False).output
+        )
+
+    assert f"# {MODEL} version 2\n" in told()
+    assert told("3").startswith("---\n")
+    MlflowClient().delete_registered_model_alias(MODEL, "champion")
+    assert f"# {MODEL} version 3\n" in told("--write")
+    assert MlflowClient().get_model_version(MODEL, "3").description.startswith(f"# {MODEL} version 3")
 
 
 def test_a_long_card_is_cut_at_a_line_where_the_registry_ends():
