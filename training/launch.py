@@ -24,7 +24,7 @@ from training.forwarding import Forwarding
 from training.launching.attempts import Attempts
 from training.launching.evidence import oom_kills
 from training.launching.exit_reason import MESSAGE, exit_reason
-from training.launching.outcome import launch_room
+from training.launching.outcome import launch_room, outcome_file
 from training.launching.watch import Watch
 from training.parameters import TrainParameters
 from training.preemption import ignore
@@ -60,7 +60,9 @@ def train(parameters: TrainParameters, workspace: Workspace) -> None:
 def train_on_machine(parameters: TrainParameters, workspace: Workspace, job: str | None = None) -> None:
     """Run this machine's processes of a training, and again from the last checkpoint after what may pass; raises as `train`."""
     program = ("training.run", str(workspace.root))
-    attempts = Attempts(parameters, workspace, machine_rank(parameters.launch, os.environ), job)
+    machine = machine_rank(parameters.launch, os.environ)
+    outcome_file(workspace, machine).unlink(missing_ok=True)
+    attempts = Attempts(parameters, workspace, machine, job)
     attempts.run(lambda number: launch(parameters, launch_room(workspace), program, number))
 
 

@@ -113,8 +113,8 @@ class LaunchParameters(Parameters):
     grace_seconds: float = Field(default=30.0, gt=0)
     """Time that a training which is asked to stop has for its checkpoint; as long as the scheduler waits before it kills."""
     silence_seconds: float = Field(default=40.0, ge=1)
-    """A process that gives no sign of life for so long counts as dead, stopped or cut off, and all are ended. Ten times that
-    while it starts, saves or samples."""
+    """A process that gives no sign of life for so long counts as dead, stopped or cut off, and all are ended. Three times
+    that while it starts."""
     stuck_seconds: float = Field(default=300.0, ge=1)
     """A step that computes for longer than this, and than 20 times the slowest before, counts as hung; reading does not count."""
     restarts: int = Field(default=2, ge=0)
@@ -122,6 +122,22 @@ class LaunchParameters(Parameters):
     killed, fell silent or lost the others."""
     slurm: SlurmParameters | None = None
     """The job of Slurm in which the processes run; null starts them on this machine."""
+
+    @model_validator(mode="after")
+    def _nodes_share_the_processes(self) -> Self:
+        if self.slurm is None:
+            return self
+        if self.processes % self.slurm.nodes:
+            raise ParameterError(
+                f"train.launch.processes = {self.processes} cannot be shared by slurm.nodes = {self.slurm.nodes}",
+                "make it a multiple: the processes of all nodes together",
+            )
+        if self.machines not in (1, self.slurm.nodes):
+            raise ParameterError(
+                f"train.launch.machines = {self.machines} beside slurm.nodes = {self.slurm.nodes}",
+                "leave machines out where Slurm starts them",
+            )
+        return self
 
 
 class GuardParameters(Parameters):

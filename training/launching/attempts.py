@@ -11,7 +11,7 @@ from pathlib import Path
 
 from stage.errors import StageFailedError, StageKilledError, StagePreemptedError, ViewforgeError
 from stage.workspace import Workspace
-from training.launching.outcome import Outcome, outcome_of, record
+from training.launching.outcome import Outcome, outcome_file, outcome_of, read_outcome, record, write_outcome
 from training.parameters import TrainParameters
 
 _LONGEST_PAUSE = 30.0
@@ -67,6 +67,16 @@ class Attempts:
         told = f"attempt {self._number} ended ({error}); goes on from the last checkpoint in {pause:g} s"
         print(f"train: {told}", file=sys.stderr, flush=True)
         time.sleep(pause)
+        self._heed_others()
+
+    def _heed_others(self) -> None:
+        """End when another machine has, for a reason that would come again: this one would wait for it."""
+        for machine in range(self._parameters.launch.machines):
+            other = read_outcome(outcome_file(self._workspace, machine)) if machine != self._machine else None
+            if other and other.job == self._job and not other.may_pass and other.kind != "finished":
+                error = StageFailedError(f"machine {machine} ended: {other.message}", "", other.kind)
+                write_outcome(self._workspace, self._told(error))
+                raise error
 
     def _final(self, error: ViewforgeError) -> ViewforgeError | None:
         """What to end with, unless another attempt is due."""

@@ -21,8 +21,8 @@ from training.parameters import LaunchParameters
 _LOOK_SECONDS = 1.0
 # A watch that stood still itself, as on a machine that sleeps or a disk that hangs, has not heard a silence.
 _LONGEST_LOOK = 3 * _LOOK_SECONDS
-_PATIENT_PHASES = ("start", "save")
-_PATIENCE = 10.0
+# Libraries that load from a slow disk hold the interpreter; safetensors and torch, which save and load, do not.
+_PATIENCE_AT_START = 3.0
 _SLOWEST = 20.0
 
 
@@ -78,7 +78,8 @@ class Listener:
 
     def _silence(self) -> Verdict | None:
         for heard in self._heard.values():
-            limit = self._parameters.silence_seconds * (_PATIENCE if heard.beat.phase in _PATIENT_PHASES else 1)
+            patience = _PATIENCE_AT_START if heard.beat.phase == "start" else 1.0
+            limit = patience * self._parameters.silence_seconds
             if heard.alive and heard.silent_seconds > limit:
                 seconds = f"{heard.silent_seconds:.0f} s"
                 return Verdict("silent", f"{_named(heard.beat)} has given no sign of life for {seconds}", heard.beat)
