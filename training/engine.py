@@ -130,10 +130,10 @@ class Engine:
         """
         self._model.train()
         batches = self._batches.after(self.done)
-        with (
-            self._reporting() as report,
-            Progress("train", self.parameters.steps, "steps", done=self.done) as progress,
-        ):
+        # One process tells the progress of all.
+        main = self.accelerator.is_main_process
+        progress = Progress("train", self.parameters.steps, "steps", done=self.done) if main else None
+        with self._reporting() as report, progress or nullcontext():
             for step in range(self.done, self.parameters.steps):
                 self._pulse.enter("data", step + 1)
                 started = time.monotonic()
@@ -145,7 +145,7 @@ class Engine:
                 outcome, stop = self._step(step, batch)
                 self._pulse.enter("save", step + 1)
                 report.step(outcome, time.monotonic() - started, arrived - started)
-                if self.accelerator.is_main_process:
+                if progress:
                     progress.advance(loss=round(outcome.point.loss, 4))
                 self._save_if_due(step + 1, stop)
 

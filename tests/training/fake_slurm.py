@@ -22,7 +22,7 @@ def install(folder: Path) -> dict[str, str]:
     for name in COMMANDS:
         path = folder / "bin" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"#!/bin/sh\nexec {sys.executable} {__file__} {name} \"$@\"\n")
+        path.write_text(f'#!/bin/sh\nexec {sys.executable} {__file__} {name} "$@"\n')
         path.chmod(0o755)
     (folder / "jobs").mkdir()
     path = os.pathsep.join([str(folder / "bin"), os.environ["PATH"]])

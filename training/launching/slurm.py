@@ -159,7 +159,7 @@ class SlurmTraining:
             return StagePreemptedError(
                 f"job {job} ended before a new checkpoint", "run again: it goes on from the last one"
             )
-        return _ended(job, state)
+        return job_error(job, state)
 
 
 def _as_error(outcome: Outcome, nodes: int) -> ViewforgeError:
@@ -173,8 +173,13 @@ def _as_error(outcome: Outcome, nodes: int) -> ViewforgeError:
     return StageFailedError(f"{outcome.message}{where}", "", outcome.kind)
 
 
-def _ended(job: str, state: str) -> ViewforgeError:
-    """What a job ended of that its machines said nothing about."""
+def job_error(job: str, state: str) -> ViewforgeError:
+    """What a job ended of that its machines said nothing about.
+
+    Args:
+        job: its number.
+        state: Slurm's word for its end.
+    """
     if state == "OUT_OF_MEMORY":
         more = "raise train.launch.slurm.memory, or take fewer train.data.workers"
         return StageFailedError(f"job {job} was killed for want of memory", more, "host_memory")
