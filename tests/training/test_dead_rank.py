@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 Trainable = Callable[..., Workspace]
 Train = Callable[..., "subprocess.Popen[str]"]
 SILENCE = 8.0
-RUN = {"steps": 160, "checkpoint_every": 20, "log_every": 60}
+RUN = {"steps": 120, "checkpoint_every": 20, "log_every": 60}
 LAUNCH = {"processes": 2, "silence_seconds": SILENCE, "restarts": 2}
 
 
