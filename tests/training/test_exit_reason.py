@@ -10,13 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from stage.errors import StageFailedError, StageKilledError, StagePreemptedError
+from training.guard import Guard
 from training.launching.evidence import oom_kills
 from training.launching.exit_reason import exit_reason, memory_remedy
 from training.launching.heartbeat import Beat
 from training.launching.watch import Verdict
-from training.parameters import TrainParameters
+from training.parameters import GuardParameters, TrainParameters
 
 CUDA_MEMORY = (
     "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which "
@@ -105,6 +107,14 @@ def test_real_messages(lines: list[str], kind: str, says: str) -> None:
     assert str(error).startswith(StageKilledError.PREFIX) == may_pass
 
 
+def test_what_the_guard_says_is_known() -> None:
+    with pytest.raises(StageFailedError) as caught:
+        Guard(GuardParameters(max_skipped_in_a_row=0, max_skipped_share=0)).left_out(3, "loss nan", 0.1, ["a"])
+    reason = exit_reason([f"viewforge: {caught.value}"], run())
+    assert reason.kind == "not_finite"
+    assert "lower train.optimizer.learning_rate" in str(reason.error())
+
+
 def test_being_asked_to_stop_is_no_failure() -> None:
     error = exit_reason(["viewforge: killed: asked to stop: a checkpoint holds step 3 of 9; run again"], run()).error()
     assert isinstance(error, StagePreemptedError)
@@ -156,8 +166,9 @@ def test_a_real_want_of_memory() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (1 << 28, 1 << 28))
 
     assert exit_reason(said_by("bytearray(1 << 30)", preexec_fn=limit), run()).kind == "host_memory"
-    asked = "import torch; torch.empty(1 << 60, dtype=torch.uint8)"
-    assert exit_reason(said_by(asked), run()).kind == "host_memory"
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert exit_reason([f"RuntimeError: {caught.value}"], run()).kind == "host_memory"
 
 
 def test_a_real_full_disk() -> None:

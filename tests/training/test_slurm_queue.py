@@ -15,9 +15,9 @@ import pytest
 from stage.errors import InputError, ParameterError, StageFailedError, StageKilledError
 from stage.parameters import validated
 from training.launching.followed_files import FollowedFiles
-from training.launching.slurm import job_error
+from training.launching.slurm import job_error, sha256_of
 from training.launching.slurm_queue import state_of, submit
-from training.launching.slurm_state import JobNote, read_note, sha256_of, write_note
+from training.launching.slurm_state import JobNote, read_note, write_note
 from training.parameters import TrainParameters
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from stage.errors import StageFailedError, StageKilledError, StagePreemptedError, ViewforgeError
+from stage.files import json_sha256
 from stage.progress import PROGRESS_VARIABLE
 from stage.workspace import Workspace
 from training.launching.attempts import Attempts
@@ -22,7 +23,7 @@ from training.launching.followed_files import FollowedFiles
 from training.launching.outcome import Outcome, launch_room, outcome_file, read_outcome
 from training.launching.slurm_job import JOB_NOTE, PROGRESS
 from training.launching.slurm_queue import OVER, UNKNOWN, state_of, submit, tell_to_stop
-from training.launching.slurm_state import JobNote, read_note, sha256_of, write_note
+from training.launching.slurm_state import JobNote, read_note, write_note
 from training.parameters import TrainParameters
 from training.preemption import SIGNALS, Notice
 
@@ -147,6 +148,9 @@ class SlurmTraining:
     def _error(self, job: str, state: str, notice: Notice) -> ViewforgeError | None:
         """What the stage ends with; None for a training that is done."""
         outcomes = self._outcomes(job)
+        if state == "CANCELLED" and not notice.given:
+            # Its machines say that they were asked to stop, and somebody wants no more of it.
+            return job_error(job, state)
         failed = sorted(
             (outcome for outcome in outcomes if outcome.kind != "finished"),
             key=lambda outcome: outcome.kind in _BECAUSE_OF_OTHERS,
@@ -171,6 +175,11 @@ def _as_error(outcome: Outcome, nodes: int) -> ViewforgeError:
     if outcome.kind in MAY_PASS:
         return StageKilledError(f"{outcome.message.removeprefix(StageKilledError.PREFIX)}{where}", "", outcome.kind)
     return StageFailedError(f"{outcome.message}{where}", "", outcome.kind)
+
+
+def sha256_of(parameters: TrainParameters) -> str:
+    """Hash of a training's parameters, by which a job that does another one is known."""
+    return json_sha256(parameters.model_dump(mode="json"))
 
 
 def job_error(job: str, state: str) -> ViewforgeError:

@@ -8,8 +8,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from stage.files import json_sha256, write_json
-from training.parameters import TrainParameters
+from stage.files import write_json
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,3 @@ def give_up(path: Path) -> None:
     """Note that the job is cancelled."""
     if note := read_note(path):
         write_note(path, replace(note, cancelled=True))
-
-
-def sha256_of(parameters: TrainParameters) -> str:
-    """Hash of a training's parameters, by which a job that does another one is known."""
-    return json_sha256(parameters.model_dump(mode="json"))
