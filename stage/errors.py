@@ -9,13 +9,14 @@ class ViewforgeError(Exception):
     Args:
         message: what is wrong and where, in one line.
         remedy: what to do about it, in one line.
+        kind: a word for the reason that tables and tags can count, as `gpu_memory`; empty where nobody counts.
     """
 
     EXIT_STATUS = 1
     """What the command line ends with."""
 
-    def __init__(self, message: str, remedy: str = "") -> None:
-        self.remedy = remedy
+    def __init__(self, message: str, remedy: str = "", kind: str = "") -> None:
+        self.remedy, self.kind = remedy, kind
         super().__init__(f"{message}; {remedy}" if remedy else message)
 
 
@@ -39,8 +40,8 @@ class StageKilledError(ViewforgeError):
 
     PREFIX = "killed: "
 
-    def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(f"{self.PREFIX}{message}", remedy)
+    def __init__(self, message: str, remedy: str = "", kind: str = "killed") -> None:
+        super().__init__(f"{self.PREFIX}{message}", remedy, kind)
 
 
 class StagePreemptedError(StageKilledError):
@@ -50,4 +51,4 @@ class StagePreemptedError(StageKilledError):
     PREEMPTED = "asked to stop: "
 
     def __init__(self, message: str, remedy: str = "") -> None:
-        super().__init__(f"{self.PREEMPTED}{message}", remedy)
+        super().__init__(f"{self.PREEMPTED}{message}", remedy, "preempted")

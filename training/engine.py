@@ -25,6 +25,7 @@ from training.curve import CurvePoint
 from training.data.batches import ViewBatch
 from training.feed import Feed
 from training.guard import Guard
+from training.launching.heartbeat import Pulse
 from training.look_ahead import LookAhead
 from training.optimizer import build_optimizer, learning_rates, set_rate
 from training.optimizer_state import OptimizerState
@@ -67,6 +68,7 @@ class Engine:
         tracker: where the main process reports figures.
         notice: whether this process was asked to stop.
         samples: pictures that the main process samples on the way; None for none.
+        pulse: is told where the run is.
 
     Raises:
         InputError: when there are checkpoints and none can be used.
@@ -83,7 +85,9 @@ class Engine:
         tracker: Tracker,
         notice: Notice,
         samples: SampleGrid | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
+        self._pulse = pulse or Pulse()
         self.parameters, self.seed, self.folder = parameters, seed, folder
         self.accelerator, self.tracker, self.notice = accelerator, tracker, notice
         self.system, self.samples = system, samples
@@ -126,19 +130,22 @@ class Engine:
         """
         self._model.train()
         batches = self._batches.after(self.done)
-        with (
-            self._reporting() as report,
-            Progress("train", self.parameters.steps, "steps", done=self.done) as progress,
-        ):
+        # One process tells the progress of all.
+        main = self.accelerator.is_main_process
+        progress = Progress("train", self.parameters.steps, "steps", done=self.done) if main else None
+        with self._reporting() as report, progress or nullcontext():
             for step in range(self.done, self.parameters.steps):
+                self._pulse.enter("data", step + 1)
                 started = time.monotonic()
                 batch, coming = next(batches)
                 arrived = time.monotonic()
                 if coming:
                     self.system.prepare([each.part(slice(None), _CPU) for each in coming])
+                self._pulse.enter("step", step + 1)
                 outcome, stop = self._step(step, batch)
+                self._pulse.enter("save", step + 1)
                 report.step(outcome, time.monotonic() - started, arrived - started)
-                if self.accelerator.is_main_process:
+                if progress:
                     progress.advance(loss=round(outcome.point.loss, 4))
                 self._save_if_due(step + 1, stop)
 

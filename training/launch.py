@@ -1,7 +1,11 @@
-"""The `train` stage: `accelerate launch` as a subprocess, in a process group of its own that ends when the stage does."""
+"""The `train` stage: `accelerate launch` as a subprocess, in a process group of its own that ends when the stage does.
+
+Where the processes run is `train.launch`: on this machine, on several that each run the stage, or in a job of Slurm
+(docs/launching.md).
+"""
 
 import os
-import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,69 +15,105 @@ from pathlib import Path
 
 import torch
 
-from stage.errors import StageFailedError, StageKilledError, StagePreemptedError, ViewforgeError
+from stage.errors import StagePreemptedError
 from stage.lifeline import tied
 from stage.workspace import Workspace
 from training.data.datasets import place_of
 from training.data.streams import open_store
 from training.forwarding import Forwarding
+from training.launching.attempts import Attempts
+from training.launching.evidence import oom_kills
+from training.launching.exit_reason import MESSAGE, exit_reason
+from training.launching.outcome import launch_room, outcome_file
+from training.launching.watch import Watch
 from training.parameters import TrainParameters
 from training.preemption import ignore
-from training.rendezvous import rendezvous
+from training.rendezvous import machine_rank, rendezvous
 
-_MESSAGE = "viewforge: "
-_REMEMBERED_LINES = 200
-# What accelerate (one process), torch (several) and its loader (a worker, also in the middle of a step) say of one that a signal
-# ended, and the last line of a Python traceback.
-_KILLED = re.compile(r"(?:died with <Signals\.|Signal \d+ \(|DataLoader worker .* is killed by signal: )(\w+)")
-_EXCEPTION = re.compile(r"^[\w.]*(Error|Exception)\b")
+_REMEMBERED_LINES = 2000
 _VERBOSE = "VIEWFORGE_VERBOSE"
 
 
 def train(parameters: TrainParameters, workspace: Workspace) -> None:
     """Train the system of a workspace.
 
-    Reads the shard sets of `train.data`; writes `data/model/` and `data/training/`. The processes read `params.yaml` themselves.
+    Reads the shard sets of `train.data`; writes `data/model/` and `data/training/`, and to `scratch/launch/exit.json` how it
+    ended. The processes read `params.yaml` themselves.
 
     Raises:
-        InputError: when there are no shards in a folder that should have some.
-        StageFailedError: with the reason that the processes gave.
-        StageKilledError: when a signal ended one of them.
+        InputError: when there are no shards in a folder that should have some, or Slurm takes no job.
+        StageFailedError: with the reason that the processes gave, or what they ended of.
+        StageKilledError: when a signal ended one of them or it fell silent, as often as `train.launch.restarts` allows.
         StagePreemptedError: when the stage or one of them was asked to stop by SIGTERM or SIGUSR1.
     """
     for dataset in parameters.data.datasets:
         if isinstance(folder := place_of(dataset, workspace.root), Path):
             open_store(folder).index()
-    launch(parameters, "training.run", str(workspace.root))
+    if parameters.launch.slurm is None:
+        train_on_machine(parameters, workspace)
+        return
+    from training.launching.slurm import train_by_slurm  # with submitit, which is an extra
+
+    train_by_slurm(parameters, workspace)
 
 
-def launch(parameters: TrainParameters, *program: str) -> None:
+def train_on_machine(parameters: TrainParameters, workspace: Workspace, job: str | None = None) -> None:
+    """Run this machine's processes of a training, and again from the last checkpoint after what may pass; raises as `train`."""
+    program = ("training.run", str(workspace.root))
+    machine = machine_rank(parameters.launch, os.environ)
+    outcome_file(workspace, machine).unlink(missing_ok=True)
+    attempts = Attempts(parameters, workspace, machine, job)
+    attempts.run(lambda number: launch(parameters, launch_room(workspace), program, number))
+
+
+def launch(parameters: TrainParameters, room: Path, program: tuple[str, ...], attempt: int = 1) -> None:
     """Run a module with arguments as the processes of a training, and wait for them.
+
+    Args:
+        parameters: the run.
+        room: for heartbeats and logs, the same on all machines.
+        program: the module and its arguments.
+        attempt: its number; the machines' processes find those of the same one.
 
     Raises:
         StageFailedError: with the reason that the processes gave.
-        StageKilledError: when a signal ended one of them.
+        StageKilledError: when a signal ended one of them, or it fell silent.
+        StagePreemptedError: when this process or one of them was asked to stop.
     """
+    machine = machine_rank(parameters.launch, os.environ)
+    watch = Watch(parameters.launch, room / "beats", machine)
+    killed_before = oom_kills()
     process = subprocess.Popen(
-        tied(_command(parameters, *program)),
+        tied(_command(parameters, _emptied(room / "logs" / f"machine-{machine}"), program)),
         stdout=sys.stderr,
         stderr=subprocess.PIPE,
         text=True,
+        errors="replace",
         start_new_session=True,
-        env={**os.environ, **environment(parameters)},
+        env={**os.environ, **environment(parameters, attempt), **watch.environment()},
         preexec_fn=ignore,
     )
     try:
-        with Forwarding(process, parameters.launch.grace_seconds) as forwarding:
+        with Forwarding(process, parameters.launch.grace_seconds) as forwarding, watch.over(process.pid):
             last_lines = _relay(process)
             if process.wait():
-                raise _preemption(forwarding, last_lines, parameters) or _failure(last_lines)
+                killed = oom_kills() - killed_before
+                raise (
+                    _preemption(forwarding, last_lines, parameters)
+                    or exit_reason(last_lines, parameters, watch.verdict, killed).error()
+                )
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def _command(parameters: TrainParameters, *program: str) -> list[str]:
+def _emptied(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    return folder
+
+
+def _command(parameters: TrainParameters, logs: Path, program: tuple[str, ...]) -> list[str]:
     launch = parameters.launch
     # Despite its name --multi_gpu is what starts several processes; --cpu starts one, however many are asked for.
     kind = ["--multi_gpu"] if launch.processes > 1 else [] if _has_gpu() else ["--cpu"]
@@ -82,6 +122,8 @@ def _command(parameters: TrainParameters, *program: str) -> list[str]:
         *(f"--num_processes={launch.processes}", f"--num_machines={launch.machines}"),
         *(f"--mixed_precision={launch.mixed_precision}", "--dynamo_backend=no"),
         *(*kind, *rendezvous(launch, os.environ)),
+        # Of several processes each line tells whose it is, and each process keeps its own.
+        *(("--tee=3", f"--log_dir={logs}") if launch.processes > 1 else ()),
         # Tied before the seconds of imports: a trainer whose launcher died meanwhile would work on, unseen by the stage's lock.
         *("--module", "stage.lifeline", sys.executable, "-m", *program),
     ]
@@ -91,8 +133,8 @@ def _has_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def environment(parameters: TrainParameters) -> dict[str, str]:
-    """Threads: the cores shared out to the processes, or fewer by OMP_NUM_THREADS; and which signals torch's agent answers.
+def environment(parameters: TrainParameters, attempt: int = 1) -> dict[str, str]:
+    """Threads: the cores shared out to the processes, or fewer by OMP_NUM_THREADS; and how torch's agent behaves.
 
     Idle ones spin for a moment and then sleep: asleep at once, as under a passive wait policy, each small operation pays for
     waking them, and spinning for long a busy machine stalls.
@@ -102,7 +144,9 @@ def environment(parameters: TrainParameters) -> dict[str, str]:
     threads = max(1, min(cores // here, _allowed_threads(cores)))
     # Torch's agent would answer SIGTERM by ending the trainers. Those that heed it, when another one has failed, are killed then.
     deaf = {"PET_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10"}
-    return {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": "20000", "TQDM_DISABLE": "1", **deaf}
+    # Machines that are at different attempts do not meet, and wait for one another.
+    named = {"PET_RDZV_ID": f"viewforge-{attempt}", "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "[rank${rank}]: "}
+    return {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": "20000", "TQDM_DISABLE": "1", **deaf, **named}
 
 
 def _allowed_threads(cores: int) -> int:
@@ -117,9 +161,8 @@ def _relay(process: "subprocess.Popen[str]") -> deque[str]:
     lines: deque[str] = deque(maxlen=_REMEMBERED_LINES)
     shown = True
     for line in process.stderr:
-        # With several processes torch puts "[rank1]: " before it.
         shown = shown and (_VERBOSE in os.environ or "Traceback (most recent call last)" not in line)
-        if shown and not line.startswith(_MESSAGE):
+        if shown and MESSAGE not in line:
             sys.stderr.write(line)
         lines.append(line.rstrip())
     return lines
@@ -134,23 +177,3 @@ def _preemption(forwarding: Forwarding, lines: deque[str], parameters: TrainPara
     return StagePreemptedError(
         reason, "run again: it goes on from the last one; train.launch.grace_seconds gives more time"
     )
-
-
-def _failure(lines: deque[str]) -> ViewforgeError:
-    """What the processes said: our own message, the signal that ended one, or else the exception's last line."""
-    ours = [line.removeprefix(_MESSAGE) for line in lines if line.startswith(_MESSAGE)]
-    killed = [match.group(1) for line in lines if (match := _KILLED.search(line))]
-    if ours and ours[-1].startswith(StageKilledError.PREFIX):
-        reason = ours[-1].removeprefix(StageKilledError.PREFIX)
-        if reason.startswith(StagePreemptedError.PREEMPTED):
-            return StagePreemptedError(reason.removeprefix(StagePreemptedError.PREEMPTED))
-        return StageKilledError(reason)
-    if ours:
-        return StageFailedError(f"training failed: {ours[-1]}", "finished checkpoints are kept")
-    if killed:
-        return StageKilledError(
-            f"a training process ended by {killed[-1]}", "run again: it continues from its checkpoint"
-        )
-    errors = [line for line in lines if _EXCEPTION.match(line)]
-    reason = (errors or list(lines) or ["no message"])[0 if errors else -1]
-    return StageFailedError(f"training failed: {reason}", "--verbose shows where; finished checkpoints are kept")

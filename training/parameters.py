@@ -16,6 +16,7 @@ from systems.zeronvs.modes import scale_name
 from systems.zeronvs.parameters import ZeroNvsParameters
 from training.data.dataset_parameters import DataParameters
 from training.data.published_mixture import with_published
+from training.launching.parameters import SlurmParameters
 from training.tracking.parameters import SampleParameters, TrackingParameters
 
 SystemName: TypeAlias = Literal["zero123", "zeronvs", "cascade_zero123", "zero_1_to_g", "zero_1_to_g_grid"]
@@ -90,12 +91,13 @@ class HardwareParameters(Parameters):
 
 
 class LaunchParameters(Parameters):
-    """What `accelerate launch` is told."""
+    """Where the processes of a training run, and what is done when one of them ends or falls silent (docs/launching.md)."""
 
     processes: int = Field(default=1, ge=1)
     """Processes, one a GPU, over all machines."""
     machines: int = Field(default=1, ge=1)
-    """Machines that take part; each runs `viewforge train` in the same workspace, on a disk that they share."""
+    """Machines that take part; each runs `viewforge train` in the same workspace, on a disk that they share. With
+    `slurm` these are its nodes."""
     machine_rank: int | None = Field(default=None, ge=0)
     """This machine's number, from 0; null takes it from the environment (docs/training.md)."""
     main_address: str | None = None
@@ -110,6 +112,32 @@ class LaunchParameters(Parameters):
     """Batches whose gradients are added up to one step."""
     grace_seconds: float = Field(default=30.0, gt=0)
     """Time that a training which is asked to stop has for its checkpoint; as long as the scheduler waits before it kills."""
+    silence_seconds: float = Field(default=40.0, ge=1)
+    """A process that gives no sign of life for so long counts as dead, stopped or cut off, and all are ended. Three times
+    that while it starts."""
+    stuck_seconds: float = Field(default=300.0, ge=1)
+    """A step that computes for longer than this, and than 20 times the slowest before, counts as hung; reading does not count."""
+    restarts: int = Field(default=2, ge=0)
+    """How often in a row, without a new checkpoint in between, a training goes on from its last checkpoint after a process was
+    killed, fell silent or lost the others."""
+    slurm: SlurmParameters | None = None
+    """The job of Slurm in which the processes run; null starts them on this machine."""
+
+    @model_validator(mode="after")
+    def _nodes_share_the_processes(self) -> Self:
+        if self.slurm is None:
+            return self
+        if self.processes % self.slurm.nodes:
+            raise ParameterError(
+                f"train.launch.processes = {self.processes} cannot be shared by slurm.nodes = {self.slurm.nodes}",
+                "make it a multiple: the processes of all nodes together",
+            )
+        if self.machines not in (1, self.slurm.nodes):
+            raise ParameterError(
+                f"train.launch.machines = {self.machines} beside slurm.nodes = {self.slurm.nodes}",
+                "leave machines out where Slurm starts them",
+            )
+        return self
 
 
 class GuardParameters(Parameters):

@@ -57,7 +57,18 @@ _TRAINING_CODE = (
 # Of the data their plan and their hashes count: the same shards may lie elsewhere, and be read by more workers.
 _INDIFFERENT: dict[str, Any] = {
     **dict.fromkeys(("checkpoint_every", "checkpoints_kept", "log_every", "data", "samples", "tracking"), True),
-    "launch": {"machine_rank", "main_address", "main_port", "grace_seconds"},
+    "launch": {
+        *(
+            "machine_rank",
+            "main_address",
+            "main_port",
+            "grace_seconds",
+            "silence_seconds",
+            "stuck_seconds",
+            "restarts",
+        ),
+        "slurm",
+    },
     "cascade_zero123": {"prompts": {"look_ahead", "cache_bytes"}},
 }
 

@@ -12,6 +12,8 @@ RANK_VARIABLES = ("PET_NODE_RANK", "NODE_RANK", "MACHINE_RANK", "GROUP_RANK", "S
 ADDRESS_VARIABLES = ("PET_MASTER_ADDR", "MASTER_ADDR")
 PORT_VARIABLES = ("PET_MASTER_PORT", "MASTER_PORT")
 _PORT = "29500"
+# As long as machines may take to start after one another.
+_JOIN_SECONDS = 600
 
 
 def machine_rank(parameters: LaunchParameters, environment: Mapping[str, str]) -> int:
@@ -54,7 +56,9 @@ def rendezvous(parameters: LaunchParameters, environment: Mapping[str, str]) -> 
     address = _found("main_address", parameters.main_address, ADDRESS_VARIABLES, environment)
     port = _found("main_port", parameters.main_port, PORT_VARIABLES, {PORT_VARIABLES[-1]: _PORT, **environment})
     rank = machine_rank(parameters, environment)
-    return [f"--machine_rank={rank}", f"--main_process_ip={address}", f"--main_process_port={port}", "--same_network"]
+    # Torch's own rendezvous; machine 0 holds its store, whatever names the address goes by.
+    meeting = ["--rdzv_backend=c10d", f"--rdzv_conf=is_host={int(rank == 0)},join_timeout={_JOIN_SECONDS}"]
+    return [f"--machine_rank={rank}", f"--main_process_ip={address}", f"--main_process_port={port}", *meeting]
 
 
 def _found(name: str, given: object, variables: tuple[str, ...], environment: Mapping[str, str]) -> str:

@@ -24,6 +24,8 @@ from training.data.datasets import index_hashes, left_out, open_datasets, pictur
 from training.engine import Engine
 from training.feed import Feed
 from training.introduction import Introduction
+from training.launching.heartbeat import Heartbeat, Pulse
+from training.launching.outcome import EXIT_REASON_TAG
 from training.parameters import TrainParameters, load_training
 from training.preemption import Notice
 from training.processes import accelerator_of, is_sharded
@@ -35,8 +37,16 @@ from training.tracking.tracker import Silence, Tracker
 from training.tracking.trackers import open_trackers
 
 
-def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, notice: Notice | None = None) -> None:
+def train_here(
+    parameters: TrainParameters,
+    seed: int,
+    workspace: Workspace,
+    notice: Notice | None = None,
+    pulse: Pulse | None = None,
+) -> None:
     """Train in this process, as one of those that `accelerate launch` started, until it is done or `notice` is given.
+
+    `pulse` is told where the training is.
 
     Raises:
         ViewforgeError: when inputs are missing, the loss diverges, or a process was asked to stop.
@@ -67,7 +77,7 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, not
         introduction.tell(tracker, hardware)
         samples = introduction.samples(system)
     feed = Feed(loader_of(parameters, plan, readers, accelerator), accelerator)
-    engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker, notice or Notice(), samples)
+    engine = Engine(parameters, seed, system, feed, folder, accelerator, tracker, notice or Notice(), samples, pulse)
     _run(engine, tracker)
     averages = engine.averages()
     if accelerator.is_main_process:
@@ -76,6 +86,7 @@ def train_here(parameters: TrainParameters, seed: int, workspace: Workspace, not
         take_over(averages, result)
         publish(result, folder / "loss.csv", kept / "samples", workspace, origin)
         tracker.tag("viewforge.model_sha256", folder_sha256(workspace.model))
+        tracker.tag(EXIT_REASON_TAG, "finished")
         tracker.finish()
         _forget_others(folder)
         forget_delivered(workspace, kept)
@@ -116,7 +127,9 @@ def main() -> None:
     workspace = Workspace(Path(sys.argv[1]))
     try:
         parameters = load_training(workspace)
-        train_here(parameters, load_seed(workspace.parameters), workspace, notice)
+        pulse = Pulse()
+        with Heartbeat(pulse, parameters.launch.silence_seconds):
+            train_here(parameters, load_seed(workspace.parameters), workspace, notice, pulse)
     except ViewforgeError as error:
         print(f"viewforge: {error}", file=sys.stderr)
         sys.exit(error.EXIT_STATUS)

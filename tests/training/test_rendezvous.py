@@ -30,8 +30,13 @@ def test_one_machine_needs_nothing() -> None:
     ],
 )
 def test_what_clusters_set_is_found(environment: dict[str, str]) -> None:
-    expected = {"machine_rank": "1", "main_process_ip": "node-0", "main_process_port": "29500", "same_network": ""}
-    assert options(environment) == expected
+    expected = {"machine_rank": "1", "main_process_ip": "node-0", "main_process_port": "29500"}
+    torchs_own = {"rdzv_backend": "c10d", "rdzv_conf": "is_host=0,join_timeout=600"}
+    assert options(environment) == expected | torchs_own
+
+
+def test_machine_0_holds_the_meeting() -> None:
+    assert "is_host=1," in options({"NODE_RANK": "0", "MASTER_ADDR": "node-0"})["rdzv_conf"]
 
 
 def test_parameters_come_first() -> None:

@@ -200,7 +200,7 @@ def test_a_server_that_gives_up_ends_two_processes_in_one_line(
 
 @pytest.mark.slow
 def test_a_killed_worker_is_a_killed_stage(trainable: Trainable, start: Train) -> None:
-    workspace = trainable(steps=5000, checkpoint_every=3, data={"workers": 1})
+    workspace = trainable(steps=5000, checkpoint_every=3, data={"workers": 1}, launch={"restarts": 0})
     process = start(workspace)
     wait_until(lambda: checkpoints(workspace))
     (trainer,) = [one for one in trainers(workspace) if one.parent() not in trainers(workspace)]

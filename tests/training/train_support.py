@@ -23,6 +23,16 @@ def wait_until(condition: Callable[[], Any]) -> None:
         time.sleep(0.005)
 
 
+def line_with(process: "subprocess.Popen[str]", text: str) -> str:
+    """The next line of a program's standard error that holds the text."""
+    assert process.stderr is not None
+    said: list[str] = []
+    while not said or text not in said[-1]:
+        said.append(process.stderr.readline())
+        assert said[-1], "".join(said)
+    return said[-1]
+
+
 def train_command(workspace: Workspace) -> list[str]:
     return [str(Path(sys.executable).parent / "viewforge"), "train", "-w", str(workspace.root)]
 

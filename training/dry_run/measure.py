@@ -37,7 +37,8 @@ def measured(parameters: TrainParameters, workspace: Workspace, device: Device, 
     workspace.scratch.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix="measure-", dir=workspace.scratch) as folder:
         arguments = (str(workspace.root), folder, str(pairs), str(processes), str(steps))
-        launch(adapted(parameters, pairs, processes, steps), "training.dry_run.measured_run", *arguments)
+        program = ("training.dry_run.measured_run", *arguments)
+        launch(adapted(parameters, pairs, processes, steps), Path(folder) / "launch", program)
         found = json.loads((Path(folder) / RESULT).read_text())
     source = f"mean of {steps} steps after {WARM_UP}, {processes} of {parameters.launch.processes} processes"
     return StepTime(found["seconds"], f"{source}, on {device.name}", device.name, found["peak_memory"])

@@ -1,8 +1,9 @@
 """The journals of a workspace, `scratch/tracking/<fingerprint>/`: sending what is left of them, and forgetting old ones."""
 
 import shutil
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +11,9 @@ from stage.errors import ViewforgeError
 from stage.lifeline import exclusive_folder
 from stage.workspace import Workspace
 from training.tracking.journal import Journal
+
+# What a killed training leaves behind, as workers that read, may hold its journal for a moment.
+_KILLED_SECONDS = 10.0
 
 
 def journals_folder(workspace: Workspace) -> Path:
@@ -52,6 +56,27 @@ def flush(workspace: Workspace, patience: float, again: bool = False) -> Flushed
     return outcome
 
 
+def note_tag(workspace: Workspace, key: str, value: str, since: float, patience: float) -> None:
+    """Tag the runs of trainings that are over, whose own processes can tell nothing more.
+
+    Args:
+        workspace: whose.
+        key: of the tag.
+        value: of the tag.
+        since: runs whose journals were written after it, in seconds since 1970.
+        patience: how many seconds the server is waited for; with 0 the run's next attempt sends it, or
+            `viewforge tracking flush`.
+    """
+    for folder in _folders(workspace):
+        if (folder / "journal.jsonl").stat().st_mtime < since:
+            continue
+        with _opened(folder, _KILLED_SECONDS) as journal:
+            if journal is not None:
+                journal.append({"kind": "tags", "values": {key: value}})
+                if patience:
+                    _sent(Flushed(), journal, workspace, patience)
+
+
 def forget_delivered(workspace: Workspace, kept: Path) -> None:
     """Delete the journals of which the server has everything, but for one."""
     for folder in _folders(workspace):
@@ -67,12 +92,10 @@ def _folders(workspace: Workspace) -> list[Path]:
 
 
 @contextmanager
-def _opened(folder: Path) -> Iterator[Journal | None]:
-    """A journal; None when a training writes it."""
-    lock = exclusive_folder(folder)
-    try:
-        lock.__enter__()
-    except ViewforgeError:
+def _opened(folder: Path, patience: float = 0.0) -> Iterator[Journal | None]:
+    """A journal; None when a training writes it for longer than so many seconds."""
+    lock = _lock(folder, time.monotonic() + patience)
+    if lock is None:
         yield None
         return
     journal = Journal(folder)
@@ -81,6 +104,20 @@ def _opened(folder: Path) -> Iterator[Journal | None]:
     finally:
         journal.close()
         lock.__exit__(None, None, None)
+
+
+def _lock(folder: Path, deadline: float) -> AbstractContextManager[None] | None:
+    """The lock of a journal, entered; None when another process holds it until the deadline."""
+    while True:
+        lock = exclusive_folder(folder)
+        try:
+            lock.__enter__()
+        except ViewforgeError:
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.2)
+        else:
+            return lock
 
 
 def _sent(outcome: Flushed, journal: Journal, workspace: Workspace, patience: float) -> Flushed:

@@ -1,0 +1,1 @@
+"""How a training is started and watched: heartbeats, restarts, reasons of an end, and jobs of Slurm."""

@@ -1,0 +1,111 @@
+"""Attempts at a training: what may pass is tried again from the last checkpoint, so often without a new one in between.
+
+This is the one place that does so while the stage lives. The stage's own death, and being asked to stop, are for who started it:
+the flow's retries, or running it again (docs/decisions/0044).
+"""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from stage.errors import StageFailedError, StageKilledError, StagePreemptedError, ViewforgeError
+from stage.workspace import Workspace
+from training.launching.outcome import Outcome, outcome_file, outcome_of, read_outcome, record, write_outcome
+from training.parameters import TrainParameters
+
+_LONGEST_PAUSE = 30.0
+
+
+class Attempts:
+    """The attempts of one stage, on one machine or as jobs.
+
+    Args:
+        parameters: the run.
+        workspace: whose checkpoints tell whether there was progress.
+        machine: this one's number.
+        job: Slurm's, when this runs in one.
+    """
+
+    def __init__(
+        self, parameters: TrainParameters, workspace: Workspace, machine: int, job: str | None = None
+    ) -> None:
+        self._parameters, self._workspace = parameters, workspace
+        self._machine, self._job = machine, job
+        self._number, self._in_vain = 0, 0
+        self._reached = self._checkpoints()
+
+    def run(self, attempt: Callable[[int], None]) -> None:
+        """Attempt until it is done.
+
+        Args:
+            attempt: is given its number, from 1.
+
+        Raises:
+            StageFailedError: when an attempt ended for a reason that would come again, or too many in a row without a checkpoint.
+            StageKilledError: when one was killed and none may follow.
+            StagePreemptedError: when one was asked to stop.
+        """
+        while True:
+            self._number += 1
+            since = time.time()
+            try:
+                attempt(self._number)
+            except ViewforgeError as error:
+                self._after(error, since)
+            else:
+                record(self._workspace, self._outcome("finished"), self._parameters, time.time())
+                return
+
+    def _after(self, error: ViewforgeError, since: float) -> None:
+        """Note how an attempt ended; return when another one follows."""
+        final = self._final(error)
+        record(self._workspace, self._told(final or error), self._parameters, since, last=final is not None)
+        if final is not None:
+            raise final from None
+        pause = min(_LONGEST_PAUSE, 2.0 ** (self._in_vain - 1))
+        told = f"attempt {self._number} ended ({error}); goes on from the last checkpoint in {pause:g} s"
+        print(f"train: {told}", file=sys.stderr, flush=True)
+        time.sleep(pause)
+        self._heed_others()
+
+    def _heed_others(self) -> None:
+        """End when another machine has, for a reason that would come again: this one would wait for it."""
+        for machine in range(self._parameters.launch.machines):
+            other = read_outcome(outcome_file(self._workspace, machine)) if machine != self._machine else None
+            if other and other.job == self._job and not other.may_pass and other.kind != "finished":
+                error = StageFailedError(f"machine {machine} ended: {other.message}", "", other.kind)
+                write_outcome(self._workspace, self._told(error))
+                raise error
+
+    def _final(self, error: ViewforgeError) -> ViewforgeError | None:
+        """What to end with, unless another attempt is due."""
+        if isinstance(error, StagePreemptedError) or not isinstance(error, StageKilledError):
+            return error
+        restarts = self._parameters.launch.restarts
+        if not restarts:
+            return error
+        reached = self._checkpoints()
+        self._in_vain = 1 if reached - self._reached else self._in_vain + 1
+        self._reached = reached
+        if self._in_vain <= restarts:
+            return None
+        return StageFailedError(
+            f"{self._in_vain} attempts in a row ended before a new checkpoint, the last one: {_reason(error)}",
+            "mend what ends them, or set a smaller train.checkpoint_every",
+            error.kind,
+        )
+
+    def _told(self, error: ViewforgeError) -> Outcome:
+        return outcome_of(error, self._number, self._machine, self._job)
+
+    def _outcome(self, kind: str) -> Outcome:
+        return Outcome(kind, attempt=self._number, machine=self._machine, job=self._job)
+
+    def _checkpoints(self) -> set[Path]:
+        return set(self._workspace.scratch.glob("training/*/checkpoints/step-*"))
+
+
+def _reason(error: ViewforgeError) -> str:
+    text = str(error).removeprefix(StageKilledError.PREFIX)
+    return text.removesuffix(f"; {error.remedy}") if error.remedy else text

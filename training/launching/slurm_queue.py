@@ -1,0 +1,93 @@
+"""Slurm's own commands, as far as a stage needs them: submit a training (by submitit), ask for its state, signal it."""
+
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from stage.errors import InputError
+from training.launching.slurm_job import run_machine
+from training.parameters import TrainParameters
+
+OVER: Final = frozenset(
+    {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT"}
+)
+"""States of a job that ends; PREEMPTED is one more where it does not go back into the queue."""
+UNKNOWN: Final = "UNKNOWN"
+_SIGNAL = "USR1"
+
+
+def submit(parameters: TrainParameters, root: Path, folder: Path) -> str:
+    """Submit the job of a training; its number.
+
+    Args:
+        parameters: the run, whose `launch.slurm` says what is asked for.
+        root: of the workspace, on a disk that the machines share.
+        folder: for the job's script, output and submitit's files; on that disk, too.
+
+    Raises:
+        InputError: when there is no Slurm or no submitit, or the job is refused.
+    """
+    # The signal before the end, which our processes heed; submitit reads it when it is imported, here and in the job.
+    os.environ["SUBMITIT_PREEMPT_SIGNAL"] = _SIGNAL
+    try:
+        import submitit
+    except ImportError:
+        raise InputError("train.launch.slurm needs submitit", "pip install 'viewforge[slurm]'") from None
+    try:
+        executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=0)
+        executor.update_parameters(**_asked(parameters))
+        return str(executor.submit(run_machine, str(root)).job_id)
+    except (RuntimeError, ValueError, submitit.core.utils.UncompletedJobError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise InputError(f"Slurm takes no job: {reason}", "look at train.launch.slurm, and at sinfo") from error
+
+
+def state_of(job: str) -> str:
+    """What Slurm says of a job: RUNNING, COMPLETED and the like; UNKNOWN where it says nothing."""
+    queued = _answer(["squeue", "--noheader", "--jobs", job, "--format", "%T"])
+    if queued:
+        return queued.splitlines()[0].strip()
+    from submitit.slurm.slurm import SlurmInfoWatcher
+
+    told = _answer(["sacct", "-o", "JobID,State,NodeList", "--parsable2", "-j", job])
+    # As in "CANCELLED by 1000".
+    words = SlurmInfoWatcher().read_info(told).get(job, {}).get("State", "").split()
+    return words[0] if words else UNKNOWN
+
+
+def tell_to_stop(job: str) -> None:
+    """Send the job's processes the signal to save a checkpoint and end."""
+    subprocess.run(["scancel", f"--signal={_SIGNAL}", job], check=False)
+
+
+def _answer(command: Sequence[str]) -> str:
+    """The standard output of a command; empty where it fails, as squeue does for jobs long over."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout if done.returncode == 0 else ""
+
+
+def _asked(parameters: TrainParameters) -> dict[str, Any]:
+    """What submitit is told."""
+    launch, slurm = parameters.launch, parameters.launch.slurm
+    assert slurm  # noqa: S101 - there is a job for that reason
+    gpus = launch.processes // slurm.nodes if slurm.gpus_per_node is None else slurm.gpus_per_node
+    asked = {
+        "job_name": f"viewforge-{parameters.system}",
+        "nodes": slurm.nodes,
+        "ntasks_per_node": 1,
+        "time": slurm.time_minutes,
+        # Earlier than the processes need, as Slurm's own clock may be late by half a minute.
+        "signal_delay_s": int(launch.grace_seconds) + 30,
+        "stderr_to_stdout": True,
+        "setup": slurm.setup or None,
+        **{name: getattr(slurm, name) for name in ("partition", "account", "qos", "constraint", "cpus_per_task")},
+        "mem": slurm.memory,
+        "gpus_per_node": gpus or None,
+        "additional_parameters": {**({"requeue": True} if slurm.requeue else {"no-requeue": True}), **slurm.extra},
+    }
+    return {name: value for name, value in asked.items() if value is not None}
