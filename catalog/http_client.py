@@ -24,7 +24,6 @@ from catalog.http_errors import (
     file_error,
     in_one_line,
     interrupted,
-    shown,
     too_large,
     transport_error,
 )
@@ -33,6 +32,7 @@ from catalog.rate_limit import HostPauses, Timing
 from catalog.transfer import Expected, Transfer
 from stage.failures import FailureClass
 from stage.files import file_sha256
+from stage.secrets import shown
 
 HUB = "https://huggingface.co"
 _MAX_ANSWER_BYTES = 2**30

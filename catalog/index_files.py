@@ -18,9 +18,10 @@ import pyarrow.parquet as pq
 
 from catalog.downloads import Task, each
 from catalog.http_client import HttpClient
-from catalog.http_errors import DownloadError, in_one_line, shown
+from catalog.http_errors import DownloadError, in_one_line
 from stage.failures import FailureClass
 from stage.files import json_sha256
+from stage.secrets import shown
 
 _DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, ValueError, pa.ArrowException)
 _MAX_BYTES = 8 * 2**30

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Annotated
 
@@ -38,10 +39,11 @@ def ui(
     _check_free("MLflow", mlflow_port, "--mlflow-port")
     from training.tracking.mlflow_place import use_mlflow
 
-    stores = ["--backend-store-uri", use_mlflow(place), "--artifacts-destination", _artifacts(place)]
+    # By the environment: a command line is everybody's to read.
+    stores = {"MLFLOW_BACKEND_STORE_URI": use_mlflow(place), "MLFLOW_ARTIFACTS_DESTINATION": _artifacts(place)}
     servers = [
         _start(["prefect", "server", "start", "--host", _HOST, "--port", str(prefect_port)]),
-        _start(["mlflow", "server", "--host", _HOST, "--port", str(mlflow_port), "--workers", "1", *stores]),
+        _start(["mlflow", "server", "--host", _HOST, "--port", str(mlflow_port), "--workers", "1"], stores),
     ]
     print(
         f"Prefect  http://{_HOST}:{prefect_port}\nMLflow   http://{_HOST}:{mlflow_port}\nStop with Ctrl-C.", flush=True
@@ -69,7 +71,7 @@ def _check_free(name: str, port: int, option: str) -> None:
             raise ViewforgeError(f"port {port} for {name} is taken", f"choose another with {option}") from None
 
 
-def _start(command: list[str]) -> "subprocess.Popen[bytes]":
+def _start(command: list[str], stores: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
     """A server in its own process group, without MLflow's job workers, which take 2 GB."""
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false", **(stores or {})}
     return subprocess.Popen(tied([sys.executable, "-m", *command]), start_new_session=True, env=environment)

@@ -23,6 +23,7 @@ from prefect.runtime import flow_run
 from stage.errors import StageKilledError, ViewforgeError
 from stage.lifeline import tied
 from stage.progress import PROGRESS_VARIABLE
+from stage.secrets import redacted
 
 _MESSAGE = re.compile(r"^viewforge: (.*)$")
 _TICK_SECONDS = 0.5
@@ -118,7 +119,7 @@ def _path_with_scripts() -> str:
 
 
 def _lines(process: "subprocess.Popen[str]", tick: Callable[[], None]) -> Iterator[str]:
-    """Lines of output as they come; `tick` is called in between."""
+    """Lines of output as they come, without secrets; `tick` is called in between."""
     assert process.stdout is not None  # noqa: S101 - asked for above
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
@@ -130,7 +131,7 @@ def _lines(process: "subprocess.Popen[str]", tick: Callable[[], None]) -> Iterat
             if not line:
                 return
             tick()
-            yield line.rstrip()
+            yield redacted(line.rstrip())
 
 
 def _drain(stream: IO[str], on_progress: Callable[[dict[str, Any]], None]) -> None:

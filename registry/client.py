@@ -11,7 +11,7 @@ from mlflow.tracking import MlflowClient
 
 from stage.errors import InputError
 from stage.workspace import Workspace
-from training.tracking.mlflow_place import use_mlflow, without_password
+from training.tracking.mlflow_place import use_mlflow
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -31,8 +31,9 @@ def open_registry(workspace: Workspace) -> Iterator[MlflowClient]:
         yield MlflowClient()
     except MlflowException as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
-        message = f"MLflow at {mlflow.get_tracking_uri()}: {reason}"
-        raise InputError(without_password(message), "check MLFLOW_TRACKING_URI and its server") from error
+        raise InputError(
+            f"MLflow at {mlflow.get_tracking_uri()}: {reason}", "check MLFLOW_TRACKING_URI and its server"
+        ) from error
 
 
 def holders(client: MlflowClient, model: str) -> dict[str, str]:

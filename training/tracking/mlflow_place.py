@@ -1,7 +1,6 @@
 """Where a workspace's MLflow is: the server that the environment names, or a local database."""
 
 import os
-import re
 from pathlib import Path
 
 import mlflow
@@ -45,8 +44,3 @@ def experiment_id(workspace: Workspace) -> str:
     local = mlflow.get_tracking_uri().startswith("sqlite:///")
     location = (workspace.mlflow.resolve() / "artifacts").as_uri() if local else None
     return str(client.create_experiment(EXPERIMENT, artifact_location=location))
-
-
-def without_password(text: str) -> str:
-    """A text without what its addresses hold of names and passwords; MLflow repeats addresses in what it says."""
-    return re.sub(r"//[^@/ ]*@", "//", text)
