@@ -115,8 +115,8 @@ def overridden(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, 
     """A copy of `values` with `section.key=value` assignments applied; the values are read as YAML.
 
     Raises:
-        ParameterError: when an assignment has no `=`, an empty name, a value that is no YAML, a parent that is no section, or what
-            looks like a secret.
+        ParameterError: when an assignment has no `=`, an empty name, a value that is no YAML, a parent that is no section, or
+            what looks like a secret.
     """
     result: dict[str, Any] = yaml.safe_load(yaml.safe_dump(values))
     for assignment in assignments:

@@ -1,7 +1,8 @@
 """What may be said of addresses and texts that hold secrets, and what of them may not stand in a file of parameters.
 
 Secrets come from the environment alone. They leave it in what libraries say: an address with a password, a signed query, a
-header. Whatever is said, logged or written of such a text goes through `redacted`; of an address that is known as one, through `shown`.
+header. Whatever is said, logged or written of such a text goes through `redacted`; of an address that is known as one,
+through `shown`.
 """
 
 import os
@@ -61,7 +62,12 @@ def redacted(text: str) -> str:
 
 
 def _without_query(address: str) -> str:
-    """An address without user and query; the fragment stays, in which pages of MLflow and Prefect have their paths."""
+    """An address without user and query; the fragment stays, in which pages of MLflow and Prefect have their paths.
+
+    One that is completed by variables says no more than their names.
+    """
+    if _REFERENCE.search(address) and not _opens(_REFERENCE.sub("", address)):
+        return address
     place, mark, fragment = _USER.sub("", address).partition("#")
     return place.partition("?")[0] + mark + fragment.partition("?")[0]
 

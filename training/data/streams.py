@@ -20,8 +20,8 @@ def open_store(place: Path | str, parameters: StreamParameters | None = None) ->
     """The store of a shard set.
 
     Args:
-        place: a folder or URL; a folder with a `location.json` has its lists beside it and its tars there. A URL may name variables
-            of the environment that complete it, as `https://${USER}:${PASSWORD}@host/shards` or `https://host/shards?${SIGNATURE}`.
+        place: a folder or URL; a folder with a `location.json` has its lists beside it and its tars there. A URL may
+            name variables of the environment that complete it, as `https://${USER}:${PASSWORD}@host/shards` or `…?${SIGNATURE}`.
         parameters: how patiently a server is asked.
 
     Raises:
