@@ -4,18 +4,16 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx
 import mlflow
 import pytest
 from mlflow.tracking import MlflowClient
+from prefect_server import PATIENCE, eventually, prefect_server, request
 from promotion_drill import MODEL, registry_of_three
 
 from registry.parameters import RegisterParameters
@@ -25,46 +23,13 @@ from stage.workspace import Workspace
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 PROJECT = Path(__file__).resolve().parents[2]
 DRILL = Path(__file__).with_name("approval_drill.py")
-PATIENCE = 240.0
-
-
-def eventually(question: Callable[[], Any]) -> Any:
-    """The first answer that is true."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        try:
-            if answer := question():
-                return answer
-        except httpx.HTTPError:
-            pass
-        assert time.monotonic() < deadline, "waited in vain"
-        time.sleep(0.5)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment in which a Prefect server of its own is known."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    environment = {
-        **{key: value for key, value in os.environ.items() if key != "MLFLOW_TRACKING_URI"},
-        "PREFECT_HOME": str(tmp_path_factory.mktemp("prefect")),
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        "NO_PROXY": "127.0.0.1",
-        "PYTHONPATH": str(PROJECT),
-        "MLFLOW_DISABLE_TELEMETRY": "true",
-    }
-    command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port)]
-    process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
-    api = f"http://127.0.0.1:{port}/api"
-    try:
-        eventually(lambda: httpx.get(f"{api}/health", timeout=2, trust_env=False).status_code == 200)
-        yield {**environment, "PREFECT_API_URL": api}
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with prefect_server(tmp_path_factory.mktemp("prefect")) as environment:
+        yield environment
 
 
 @pytest.fixture
@@ -80,12 +45,6 @@ def awaiting(tmp_path: Path) -> Iterator[Workspace]:
         assert promote(RegisterParameters(approval="required"), workspace).outcome == "awaiting approval"
         yield workspace
     mlflow.set_tracking_uri(None)
-
-
-def request(server: dict[str, str], method: str, path: str, body: dict[str, Any]) -> Any:
-    answer = httpx.request(method, f"{server['PREFECT_API_URL']}{path}", json=body, timeout=30, trust_env=False)
-    answer.raise_for_status()
-    return answer.json()
 
 
 def runs(server: dict[str, str], workspace: Workspace) -> list[dict[str, Any]]:

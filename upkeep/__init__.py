@@ -1,0 +1,1 @@
+"""What keeps an installation sound: verifying what is stored, restoring it, and removing what nobody needs any more."""
