@@ -15,6 +15,7 @@ from pathlib import Path
 
 from stage.errors import InputError
 from stage.files import replacing
+from stage.foreign_files import members
 
 
 def object_folder(root: Path, uid: str) -> Path:
@@ -39,11 +40,11 @@ def write_packs(root: Path, uids: Iterable[str], target: Path, count: int, witho
         count: number of packs; empty ones are not written.
         without: name of a folder within an object's that stays out.
     """
-    members: dict[int, list[str]] = {}
+    groups: dict[int, list[str]] = {}
     for uid in sorted(uids):
-        members.setdefault(pack_of(uid, count), []).append(uid)
+        groups.setdefault(pack_of(uid, count), []).append(uid)
     written = []
-    for number, group in sorted(members.items()):
+    for number, group in sorted(groups.items()):
         path = target / f"pack-{number:05d}.tar"
         with replacing(path) as temporary:
             write_tar(temporary, root, group, without)
@@ -110,9 +111,9 @@ def _unpack(path: Path, root: Path, uids: set[str]) -> set[str]:
     try:
         # Without the colon it would also try every compression, and name each in several lines.
         with tarfile.open(path, "r:") as archive:
-            wanted = [m for m in archive.getmembers() if m.name.split("/")[1] in uids]
+            wanted = [m for m in members(archive, files_alone=True) if m.name.split("/")[1] in uids]
             archive.extractall(staging, wanted, filter="data")
-    except (tarfile.TarError, IndexError) as error:
+    except (tarfile.TarError, IndexError, OSError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise InputError(f"{path} is damaged: {error}", "restore it with dvc pull, or run its stage again") from None
     for folder in sorted(staging.glob("*/*")):
