@@ -75,7 +75,9 @@ def _without_query(address: str) -> str:
 def _known(environment: Mapping[str, str]) -> list[str]:
     """The secrets of an environment, longest first, as one may hold another."""
     named = (value.strip() for name, value in environment.items() if _VARIABLE.search(name))
-    found = {value for value in (*named, *_passwords(environment.values())) if len(value) >= _LEAST}
+    found = {
+        value for value in (*named, *_passwords(environment.values())) if len(_REFERENCE.sub("", value)) >= _LEAST
+    }
     return sorted(found, key=lambda value: (-len(value), value))
 
 
@@ -88,22 +90,25 @@ def _passwords(values: Any) -> Iterator[str]:  # noqa: ANN401 - an environment's
             yield from (password, unquote(password))
 
 
-def secret_in(values: Any, place: str = "") -> tuple[str, str] | None:  # noqa: ANN401 - any YAML value
-    """Where among parameters something looks like a secret, and what it is; None where nothing does.
+def secret_in(values: Any) -> tuple[str, str] | None:  # noqa: ANN401 - any YAML value
+    """Where among parameters something looks like a secret, by its dotted name, and what it is; None where nothing does.
 
     A reference such as `${SHARDS_PASSWORD}` is none.
 
     Args:
-        values: what a YAML file holds.
-        place: dotted name of where they stand.
+        values: what a YAML file holds, also one that names a part of it in many places or in itself.
     """
-    pairs = values.items() if isinstance(values, dict) else enumerate(values) if isinstance(values, list) else ()
-    for key, value in pairs:
-        name = f"{place}.{key}" if place else str(key)
-        if isinstance(value, str) and (kind := _kind(str(key), _REFERENCE.sub("", value))):
-            return name, kind
-        if found := secret_in(value, name):
-            return found
+    waiting, met = [("", values)], set[int]()
+    while waiting:
+        place, holder = waiting.pop()
+        if id(holder) in met or not isinstance(holder, dict | list):
+            continue
+        met.add(id(holder))
+        for key, value in holder.items() if isinstance(holder, dict) else enumerate(holder):
+            name = f"{place}.{key}".lstrip(".")
+            if isinstance(value, str) and (kind := _kind(str(key), _REFERENCE.sub("", value))):
+                return name, kind
+            waiting.append((name, value))
     return None
 
 
@@ -119,8 +124,9 @@ def _kind(key: str, value: str) -> str | None:
 def _opens(address: str) -> bool:
     """Whether an address lets in whoever has it; a user's name alone does so over HTTP, where it is a token."""
     user = _USER.search(address)
-    name, _, password = user[0][:-1].partition(":") if user else ("", "", "")
-    return bool(password or (name and address.lower().startswith("http")) or _SIGNED.search(address))
+    name, mark, password = user[0][:-1].partition(":") if user else ("", "", "")
+    token = name and not mark and address.lower().startswith("http")
+    return bool(password or token or _SIGNED.search(address))
 
 
 def filled(address: str, environment: Mapping[str, str]) -> str:

@@ -22,7 +22,8 @@ def folders_in_archive(archive: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     Links and what lies in no folder are passed over.
 
     Raises:
-        InputError: when the tar is missing, damaged, truncated or holds an oversized file or folder, naming the last file that was whole.
+        InputError: when the tar is missing, damaged, truncated or holds an oversized file or folder, naming the last file
+            that was whole.
     """
     current, files, size = "", dict[str, bytes](), 0
     for folder, name, data in _members(archive):
