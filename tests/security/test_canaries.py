@@ -111,12 +111,11 @@ def test_a_run_says_and_writes_no_secret(place: Path, whole_run: tuple[Path, str
 @pytest.mark.parametrize(
     ("arguments", "changes"),
     [
-        (("promote",), {"MLFLOW_TRACKING_URI": f"http://viewer:{CANARY}-away@127.0.0.1:9"}),
-        (("promote",), {"MLFLOW_TRACKING_URI": f"postgresql://viewer:{CANARY}-database@127.0.0.1:9/mlflow"}),
-        (("promote",), {"MLFLOW_TRACKING_URI": f"http://viewer:{CANARY}-bad@[127.0.0.1:9"}),
+        (("rollback", "--reason", "why"), {"MLFLOW_TRACKING_URI": f"http://viewer:{CANARY}-away@127.0.0.1:9"}),
+        (("rollback", "--reason", "why"), {"MLFLOW_TRACKING_URI": f"http://viewer:{CANARY}-bad@[127.0.0.1:9"}),
         (("run", "--no-promote"), {"PREFECT_API_URL": f"http://viewer:{CANARY}-api@127.0.0.1:9/api"}),
     ],
-    ids=["server away", "database away", "no address", "prefect away"],
+    ids=["server away", "no address", "prefect away"],
 )
 def test_a_failure_says_and_writes_no_secret(
     arguments: tuple[str, ...],

@@ -1,20 +1,25 @@
 """What is said of texts with secrets, and parameters that hold some."""
 
+import os
 from pathlib import Path
 
+import mlflow
 import pytest
 from canaries_support import CANARY, VARIABLES, leaks_in
 from fault_server import FaultServer, status
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cli import main
 from stage.errors import InputError, ParameterError, ViewforgeError
 from stage.failures import FailureClass, ObjectFailedError
 from stage.output_root import OutputRoot
 from stage.parameters import overridden, read_parameters
 from stage.secrets import HIDDEN, redacted, secret_in, shown
+from stage.workspace import Workspace
 from training.data.shard_store import StreamParameters
 from training.data.streams import open_store
+from training.tracking.mlflow_place import use_mlflow
 
 QUICK = StreamParameters(attempts=1, first_wait_seconds=0)
 
@@ -144,6 +149,39 @@ def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.delenv("SHARDS_PASSWORD", raising=False)
     with pytest.raises(InputError, match=r"\$\{SHARDS_PASSWORD\}@host/set names the variable SHARDS_PASSWORD"):
         open_store("https://reader:${SHARDS_PASSWORD}@host/set")
+
+
+@pytest.mark.parametrize("verbose", [False, True])
+def test_whatever_a_library_raises_is_shown_without_secrets(
+    verbose: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def failing() -> None:
+        raise RuntimeError(f"cannot connect to postgresql://mlflow:{CANARY}@database/mlflow")
+
+    monkeypatch.setattr(main, "app", failing)
+    if verbose:
+        monkeypatch.setenv("VIEWFORGE_VERBOSE", "1")
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert "RuntimeError: cannot connect to postgresql://database/mlflow" in said
+    assert CANARY not in said
+
+
+def test_a_tracking_servers_password_leaves_its_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """MLflow prints the address of every run."""
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:w%2Ford@127.0.0.1:9/mlflow")
+    before = mlflow.get_tracking_uri()
+    try:
+        assert use_mlflow(Workspace(tmp_path)) == "http://127.0.0.1:9/mlflow"
+        assert (os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"]) == ("ada", "w/ord")
+        assert "ada" not in os.environ["MLFLOW_TRACKING_URI"]
+        assert use_mlflow(Workspace(tmp_path)) == "http://127.0.0.1:9/mlflow"
+    finally:
+        mlflow.set_tracking_uri(before)
 
 
 @pytest.mark.parametrize("url", [f"s3://key:{CANARY}@bucket/renders", f"nosuch://ada:{CANARY}@host/renders"])
