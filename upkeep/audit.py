@@ -2,8 +2,8 @@
 
 pip-audit asks PyPI about every version in `constraints.txt`, npm its registry about `viewing/npm/package-lock.json`. What is
 found and does not concern us is ignored by name, with a reason and a day after which it is looked at again
-(`[tool.viewforge.audit]` in `pyproject.toml`). An answer that does not come is a failure, and so is a package that the service does
-not know: pip-audit itself calls both clean.
+(`[tool.viewforge.audit]` in `pyproject.toml`). An answer that does not come is a failure; so is a package that the service does not
+know, which pip-audit calls clean, and one that is installed in another version than is audited.
 """
 
 import json
@@ -13,9 +13,11 @@ import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any
 
+from packaging.utils import canonicalize_name
 from pydantic import Field
 
 from stage.errors import InputError, ViewforgeError
@@ -25,6 +27,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 _REMEDY = "run make audit where pypi.org and registry.npmjs.org can be reached"
 _TIMEOUT_SECONDS = 900
 _NAMED = 5
+# What comes with Python, and the project.
+_OWN = {"pip", "setuptools", "wheel", "viewforge"}
 
 
 class Ignored(Parameters):
@@ -127,6 +131,35 @@ def python_problems(report: Mapping[str, Any], policy: AuditPolicy, today: date)
             yield from _unless_ignored(f"{each['name']} {each['version']}", names, remedy, policy, today)
 
 
+def pinned(constraints: Path) -> dict[str, str]:
+    """Version by name, normalised, as a file of constraints has them.
+
+    Raises:
+        InputError: when a line is no `name==version`.
+    """
+    found: dict[str, str] = {}
+    for line in constraints.read_text().splitlines():
+        name, mark, version = line.partition("==")
+        if mark:
+            found[canonicalize_name(name)] = version
+        elif line.strip() and not line.startswith("#"):
+            raise InputError(f"{constraints}: {line} pins no version", "make lock")
+    return found
+
+
+def unpinned(installed: Mapping[str, str], constraints: Mapping[str, str]) -> Iterator[str]:
+    """What is installed and is not what is pinned, a line each.
+
+    Args:
+        installed: version by normalised name; of a version as `2.13.0+cpu` the part after the plus is the machine's own.
+        constraints: the pinned ones.
+    """
+    for name, version in sorted(installed.items()):
+        wanted = constraints.get(name)
+        if name not in _OWN and version.partition("+")[0] != wanted:
+            yield f"{name} {version} is installed and {wanted or 'nothing'} pinned; install constraints.txt, or make lock"
+
+
 def npm_problems(report: Mapping[str, Any], policy: AuditPolicy, today: date) -> Iterator[str]:
     """What in npm's report needs somebody, a line each; an advisory is named at the package that has it."""
     for package, found in report["vulnerabilities"].items():
@@ -151,7 +184,9 @@ def main() -> None:
     Raises:
         ViewforgeError: when something was found.
     """
-    policy, today, problems = read_policy(), date.today(), list[str]()
+    policy, today = read_policy(), date.today()
+    installed = {str(canonicalize_name(each.metadata["Name"])): each.version for each in distributions()}
+    problems = list(unpinned(installed, pinned(PROJECT / "constraints.txt")))
     for report, judged, place in (
         (python_report, python_problems, PROJECT / "constraints.txt"),
         (npm_report, npm_problems, PROJECT / "viewing" / "npm"),
