@@ -2,8 +2,8 @@
 
 pip-audit asks PyPI about every version in `constraints.txt`, npm its registry about `viewing/npm/package-lock.json`. What is
 found and does not concern us is ignored by name, with a reason and a day after which it is looked at again
-(`[tool.viewforge.audit]` in `pyproject.toml`). An answer that does not come is a failure; so is a package that the service does not
-know, which pip-audit calls clean, and one that is installed in another version than is audited.
+(`[tool.viewforge.audit]` in `pyproject.toml`). An answer that does not come is a failure; so is a package that the service does
+not know, which pip-audit calls clean, and one that is installed in another version than is audited.
 """
 
 import json

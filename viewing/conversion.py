@@ -6,6 +6,8 @@ PLY file: `upright` turns the Gaussians for them.
 """
 
 import tempfile
+import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,7 @@ from geometry.ply import read_ply, write_ply
 from geometry.similarity import Similarity
 from stage.errors import InputError
 from stage.files import replacing
+from stage.foreign_files import MOST_INFLATED, BoundedGzip
 from viewing.splat_transform import transform
 
 _NATIVE = tuple(gaussian_files.FORMATS)
@@ -37,6 +40,7 @@ def read_gaussians(path: Path) -> Gaussians:
         raise InputError(f"{path}: no such file")
     if suffix in _NATIVE:
         return gaussian_files.read_gaussians(path)
+    _refuse_bomb(path, suffix)
     with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch:
         plain = Path(scratch) / "gaussians.ply"
         transform(path, plain, named=path)
@@ -45,6 +49,22 @@ def read_gaussians(path: Path) -> Gaussians:
         except InputError as error:
             # The user knows nothing of the file in between.
             raise InputError(str(error).replace(str(plain), str(path))) from error
+
+
+def _refuse_bomb(path: Path, suffix: str) -> None:
+    """Refuse a file of which more comes out than is believable: the converter holds all of it."""
+    try:
+        if suffix == ".spz":
+            with BoundedGzip(path, MOST_INFLATED) as stream:
+                while stream.read1():
+                    pass
+        elif zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                size = sum(entry.file_size for entry in archive.infolist())
+            if size > MOST_INFLATED:
+                raise InputError(f"{path}: more than {MOST_INFLATED:,} bytes come out of it")
+    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+        raise InputError(f"{path}: {error}") from None
 
 
 def write_gaussians(path: Path, gaussians: Gaussians) -> None:

@@ -35,6 +35,7 @@ from training.data.members import tar_members
 from training.data.shard_check import _first_damage
 from training.data.zeronvs_cameras import camera_from
 from training.data.zeronvs_scan import scan_shard
+from viewing import conversion
 
 DEEP = b"[" * 200_000
 # The sizes that lead a walk from a header back to itself, and to the one before.
@@ -245,6 +246,22 @@ def test_a_safetensors_header_that_lies_is_refused(content: dict[str, object] | 
     with pytest.raises(InputError, match=r"model\.safetensors cannot be read") as error:
         read_checkpoint(path)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("suffix", [".spz", ".sog"])
+def test_gaussians_that_unpack_without_end_never_reach_the_converter(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reached(*_: object, **__: object) -> None:
+        raise AssertionError("the converter was started")
+
+    monkeypatch.setattr(conversion, "transform", reached)
+    monkeypatch.setattr(conversion, "MOST_INFLATED", 1 << 20)
+    path = tmp_path / f"bomb{suffix}"
+    path.write_bytes(gzip.compress(bytes(1 << 22)) if suffix == ".spz" else zipped(("means.webp", bytes(1 << 22))))
+    with pytest.raises(InputError, match="more than 1,048,576 bytes come out of it") as error:
+        conversion.read_gaussians(path)
+    assert str(error.value).startswith(str(path))
 
 
 @pytest.mark.parametrize(
