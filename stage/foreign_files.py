@@ -86,7 +86,7 @@ def members(archive: tarfile.TarFile, *, files_alone: bool = False) -> Iterator[
         raise tarfile.ReadError(" ".join(str(error).split())) from None
 
 
-def block_size(field: bytes) -> int:
+def block_size(field: bytes | bytearray) -> int:
     """The size that a tar header states, of its twelve bytes of octal digits (POSIX ustar).
 
     Raises:

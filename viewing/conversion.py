@@ -8,6 +8,7 @@ PLY file: `upright` turns the Gaussians for them.
 import tempfile
 import zipfile
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,7 @@ _NATIVE = tuple(gaussian_files.FORMATS)
 _BY_THE_CONVERTER = (".spz", ".sog")
 # 24 bits with 12 after the point; what lies further out would be moved there.
 _SPZ_REACH = 2048.0
+_PIECE = 1 << 20
 SUFFIXES = (*_NATIVE, *_BY_THE_CONVERTER)
 
 
@@ -52,19 +54,27 @@ def read_gaussians(path: Path) -> Gaussians:
 
 
 def _refuse_bomb(path: Path, suffix: str) -> None:
-    """Refuse a file of which more comes out than is believable: the converter holds all of it."""
+    """Refuse a file of which more comes out than is believable: the converter holds all of it. It says itself what is damaged."""
     try:
-        if suffix == ".spz":
-            with BoundedGzip(path, MOST_INFLATED) as stream:
-                while stream.read1():
-                    pass
-        elif zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                size = sum(entry.file_size for entry in archive.infolist())
-            if size > MOST_INFLATED:
-                raise InputError(f"{path}: more than {MOST_INFLATED:,} bytes come out of it")
-    except (OSError, EOFError, ValueError, zlib.error, zipfile.BadZipFile) as error:
+        size = _inflated(path) if suffix == ".spz" else _unpacked(path)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile):
+        return
+    except ValueError as error:
         raise InputError(f"{path}: {error}") from None
+    if size > MOST_INFLATED:
+        raise InputError(f"{path}: more than {MOST_INFLATED:,} bytes come out of it")
+
+
+def _inflated(path: Path) -> int:
+    """Bytes that come out of a gzip file, as an SPZ file before version 4 is one."""
+    with BoundedGzip(path, MOST_INFLATED) as stream:
+        return sum(map(len, iter(partial(stream.read1, _PIECE), b"")))
+
+
+def _unpacked(path: Path) -> int:
+    """Bytes that come out of a zip archive, as a SOG file is one."""
+    with zipfile.ZipFile(path) as archive:
+        return sum(entry.file_size for entry in archive.infolist())
 
 
 def write_gaussians(path: Path, gaussians: Gaussians) -> None:
