@@ -93,6 +93,8 @@ def block_size(field: bytes | bytearray) -> int:
         tarfile.TarError: when they are none.
     """
     digits = field.strip(b" \0") or b"0"
-    if not all(48 <= digit < 56 for digit in digits):
-        raise tarfile.ReadError("a size that is no octal number")
-    return int(digits, 8)
+    try:
+        # An int may have a sign and underscores.
+        return int(digits if digits.isdigit() else b"", 8)
+    except ValueError:
+        raise tarfile.ReadError("a size that is no octal number") from None
