@@ -21,6 +21,7 @@ from cli import (
     render,
     sampling,
     servers,
+    serving,
     shards,
     splatter,
     stages,
@@ -77,6 +78,7 @@ for group in (
         promotion,
         tracking,
         servers,
+        serving,
     ),
 ):
     group.add_to(app)
