@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: run test test-slow check format setup lock clean
+.PHONY: run test test-slow check format setup lock audit sbom clean
 
 run: $(INSTALLED)  ## the whole pipeline on the embedded default
 	$(BIN)/viewforge run
@@ -36,6 +36,12 @@ $(INSTALLED): pyproject.toml constraints.txt viewing/npm/package-lock.json
 lock: $(INSTALLED)  ## constraints.txt from the environment
 	{ sed -n '/^#/p' constraints.txt; $(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu//'; } > constraints.tmp
 	mv constraints.tmp constraints.txt
+
+audit: $(INSTALLED)  ## known vulnerabilities of what is pinned
+	$(BIN)/python -m upkeep.audit
+
+sbom: $(INSTALLED)  ## software bill of materials: sbom.json
+	$(BIN)/python -m upkeep.sbom sbom.json
 
 clean:  ## everything that the pipeline made here, the environment aside
 	rm -rf data scratch runs report.html promotion.json dvc.lock .prefect .dvc/cache .dvc/tmp mlflow/mlflow.db mlflow/artifacts

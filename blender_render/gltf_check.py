@@ -3,7 +3,6 @@
 The document is anybody's JSON: any value may have any type.
 """
 
-import json
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from blender_render.references import target_below
 from stage.failures import FailureClass, ObjectFailedError
+from stage.foreign_files import parse_json
 
 _GLB_MAGIC = b"glTF"
 _JSON_CHUNK = 0x4E4F534A
@@ -28,8 +28,8 @@ def read_document(path: Path) -> dict[str, Any]:
     if path.suffix.lower() == ".glb":
         data = _glb_json_chunk(data, path.name)
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        document = parse_json(data)
+    except ValueError as error:
         raise ObjectFailedError(FailureClass.PARSE, f"{path.name} holds no glTF JSON: {error}") from None
     if not isinstance(document, dict):
         raise ObjectFailedError(FailureClass.PARSE, f"{path.name} holds no glTF object")

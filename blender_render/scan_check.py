@@ -5,6 +5,7 @@ Blender sets a coordinate that is not finite to 0 and says nothing.
 
 import re
 import struct
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ _STL_TRIANGLE = np.dtype([("normal", "<f4", 3), ("corners", "<f4", 9), ("attribu
 _NOT_FINITE = re.compile(rb"^\s*vertex\s[^\n]*\b(nan|inf)", re.MULTILINE | re.IGNORECASE)
 # A PLY header is text; what follows it may be anything.
 _PLY_HEADER = 1 << 16
+_BEYOND = 10**18
 _PLY_TYPES = {
     b"char": "i1",
     b"uchar": "u1",
@@ -57,9 +59,14 @@ def ply_faces(path: Path) -> int:
     counts = {b"face": 0, b"vertex": 0}
     for line in _ply_header(path).splitlines():
         match line.split():
-            case [b"element", (b"face" | b"vertex") as name, number] if number.isdigit() and len(number) < 20:
-                counts[name] = int(number)
+            case [b"element", (b"face" | b"vertex") as name, number] if number.isdigit():
+                counts[name] = _count(number)
     return max(counts[b"face"], counts[b"vertex"] // 3)
+
+
+def _count(number: bytes) -> int:
+    """A number of a header, or one beyond all files in its place."""
+    return int(number) if len(number) < len(str(_BEYOND)) else _BEYOND
 
 
 def ply_is_finite(path: Path) -> bool:
@@ -75,7 +82,7 @@ def ply_is_finite(path: Path) -> bool:
         stream.seek(len(header))
         stream.readline()
         if formats[0] == b"ascii":
-            text = b"".join(stream.readline() for _ in range(count))
+            text = b"".join(islice(stream, count))
             return not re.search(rb"\b(nan|inf)", text, re.IGNORECASE)
         order = ">" if formats[0] == b"binary_big_endian" else "<"
         dtype = np.dtype([(f"{number}", order + kind) for number, kind in enumerate(kinds)])
@@ -100,7 +107,7 @@ def _first_element(lines: list[list[bytes]]) -> tuple[list[bytes], list[str], in
             case [b"element", name, number]:
                 if count or name != b"vertex" or not number.isdigit():
                     break
-                count = int(number)
+                count = _count(number)
             case [b"property", kind, name] if count and kind in _PLY_TYPES:
                 names.append(name)
                 kinds.append(_PLY_TYPES[kind])

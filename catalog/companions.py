@@ -5,7 +5,6 @@ and the stages behind refuse or report it. A companion that the publisher does n
 absence is a missing texture, or a file that cannot be read.
 """
 
-import json
 import os
 import re
 import threading
@@ -21,6 +20,7 @@ from catalog.http_errors import DownloadError
 from catalog.object_store import ObjectStore
 from stage.failures import FailureClass, ObjectFailedError
 from stage.files import json_sha256, replacing_folder
+from stage.foreign_files import parse_json
 
 WITH_COMPANIONS = ("gltf", "obj")
 _FORBIDDEN = re.compile(r"[\\:\x00-\x1f\x7f]")
@@ -137,8 +137,8 @@ def _gltf_names(path: Path) -> Iterable[str]:
     if path.stat().st_size > _MAX_TEXT_BYTES:
         raise ObjectFailedError(FailureClass.PARSE, f"{path.name} is a glTF text of more than {_MAX_TEXT_BYTES} bytes")
     try:
-        document: Any = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
+        document: Any = parse_json(path.read_bytes())
+    except ValueError as error:
         raise ObjectFailedError(FailureClass.PARSE, f"{path.name} holds no glTF JSON: {error}") from None
     if not isinstance(document, dict):
         raise ObjectFailedError(FailureClass.PARSE, f"{path.name} holds no glTF object")

@@ -4,7 +4,6 @@ Attempts that may succeed later are repeated, with the waits that servers ask fo
 `DownloadError`.
 """
 
-import json
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -24,7 +23,6 @@ from catalog.http_errors import (
     file_error,
     in_one_line,
     interrupted,
-    shown,
     too_large,
     transport_error,
 )
@@ -33,6 +31,8 @@ from catalog.rate_limit import HostPauses, Timing
 from catalog.transfer import Expected, Transfer
 from stage.failures import FailureClass
 from stage.files import file_sha256
+from stage.foreign_files import parse_json
+from stage.secrets import shown
 
 HUB = "https://huggingface.co"
 _MAX_ANSWER_BYTES = 2**30
@@ -241,7 +241,7 @@ def as_json(answer: Answer, url: str) -> Any:  # noqa: ANN401 - JSON is any valu
         DownloadError: when it is none.
     """
     try:
-        return json.loads(answer.body)
+        return parse_json(answer.body)
     except ValueError as error:
         raise DownloadError(
             FailureClass.PARSE, f"{shown(url)} answers no JSON: {in_one_line(error)}", "check the address"

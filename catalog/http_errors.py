@@ -1,13 +1,13 @@
 """What goes wrong between here and a server, as one line with a class and a remedy."""
 
 import errno
-from urllib.parse import urlsplit, urlunsplit
 
 import httpx
 
 from catalog.rate_limit import asked_wait
 from stage.errors import ViewforgeError
 from stage.failures import FailureClass
+from stage.secrets import shown
 
 _OK = (200, 206)
 _PASSING = (408, 425, 429)
@@ -39,15 +39,6 @@ class DownloadError(ViewforgeError):
     ) -> None:
         self.failure, self.passing, self.status, self.asked_wait = failure, passing, status, asked_wait
         super().__init__(message, remedy)
-
-
-def shown(url: str) -> str:
-    """A URL without what may be secret in it: user, password, query and fragment."""
-    try:
-        parts = urlsplit(url)
-        return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
-    except ValueError:
-        return "a malformed URL"
 
 
 def in_one_line(error: BaseException) -> str:

@@ -5,7 +5,6 @@ once more; nothing broken is left behind for the next run. To see a newer versio
 """
 
 import gzip
-import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -18,9 +17,11 @@ import pyarrow.parquet as pq
 
 from catalog.downloads import Task, each
 from catalog.http_client import HttpClient
-from catalog.http_errors import DownloadError, in_one_line, shown
+from catalog.http_errors import DownloadError, in_one_line
 from stage.failures import FailureClass
 from stage.files import json_sha256
+from stage.foreign_files import BoundedGzip, parse_json
+from stage.secrets import shown
 
 _DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, ValueError, pa.ArrowException)
 _MAX_BYTES = 8 * 2**30
@@ -101,8 +102,8 @@ class IndexFiles:
 
 
 def _gzip_json(path: Path) -> dict[str, Any]:
-    with gzip.open(path, "rb") as stream:
-        content = json.load(stream)
+    with BoundedGzip(path) as stream:
+        content = parse_json(stream.read())
     if not isinstance(content, dict):
         raise ValueError(f"{path.name} holds no mapping")  # noqa: TRY004 - a damaged file, as all the others
     return content

@@ -12,9 +12,9 @@ import threading
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from catalog.http_errors import shown
 from stage.failures import FailureClass, ObjectFailedError
 from stage.files import file_sha256, json_sha256, write_json
+from stage.secrets import shown
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _EXTENSION = re.compile(r"[a-z0-9]{0,16}")

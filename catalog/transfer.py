@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import httpx
 
-from catalog.http_errors import DownloadError, check_status, interrupted, shown, too_large, truncated
+from catalog.http_errors import DownloadError, check_status, interrupted, too_large, truncated
 from catalog.part_file import PartFile
 from stage.failures import FailureClass
+from stage.secrets import shown
 
 _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)")
 

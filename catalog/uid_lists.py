@@ -7,7 +7,7 @@ sum of the file. So LGM's `kiuisobj_v1.txt` and `kiuisobj_v1_merged_80K.csv` are
 """
 
 import csv
-import gzip
+import io
 import json
 import re
 import zlib
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from stage.errors import InputError
+from stage.foreign_files import BoundedGzip
 
 Kind = Literal["uid", "sha256", "number"]
 _TYPES = ".txt, .csv or .json, as it is or gzipped"
@@ -109,7 +110,7 @@ def _opened(path: Path) -> Iterator[TextIO]:
     """The text of a list; what goes wrong while it is read becomes one line."""
     try:
         with (
-            gzip.open(path, "rt", encoding="utf-8-sig")
+            io.TextIOWrapper(BoundedGzip(path), encoding="utf-8-sig")
             if path.suffix == ".gz"
             else path.open(encoding="utf-8-sig") as stream
         ):

@@ -27,6 +27,7 @@ from cli import (
     retention,
     sampling,
     servers,
+    serving,
     shards,
     splatter,
     stages,
@@ -38,6 +39,7 @@ from cli import (
 )
 from stage.errors import ViewforgeError
 from stage.lifeline import die_with_parent
+from stage.secrets import redacted
 
 _FIRST = ("catalog", "render", "splatter")
 
@@ -94,6 +96,7 @@ for group in (
         upkeep,
         foreground,
         databases,
+        serving,
     ),
 ):
     group.add_to(app)
@@ -112,12 +115,15 @@ def main() -> None:
         _fail(_explained(error))
     except KeyboardInterrupt:
         sys.exit(130)
+    except Exception:  # noqa: BLE001 - a fault of ours: all that is known of it, less what libraries put into it of secrets
+        print(redacted(traceback.format_exc()), end="", file=sys.stderr)
+        sys.exit(1)
 
 
 def _fail(message: str, status: int = 1) -> None:
     if _VERBOSE in os.environ:
-        traceback.print_exc()
-    print(f"viewforge: {message}", file=sys.stderr)
+        print(redacted(traceback.format_exc()), end="", file=sys.stderr)
+    print(f"viewforge: {redacted(message)}", file=sys.stderr)
     sys.exit(status)
 
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.options import HERE
+from stage.secrets import redacted
 from stage.telemetry import quiet
 from stage.workspace import Workspace
 
@@ -88,6 +89,6 @@ def _closing_lines(place: Workspace, decision: dict[str, Any] | None) -> None:
         print(f"model       models:/{decision['model']}@{alias} (version {decision['version']})")
         for reason in decision["reasons"]:
             print(f"            {reason}")
-    print(f"MLflow      {use_mlflow(place)}")
-    print(f"Prefect     {prefect or root / '.prefect' / 'prefect.db'}")
+    print(f"MLflow      {redacted(use_mlflow(place))}")
+    print(f"Prefect     {redacted(prefect) or root / '.prefect' / 'prefect.db'}")
     print(f"both UIs    viewforge ui{option}  →  http://127.0.0.1:5000 and http://127.0.0.1:4200")

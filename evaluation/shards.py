@@ -20,6 +20,7 @@ from jaxtyping import Float, UInt8
 from blender_render.rendered_object import on_white
 from blender_render.view_codecs import decode_view, view_numbers
 from stage.errors import InputError
+from stage.foreign_files import members
 from stage.location import read_location
 
 _REMEDY = "restore it with dvc pull, or run viewforge shard --compact"
@@ -65,8 +66,8 @@ class TrainingShards:
             InputError: when its bytes are not what the index says.
         """
         with tarfile.open(fileobj=io.BytesIO(self._bytes(self._rows[uid]))) as archive:
-            members = {member.name.partition(".")[2]: _content(archive, member) for member in archive}
-        return np.stack([decode_view(members, view) for view in view_numbers(members)])
+            files = {m.name.partition(".")[2]: _content(archive, m) for m in members(archive, files_alone=True)}
+        return np.stack([decode_view(files, view) for view in view_numbers(files)])
 
     def views(self, uid: str) -> Float[np.ndarray, "v h w 3"]:
         """All views of a training object, RGB on white in [0, 1]."""

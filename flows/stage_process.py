@@ -20,6 +20,7 @@ from prefect.runtime import flow_run
 
 from stage.lifeline import tied
 from stage.progress import PROGRESS_VARIABLE
+from stage.secrets import redacted
 
 _TICK_SECONDS = 0.5
 _FLOW_RUN = "PREFECT__FLOW_RUN_ID"
@@ -39,7 +40,7 @@ class StageProcess:
         self._process, self._tick = process, tick
 
     def lines(self, until: float) -> Iterator[str]:
-        """Lines of output as they come, to the end of the process or a moment of the monotonic clock, whichever is first."""
+        """Lines of output as they come, without secrets, to the end of the process or a moment of the monotonic clock, whichever is first."""
         assert self._process.stdout is not None  # noqa: S101 - asked for in `stage_process`
         buffer = b""
         with selectors.DefaultSelector() as selector:
@@ -120,7 +121,7 @@ def stage_process(root: Path, stage: str, progress: IO[str], tick: Callable[[], 
 
 
 def _text(line: bytes) -> str:
-    return line.decode(errors="replace").rstrip()
+    return redacted(line.decode(errors="replace").rstrip())
 
 
 def _flow_run() -> dict[str, str]:

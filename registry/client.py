@@ -12,7 +12,7 @@ from mlflow.tracking import MlflowClient
 
 from stage.errors import InputError
 from stage.workspace import Workspace
-from training.tracking.mlflow_place import use_mlflow, without_password
+from training.tracking.mlflow_place import use_mlflow
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -33,7 +33,7 @@ def open_registry(workspace: Workspace) -> Iterator[MlflowClient]:
     except MlflowException as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         message = f"MLflow at {mlflow.get_tracking_uri()}: {reason}"
-        raise InputError(without_password(message), _remedy(message)) from error
+        raise InputError(message, _remedy(message)) from error
 
 
 def _remedy(message: str) -> str:

@@ -21,8 +21,8 @@ from registry.version_records import AGAIN_TAG, download_pipeline, has_run, log_
 from stage.errors import ViewforgeError
 from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
+from stage.secrets import redacted
 from stage.workspace import Workspace
-from training.tracking.mlflow_place import without_password
 
 # Of the present model, or of what runs here; the next evaluation goes on with it.
 _OWN = {
@@ -77,7 +77,7 @@ def refresh(
         # Also what a pipeline of another size or system fails with: whatever it is, the champion stays.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         # It becomes a tag that all see.
-        return f"{stale}, and evaluating it again failed: {without_password(reason)}"
+        return f"{stale}, and evaluating it again failed: {redacted(reason)}"
     _attach(client, champion, again)
     differences = ours.differences(again, metrics)
     return f"{stale}; evaluated again here it differs in {'; '.join(differences)}" if differences else None

@@ -4,7 +4,6 @@ Reads `data/model/` and `data/evaluation/`; writes to MLflow alone. The training
 cached stage makes no run. Registering the same weights with the same figures again changes nothing.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +15,6 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from catalog.http_errors import shown
 from evaluation.parameters import EvaluateParameters
 from registry.card_publication import publish_cards
 from registry.client import CHALLENGER, CHAMPION, holders, open_registry
@@ -32,6 +30,7 @@ from registry.version_records import REGISTERED_TAG, log_record
 from stage.errors import InputError
 from stage.files import folder_sha256, json_sha256
 from stage.parameters import load_section, read_parameters
+from stage.secrets import redacted
 from stage.workspace import Workspace
 from training.tracking.journals import flush
 from training.tracking.mlflow_place import experiment_id
@@ -41,8 +40,6 @@ from training.tracking.tracker import flattened
 _LOGGED = {".png", ".html", ".parquet", ".csv"}
 _LONGEST_PARAMETER = 500
 _PATIENCE_SECONDS = 60.0
-# A URL, also in a list that is written out: a password or a signature in it is nobody's to read.
-_ADDRESS = re.compile(r"""[a-z][a-z0-9+.-]*://[^\s'"]+""", re.IGNORECASE)
 
 
 def register(parameters: RegisterParameters, workspace: Workspace) -> ModelVersion:
@@ -148,8 +145,7 @@ def _substitute_run(client: MlflowClient, workspace: Workspace, model_sha256: st
     tags = {MODEL_TAG: model_sha256, "viewforge.substitute": "no training run with these weights is known here"}
     run_id = str(client.create_run(experiment_id(workspace), run_name="registered", tags=tags).info.run_id)
     for key, value in flattened(read_parameters(workspace.parameters)).items():
-        noted = _ADDRESS.sub(lambda found: shown(found[0]), str(value))
-        client.log_param(run_id, key, noted[:_LONGEST_PARAMETER])
+        client.log_param(run_id, key, redacted(str(value))[:_LONGEST_PARAMETER])
     return run_id
 
 

@@ -2,9 +2,13 @@
 
 import os
 
+from stage.secrets import redacted
+
 
 class ViewforgeError(Exception):
     """A failure whose message is meant for the user; the command line prints it without a traceback.
+
+    Secrets are taken out of the message, as it also goes into logs, tables and tags.
 
     Args:
         message: what is wrong and where, in one line.
@@ -17,7 +21,7 @@ class ViewforgeError(Exception):
 
     def __init__(self, message: str, remedy: str = "", kind: str = "") -> None:
         self.remedy, self.kind = remedy, kind
-        super().__init__(f"{message}; {remedy}" if remedy else message)
+        super().__init__(redacted(f"{message}; {remedy}" if remedy else message))
 
 
 class ParameterError(ViewforgeError):

@@ -6,6 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from stage.errors import StageFailedError
+from stage.secrets import redacted
 
 
 class FailureClass(StrEnum):
@@ -51,7 +52,7 @@ class ObjectFailedError(Exception):
 
     def __init__(self, failure: FailureClass, message: str) -> None:
         self.failure = failure
-        super().__init__(message)
+        super().__init__(redacted(message))
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ class Outcome:
         """The outcome as a row of a ledger, without the worker's answer."""
         values = asdict(self)
         del values["result"]
+        values["stderr_tail"] = redacted(self.stderr_tail)
         values["failure"] = str(self.failure) if self.failure else ""
         return values
 

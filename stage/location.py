@@ -4,10 +4,12 @@ A folder with an index and such a file is a small thing that DVC versions; whoev
 """
 
 import json
+import os
 from pathlib import Path
 
 from stage.errors import InputError
 from stage.files import write_json
+from stage.secrets import filled
 
 LOCATION = "location.json"
 
@@ -25,6 +27,18 @@ def read_location(folder: Path) -> str | None:
         return None
     except (OSError, ValueError, LookupError, TypeError):
         raise InputError(f"{path} is damaged", "restore it with dvc pull, or run viewforge shard again") from None
+
+
+def completed(address: str) -> str:
+    """An address with the environment's values in place of references such as `${SHARDS_PASSWORD}`.
+
+    Raises:
+        InputError: naming the variable that is not set.
+    """
+    try:
+        return filled(address, os.environ)
+    except KeyError as error:
+        raise InputError(f"{address} names the variable {error.args[0]}, which is not set", "set it") from None
 
 
 def write_location(folder: Path, root: str) -> None:

@@ -20,6 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stage.errors import InputError, StageFailedError
 from stage.files import replacing, replacing_folder, temporary_name
+from stage.foreign_files import members
 from stage.packs import object_folder, write_tar
 
 # Where a put is all or nothing; elsewhere a file is written under another name and renamed.
@@ -129,6 +130,6 @@ def _extract(archive: Path, root: Path, folder: Path) -> None:
     """Put an object's files in place of its folder."""
     prefix = folder.relative_to(root)
     with replacing_folder(folder) as staging, tarfile.open(archive, "r:") as tar:
-        for member in tar.getmembers():
+        for member in members(tar, files_alone=True):
             name = PurePosixPath(member.name).relative_to(prefix)
             tar.extract(member.replace(name=str(name), deep=False), staging, filter="data")

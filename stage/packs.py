@@ -17,6 +17,7 @@ from pathlib import Path
 from stage.changes import Changes
 from stage.errors import InputError
 from stage.files import replacing
+from stage.foreign_files import members
 
 # The files of an object that say what it was made of.
 _RECORDS = {"record.json", "description.json"}
@@ -49,11 +50,11 @@ def write_packs(
         without: name of a folder within an object's that stays out.
         changes: is told how many packs there are, and how many of them were written.
     """
-    members: dict[int, list[str]] = {}
+    groups: dict[int, list[str]] = {}
     for uid in sorted(uids):
-        members.setdefault(pack_of(uid, count), []).append(uid)
+        groups.setdefault(pack_of(uid, count), []).append(uid)
     packs, written = [], 0
-    for number, group in sorted(members.items()):
+    for number, group in sorted(groups.items()):
         path = target / f"pack-{number:05d}.tar"
         if not _holds(path, root, group, without):
             with replacing(path) as temporary:
@@ -166,9 +167,9 @@ def _unpack(path: Path, root: Path, uids: set[str]) -> set[str]:
     try:
         # Without the colon it would also try every compression, and name each in several lines.
         with tarfile.open(path, "r:") as archive:
-            wanted = [m for m in archive.getmembers() if m.name.split("/")[1] in uids]
+            wanted = [m for m in members(archive, files_alone=True) if m.name.split("/")[1] in uids]
             archive.extractall(staging, wanted, filter="data")
-    except (tarfile.TarError, IndexError) as error:
+    except (tarfile.TarError, IndexError, OSError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise InputError(f"{path} is damaged: {error}", "restore it with dvc pull, or run its stage again") from None
     for folder in sorted(staging.glob("*/*")):

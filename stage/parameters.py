@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stage.errors import InputError, ParameterError
+from stage.secrets import secret_in
 
 ModelType = TypeVar("ModelType", bound="Parameters")
 
@@ -28,7 +29,7 @@ def read_parameters(path: Path) -> dict[str, Any]:
 
     Raises:
         InputError: when the file is missing.
-        ParameterError: when it is no YAML mapping.
+        ParameterError: when it is no YAML mapping, or holds what looks like a secret.
     """
     try:
         values = yaml.safe_load(path.read_text())
@@ -40,7 +41,26 @@ def read_parameters(path: Path) -> dict[str, Any]:
         raise ParameterError(f"{path} is not YAML: {_in_one_line(error)}", "mend the file") from None
     if not isinstance(values, dict):
         raise ParameterError(f"{path} holds no mapping of sections", "compare it with the repository's params.yaml")
+    refuse_secrets(values, str(path))
     return values
+
+
+def refuse_secrets(values: Any, where: str) -> None:  # noqa: ANN401 - any YAML value
+    """Refuse parameters with a secret: they are versioned, tracked and shown to everyone.
+
+    Args:
+        values: what a YAML file holds.
+        where: the file, for the message, which never says the secret.
+
+    Raises:
+        ParameterError: naming the parameter.
+    """
+    if found := secret_in(values):
+        name, kind = found
+        raise ParameterError(
+            f"{where}: {name} holds {kind}",
+            "keep it in the environment; an address of shards may name a variable, as https://${USER}:${PASSWORD}@host/shards",
+        )
 
 
 def load_section(path: Path, section: str, model: type[ModelType]) -> ModelType:
@@ -95,7 +115,8 @@ def overridden(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, 
     """A copy of `values` with `section.key=value` assignments applied; the values are read as YAML.
 
     Raises:
-        ParameterError: when an assignment has no `=`, an empty name, a value that is no YAML or a parent that is no section.
+        ParameterError: when an assignment has no `=`, an empty name, a value that is no YAML, a parent that is no section, or
+            what looks like a secret.
     """
     result: dict[str, Any] = yaml.safe_load(yaml.safe_dump(values))
     for assignment in assignments:
@@ -114,6 +135,7 @@ def overridden(values: dict[str, Any], assignments: Iterable[str]) -> dict[str, 
             target[leaf] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise ParameterError(f"{assignment!r}: {_in_one_line(error)}", "quote the value as YAML") from None
+    refuse_secrets(result, "the assignments")
     return result
 
 

@@ -6,6 +6,9 @@ PLY file: `upright` turns the Gaussians for them.
 """
 
 import tempfile
+import zipfile
+import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +20,14 @@ from geometry.ply import read_ply, write_ply
 from geometry.similarity import Similarity
 from stage.errors import InputError
 from stage.files import replacing
+from stage.foreign_files import MOST_INFLATED, BoundedGzip
 from viewing.splat_transform import transform
 
 _NATIVE = tuple(gaussian_files.FORMATS)
 _BY_THE_CONVERTER = (".spz", ".sog")
 # 24 bits with 12 after the point; what lies further out would be moved there.
 _SPZ_REACH = 2048.0
+_PIECE = 1 << 20
 SUFFIXES = (*_NATIVE, *_BY_THE_CONVERTER)
 
 
@@ -37,6 +42,7 @@ def read_gaussians(path: Path) -> Gaussians:
         raise InputError(f"{path}: no such file")
     if suffix in _NATIVE:
         return gaussian_files.read_gaussians(path)
+    _refuse_bomb(path, suffix)
     with tempfile.TemporaryDirectory(prefix="viewforge-") as scratch:
         plain = Path(scratch) / "gaussians.ply"
         transform(path, plain, named=path)
@@ -45,6 +51,30 @@ def read_gaussians(path: Path) -> Gaussians:
         except InputError as error:
             # The user knows nothing of the file in between.
             raise InputError(str(error).replace(str(plain), str(path))) from error
+
+
+def _refuse_bomb(path: Path, suffix: str) -> None:
+    """Refuse a file of which more comes out than is believable: the converter holds all of it. It says itself what is damaged."""
+    try:
+        size = _inflated(path) if suffix == ".spz" else _unpacked(path)
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile):
+        return
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from None
+    if size > MOST_INFLATED:
+        raise InputError(f"{path}: more than {MOST_INFLATED:,} bytes come out of it")
+
+
+def _inflated(path: Path) -> int:
+    """Bytes that come out of a gzip file, as an SPZ file before version 4 is one."""
+    with BoundedGzip(path, MOST_INFLATED) as stream:
+        return sum(map(len, iter(partial(stream.read1, _PIECE), b"")))
+
+
+def _unpacked(path: Path) -> int:
+    """Bytes that come out of a zip archive, as a SOG file is one."""
+    with zipfile.ZipFile(path) as archive:
+        return sum(entry.file_size for entry in archive.infolist())
 
 
 def write_gaussians(path: Path, gaussians: Gaussians) -> None:

@@ -3,7 +3,6 @@
 World: right-handed, Z up; c2w in OpenGL axes. A frame belongs to the picture of its `file_path`.
 """
 
-import json
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -13,6 +12,7 @@ from blender_render.camera_sets import View
 from evaluation.folders.layout import view_name
 from geometry.cameras import Intrinsics
 from stage.failures import FailureClass, ObjectFailedError
+from stage.foreign_files import parse_json
 
 
 def read_cameras(data: bytes, height: int, width: int) -> dict[str, View]:
@@ -27,7 +27,7 @@ def read_cameras(data: bytes, height: int, width: int) -> dict[str, View]:
         ObjectFailedError: when it has no such content.
     """
     try:
-        document = json.loads(data)
+        document = parse_json(data)
         frames = [{**document, **frame} for frame in document["frames"]]
         return {
             view_name(PurePosixPath(frame["file_path"]).stem): View(_matrix(frame), _lens(frame, height, width))

@@ -6,6 +6,7 @@ size. Nothing is clipped, stretched or guessed.
 
 import io
 import warnings
+import zipfile
 from typing import Literal
 
 import numpy as np
@@ -27,6 +28,8 @@ _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 # A PNG tells its bits a channel behind signature, length and name of its first chunk, width and height.
 _PNG, _PNG_BITS = b"\x89PNG\r\n\x1a\n", 24
 _CHANNELS = (3, 4)
+# 8,000 pixels square, four channels of float64.
+_MOST_BYTES = 2 * 2**30
 
 
 def decode_picture(name: str, data: bytes) -> Float[np.ndarray, "h w 3"]:
@@ -62,6 +65,8 @@ def decode_picture(name: str, data: bytes) -> Float[np.ndarray, "h w 3"]:
 def _array(name: str, data: bytes) -> np.ndarray:
     """The array of a `.npy`, or the only one of a `.npz`."""
     try:
+        if zipfile.is_zipfile(io.BytesIO(data)):
+            _refuse_bomb(data)
         loaded = np.load(io.BytesIO(data), allow_pickle=False)
         arrays = [loaded] if isinstance(loaded, np.ndarray) else [loaded[key] for key in loaded.files]
     except Exception as error:  # noqa: BLE001 - a damaged archive or header raises anything
@@ -70,6 +75,14 @@ def _array(name: str, data: bytes) -> np.ndarray:
     if len(arrays) != 1:
         raise ObjectFailedError(FailureClass.PARSE, f"{name} holds {len(arrays)} arrays: keep the picture alone")
     return arrays[0]
+
+
+def _refuse_bomb(data: bytes) -> None:
+    """Refuse an archive that is larger inside than any picture; what it says is what NumPy's reader lets come out of it."""
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > _MOST_BYTES:
+        raise ValueError(f"it unpacks to {size:,} bytes, over the limit of {_MOST_BYTES:,}")
 
 
 def _array_on_white(name: str, values: np.ndarray) -> Float[np.ndarray, "h w 3"]:

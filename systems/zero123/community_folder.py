@@ -6,7 +6,6 @@ channels; it gives the state in which training begins. Weights come from safeten
 reader (systems/zero123/ldm_checkpoint.py).
 """
 
-import json
 import pickle
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -18,6 +17,7 @@ from torch import Tensor
 from transformers import CLIPVisionModelWithProjection
 
 from stage.errors import InputError
+from stage.foreign_files import parse_json
 from systems.zero123.conditioning import POSE_DIMENSIONS, CCProjection
 from systems.zero123.initialisation import new_projection, widen_input
 from systems.zero123.ldm_checkpoint import read_checkpoint
@@ -168,7 +168,7 @@ def _scheduler(folder: Path) -> DDIMScheduler:
     """The schedule that the weights were trained with, walked as the original sampler does."""
     path = folder / "scheduler_config.json"
     try:
-        config = json.loads(path.read_text())
+        config = parse_json(path.read_text())
         if config["beta_schedule"] != "scaled_linear":
             raise InputError(f"{path} has the schedule {config['beta_schedule']}", "give one that is scaled_linear")
         return ddim_scheduler(

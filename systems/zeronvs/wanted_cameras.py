@@ -1,6 +1,5 @@
 """The cameras that a person asks for: a file of them, or turns about a point in front of the input's camera."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from jaxtyping import Float
 
 from geometry.cameras import look_at_origin
 from stage.errors import InputError
+from stage.foreign_files import parse_json
 from systems.zeronvs.conditioning import fov_of
 
 _REMEDY = "give a JSON list of 4×4 camera-to-world matrices, or a transforms.json"
@@ -67,7 +67,7 @@ def read_cameras(path: Path, input_frame: int | None = None) -> WantedCameras:
         InputError: when it holds no such cameras.
     """
     try:
-        document = json.loads(path.read_text())
+        document = parse_json(path.read_text())
     except FileNotFoundError:
         raise InputError(f"no file {path}", _REMEDY) from None
     except (OSError, ValueError) as error:

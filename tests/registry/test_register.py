@@ -15,7 +15,7 @@ from registry.parameters import RegisterParameters
 from registry.promote import promote
 from registry.register import register
 from registry.served_pipeline import picture_size, requirements, signature
-from stage.errors import InputError
+from stage.errors import InputError, ParameterError
 from stage.files import file_sha256, folder_sha256
 from stage.workspace import Workspace
 from training.tracking.journal import Journal
@@ -53,15 +53,22 @@ def test_without_a_training_run_one_is_made_and_says_so(workspace: Workspace, cl
     assert run.data.metrics["evaluation.unseen.model.psnr"] == 20.0
 
 
-def test_a_run_that_is_made_notes_no_secret_of_an_address(workspace: Workspace, client: MlflowClient):
-    place = "https://ada:hunter2@host.example/shards?X-Signature=abc123"
-    workspace.parameters.write_text(
-        f"evaluate: {{inference_steps: 3}}\ntrain: {{data: {{datasets: [{{name: far, place: '{place}'}}]}}}}\n"
-    )
+def test_a_run_that_is_made_notes_the_names_of_variables_and_no_secret(
+    workspace: Workspace, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("SHARDS_PASSWORD", "hunter2-hunter2")
+    place = "https://${SHARDS_USER}:${SHARDS_PASSWORD}@host.example/shards"
+    parameters = "evaluate: {{inference_steps: 3}}\ntrain: {{data: {{datasets: [{{name: far, place: '{place}'}}]}}}}\n"
+    workspace.parameters.write_text(parameters.format(place=place))
     said = str(client.get_run(register(PARAMETERS, workspace).run_id).data.params)
     assert "host.example/shards" in said
     assert "hunter2" not in said
-    assert "abc123" not in said
+    workspace.parameters.write_text(parameters.format(place="https://ada:hunter2-hunter2@host.example/shards"))
+    with pytest.raises(
+        ParameterError, match=r"train\.data\.datasets\.0\.place holds an address with a password"
+    ) as error:
+        register(PARAMETERS, workspace)
+    assert "hunter2" not in str(error.value)
 
 
 def test_the_training_run_is_found_by_its_weights_in_any_experiment(workspace: Workspace, client: MlflowClient):

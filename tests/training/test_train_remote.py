@@ -99,14 +99,15 @@ def test_a_mixture_of_two_servers_is_trained_on(
     published: Workspace, server: FaultServer, bucket: str, trainable: Trainable, finish: Callable[..., str]
 ) -> None:
     datasets = [
-        {"name": "near", "place": server.url("/set?signature=secret"), "probability": 0.75},
+        {"name": "near", "place": server.url("/set?${SHARDS_SIGNATURE}"), "probability": 0.75},
         {"name": "far", "place": "s3://sets/boxes", "probability": 0.25, "draws": 2},
     ]
     copies = room_for_two(published)
     workspace = trainable(data={"datasets": datasets, "workers": 1, "cache": copies})
     (workspace.shards / INDEX).unlink()
-    errors = finish(workspace, **OPEN, **CLIENT, AWS_ENDPOINT_URL=bucket)
+    errors = finish(workspace, **OPEN, **CLIENT, AWS_ENDPOINT_URL=bucket, SHARDS_SIGNATURE="signature=secret")
     assert "secret" not in errors
+    assert "secret" not in (workspace.model / "provenance.json").read_text()
     assert [point.step for point in curve(workspace)] == list(range(1, 13))
     provenance = json.loads((workspace.model / "provenance.json").read_text())
     assert provenance["shards_sha256"] == dict.fromkeys(["near", "far"], file_sha256(published.shards / INDEX))

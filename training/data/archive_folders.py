@@ -9,6 +9,8 @@ from stage.errors import InputError
 
 # Larger than any published picture; a member that claims more would only fill the memory.
 MAX_FILE_BYTES = 256 * 2**20
+# A folder is held in memory, all its pictures.
+MAX_FOLDER_BYTES = 4 * 2**30
 _REMEDY = "download it again"
 _MAGIC_OFFSET, _MAGIC = 257, b"ustar"
 
@@ -20,15 +22,21 @@ def folders_in_archive(archive: Path) -> Iterator[tuple[str, dict[str, bytes]]]:
     Links and what lies in no folder are passed over.
 
     Raises:
-        InputError: when the tar is missing, damaged, truncated or holds an oversized file, naming the last file that was whole.
+        InputError: when the tar is missing, damaged, truncated or holds an oversized file or folder, naming the last file
+            that was whole.
     """
-    current, files = "", dict[str, bytes]()
+    current, files, size = "", dict[str, bytes](), 0
     for folder, name, data in _members(archive):
         if folder != current:
             if files:
                 yield current, files
-            current, files = folder, {}
+            current, files, size = folder, {}, 0
         files[name] = data
+        size += len(data)
+        if size > MAX_FOLDER_BYTES:
+            raise InputError(
+                f"{archive} holds a folder {folder[:80]} of {size:,} bytes", "this is not the published set"
+            )
     if files:
         yield current, files
 

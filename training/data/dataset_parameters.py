@@ -6,9 +6,9 @@ from typing import Literal, Self
 
 from pydantic import Field, field_serializer, field_validator, model_validator
 
-from catalog.http_errors import shown
 from stage.errors import ParameterError
 from stage.parameters import Parameters
+from stage.secrets import shown
 from training.data.orders import Order
 from training.data.shard_store import StreamParameters
 
@@ -21,8 +21,9 @@ class DatasetParameters(Parameters):
     name: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     """What it is called in messages; the order of its samples is seeded with it."""
     place: str = Field(min_length=1)
-    """Folder, relative to the workspace, or URL: http(s)://, s3://, whatever fsspec knows. Of ZeroNVS's shards a folder,
-    or a pattern of their paths: `/data/co3d/{shard:06d}.tar` or `/data/co3d/{000000..000126}.tar`."""
+    """Folder, relative to the workspace, or URL: http(s)://, s3://, whatever fsspec knows; a
+    secret part of it is the name of a variable, as `https://${USER}:${PASSWORD}@host/shards` or `?${SIGNATURE}`. Of ZeroNVS's
+    shards a folder, or a pattern of their paths: `/data/co3d/{shard:06d}.tar` or `/data/co3d/{000000..000126}.tar`."""
     layout: Literal["object", "zeronvs"] = "object"
     """What the shards hold: objects, as the stage `shard` writes them, or ZeroNVS's scenes (`training.data.zeronvs_layout`)."""
     shards: int | None = Field(default=None, ge=1)

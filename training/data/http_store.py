@@ -11,10 +11,11 @@ from typing import Any
 
 import httpx
 
-from catalog.http_errors import DownloadError, check_status, shown, transport_error
+from catalog.http_errors import DownloadError, check_status, transport_error
 from catalog.rate_limit import Timing
 from catalog.transfer import content_range, version_of
 from stage.errors import InputError, ViewforgeError
+from stage.secrets import shown
 from training.data.shard_store import Progress, RemoteStore, StreamError, StreamParameters, Write
 
 _LATER = "check the network and run again"
@@ -134,7 +135,7 @@ def _stream_error(error: DownloadError) -> ViewforgeError:
     if error.status in (404, 410):
         return InputError(problem, "check the address, or publish the set again")
     remedy = {
-        401: "put user and password into the address",
-        403: "put user and password or a valid signature into the address",
+        401: "name the variables of user and password in the address, as https://${USER}:${PASSWORD}@host/shards",
+        403: "name the variables of user and password or of a valid signature in the address, as ?${SIGNATURE}",
     }.get(error.status or 0, _LATER)
     return StreamError(problem, remedy, passing=error.passing, asked_wait=error.asked_wait)

@@ -31,6 +31,8 @@ __all__ = [
 INDEX = "index.parquet"
 TOMBSTONES = "tombstones.parquet"
 _RECIPE = b"viewforge.recipe"
+# Twice the objects of Objaverse-XL. A file of kilobytes may claim any number, all of one value.
+_MOST_ROWS = 20_000_000
 # Columns that the index of an older set may lack.
 _LATER: dict[str, object] = {"fingerprint": "", "members": "", "sizes": [], "checks": b""}
 
@@ -119,7 +121,7 @@ def _read(path: Path) -> IndexRows:
         names = [name for name in TYPES if name in pq.read_schema(path).names]
         repeated = [name for name in REPEATED if name in names]
         with pq.ParquetFile(path, read_dictionary=repeated, page_checksum_verification=True) as file:
-            table = file.read(names)
+            table = _bounded(file).read(names)
         for name in _LATER.keys() - set(table.column_names):
             table = table.append_column(name, pa.repeat(pa.scalar(_LATER[name], TYPES[name]), len(table)))
         return IndexRows(_checked(table))
@@ -127,6 +129,13 @@ def _read(path: Path) -> IndexRows:
         raise
     except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:
         raise InputError(f"{path} is damaged: {str(error).splitlines()[0]}", "run viewforge shard again") from None
+
+
+def _bounded(file: pq.ParquetFile) -> pq.ParquetFile:
+    """The file, unless its rows would fill the memory."""
+    if file.metadata.num_rows > _MOST_ROWS:
+        raise ValueError(f"it claims {file.metadata.num_rows:,} objects, over the limit of {_MOST_ROWS:,}")
+    return file
 
 
 def _checked(table: pa.Table) -> pa.Table:

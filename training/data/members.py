@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import accumulate
 
+from stage.foreign_files import block_size
+from stage.foreign_files import members as walked
 from training.data.index_rows import IndexRow
 
 _BLOCK = tarfile.BLOCKSIZE
@@ -121,7 +123,7 @@ def _members_of_tar(tar: mmap.mmap) -> list[tuple[str, int, int]]:
         return [(name, start - _BLOCK, start - _BLOCK + _occupied(size)) for name, start, size in _plain_members(tar)]
     except _NotPlainError:
         with tarfile.open(fileobj=tar, mode="r:") as archive:
-            found = archive.getmembers()
+            found = list(walked(archive))
         return [(m.name, m.offset, m.offset_data - _BLOCK + _occupied(m.size)) for m in found]
 
 
@@ -169,7 +171,7 @@ def _plain_members(data: bytes | bytearray | mmap.mmap) -> Iterator[tuple[str, i
         header = data[position:start]
         if len(header) == _BLOCK and not _plain(header):
             raise _NotPlainError
-        size = int(header[124:136].rstrip(b" \0") or b"0", 8)
+        size = block_size(header[124:136])
         if start + size > len(data):
             raise tarfile.ReadError("unexpected end of data")
         yield header[:_NAME].rstrip(b"\0").decode(), start, size
@@ -198,7 +200,7 @@ def _extension(name: str) -> str:
 def _by_tarfile(data: bytes) -> dict[str, memoryview]:
     members = {}
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
-        for member in archive:
+        for member in walked(archive):
             stream = archive.extractfile(member)
             if stream:
                 members[_extension(member.name)] = memoryview(stream.read())

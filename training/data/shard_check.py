@@ -14,6 +14,7 @@ from PIL import Image
 
 from blender_render.view_codecs import view_numbers
 from stage.errors import InputError
+from stage.foreign_files import members
 from training.data.index import INDEX, IndexRow
 from training.data.members import layout, listed_names
 from training.data.shard_store import ShardStore
@@ -155,7 +156,7 @@ def _damaged(row: IndexRow, offset: int, what: str) -> ShardContents:
 
 def _members(data: bytes | bytearray) -> list[tarfile.TarInfo]:
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-        return archive.getmembers()
+        return list(members(archive))
 
 
 def _first_damage(data: bytes | bytearray) -> int:
@@ -167,6 +168,8 @@ def _first_damage(data: bytes | bytearray) -> int:
         except tarfile.TarError:
             return place
         start = place + tarfile.BLOCKSIZE
+        if member.size < 0:
+            return place
         if member.name.endswith(_PICTURES) and not _is_picture(data[start : start + member.size]):
             return start
         place = start + -(-member.size // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE

@@ -17,10 +17,10 @@ from pathlib import Path
 from pydantic import Field
 from tenacity import RetryCallState, Retrying, retry_if_exception
 
-from catalog.http_errors import shown
 from catalog.rate_limit import Timing
 from stage.errors import InputError, ViewforgeError
 from stage.parameters import Parameters
+from stage.secrets import shown
 from training.data.index import INDEX, TOMBSTONES, IndexRow, IndexRows, read_index, read_rows, read_tombstones
 
 Write = Callable[[bytes], object]

@@ -15,6 +15,7 @@ from blender_render.render import rendered_fingerprints
 from catalog.table import Asset, selected_rows
 from stage.errors import InputError
 from stage.files import json_sha256
+from stage.foreign_files import members
 from stage.workspace import Workspace
 
 SPLATTER = "splatter.safetensors"
@@ -120,7 +121,7 @@ def _splatters(folder: Path) -> dict[str, tuple[str, Extent]]:
 
 def _pack_splatters(path: Path, archive: tarfile.TarFile) -> dict[str, tuple[str, Extent]]:
     found = {}
-    for member in archive.getmembers():
+    for member in members(archive, files_alone=True):
         folder, _, name = member.name.rpartition("/")
         if name == SPLATTER:
             record = archive.extractfile(f"{folder}/record.json")

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from stage.errors import InputError
-from stage.location import read_location
+from stage.location import completed, read_location
 from training.data.located_store import LocatedStore
 from training.data.shard_store import LocalStore, ShardStore, StreamParameters
 
@@ -20,14 +20,16 @@ def open_store(place: Path | str, parameters: StreamParameters | None = None) ->
     """The store of a shard set.
 
     Args:
-        place: a folder or URL; a folder with a `location.json` has its lists beside it and its tars there.
+        place: a folder or URL; a folder with a `location.json` has its lists beside it and its tars there. A URL may
+            name variables of the environment that complete it, as `https://${USER}:${PASSWORD}@host/shards` or `…?${SIGNATURE}`.
         parameters: how patiently a server is asked.
 
     Raises:
-        InputError: when the URL is malformed, or the location is damaged.
+        InputError: when the URL is malformed or names a variable that is not set, or the location is damaged.
     """
     if isinstance(place, Path) or "://" not in place:
         return _of_folder(Path(place), parameters)
+    place = completed(place)
     try:
         parts = urlsplit(place)
     except ValueError as error:

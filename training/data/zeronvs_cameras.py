@@ -24,6 +24,7 @@ from geometry.cameras import (
     ndc_from_intrinsics,
     pytorch3d_from_c2w,
 )
+from stage.foreign_files import parse_json
 
 CameraForm = Literal["co3d", "re10k"]
 _ISOTROPIC = {"ndc_norm_image_bounds": False, "ndc_isotropic": True}
@@ -86,7 +87,7 @@ def camera_from(metadata: bytes, width: int, height: int) -> tuple[Float[np.ndar
     Raises:
         ValueError: saying in one line what is missing or impossible.
     """
-    values = json.loads(metadata)
+    values = parse_json(metadata)
     if not isinstance(values, dict):
         raise ValueError("its metadata is no JSON object")  # noqa: TRY004 - a wrong file, not a wrong type of argument
     return camera_of(values, width, height)

@@ -5,6 +5,7 @@ import tarfile
 from pathlib import Path, PurePosixPath
 
 from stage.errors import InputError
+from stage.foreign_files import members
 from training.data.archive_folders import check_end
 from training.data.zeronvs_layout import FRAME
 from training.data.zeronvs_scales import WantedScales, scales_of_scene
@@ -32,7 +33,7 @@ def scan_shard(shard: Path, wanted: WantedScales | None = None) -> list[ScannedS
     try:
         check_end(shard)
         with tarfile.open(shard, "r:") as archive:
-            for member in archive:
+            for member in members(archive):
                 _note(scenes, member)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise InputError(f"{shard} is damaged: {error}", "download it again") from None

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from catalog.http_errors import shown
+from stage.secrets import shown
 from training.data.plan import Plan
 from training.data.view_sources import ViewSet
 from training.parameters import TrainParameters

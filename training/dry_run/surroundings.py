@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 from safetensors import SafetensorError, safe_open
 
-from catalog.http_errors import shown
+from stage.secrets import shown
 from training.dry_run.devices import Device
 from training.dry_run.memory import HEADROOM
 from training.dry_run.outline import MODEL, Outline

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from catalog.http_errors import shown
+from stage.secrets import shown
 from training.data.dataset_parameters import DataParameters
 from training.data.datasets import place_of
 from training.data.view_sources import ViewSet

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from stage.errors import ViewforgeError
 from stage.lifeline import exclusive_folder
+from stage.secrets import redacted
 from stage.workspace import Workspace
 from training.tracking.journal import Journal
 
@@ -121,10 +122,10 @@ def _lock(folder: Path, deadline: float) -> AbstractContextManager[None] | None:
 
 
 def _sent(outcome: Flushed, journal: Journal, workspace: Workspace, patience: float) -> Flushed:
-    from training.tracking.mlflow_place import use_mlflow, without_password  # seconds, for nothing where all is sent
+    from training.tracking.mlflow_place import use_mlflow  # seconds, for nothing where all is sent
     from training.tracking.mlflow_run import drain_of
 
-    place, meant = without_password(use_mlflow(workspace)), journal.entries()[0]["place"]
+    place, meant = redacted(use_mlflow(workspace)), journal.entries()[0]["place"]
     if place != meant:
         return replace(outcome, elsewhere=(*outcome.elsewhere, f"{journal.folder} is meant for MLflow at {meant}"))
     if drain_of(journal, workspace).close(patience):

@@ -1,12 +1,13 @@
 """Where a workspace's MLflow is: the server that the environment names, or a local database."""
 
 import os
-import re
 from pathlib import Path
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 import mlflow
 from mlflow.tracking import MlflowClient
 
+from stage.errors import InputError
 from stage.workspace import Workspace
 
 EXPERIMENT = "viewforge"
@@ -15,7 +16,14 @@ _OWN: set[str] = set()
 
 
 def use_mlflow(workspace: Workspace) -> str:
-    """Point MLflow at `MLFLOW_TRACKING_URI`, or at SQLite under the workspace's `mlflow/`; the URI."""
+    """Point MLflow at `MLFLOW_TRACKING_URI`, or at SQLite under the workspace's `mlflow/`; the URI.
+
+    User and password of a server's address become `MLFLOW_TRACKING_USERNAME` and `MLFLOW_TRACKING_PASSWORD`, as MLflow prints
+    its address.
+
+    Raises:
+        InputError: when what the environment says is no address.
+    """
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     uri = os.environ.get("MLFLOW_TRACKING_URI", "")
     if not uri or uri in _OWN:
@@ -23,8 +31,22 @@ def use_mlflow(workspace: Workspace) -> str:
         _OWN.add(uri)
     if uri.startswith("sqlite:///"):
         Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    uri = _without_user(uri)
     mlflow.set_tracking_uri(uri)
     return uri
+
+
+def _without_user(uri: str) -> str:
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise InputError(f"MLFLOW_TRACKING_URI is no address: {error}", "mend it") from None
+    user, mark, host = parts.netloc.rpartition("@")
+    if not mark or parts.scheme not in ("http", "https"):
+        return uri
+    name, _, password = user.partition(":")
+    os.environ["MLFLOW_TRACKING_USERNAME"], os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(name), unquote(password)
+    return urlunsplit(parts._replace(netloc=host))
 
 
 def bound_requests(seconds: int) -> None:
@@ -45,8 +67,3 @@ def experiment_id(workspace: Workspace) -> str:
     local = mlflow.get_tracking_uri().startswith("sqlite:///")
     location = (workspace.mlflow.resolve() / "artifacts").as_uri() if local else None
     return str(client.create_experiment(EXPERIMENT, artifact_location=location))
-
-
-def without_password(text: str) -> str:
-    """A text without what its addresses hold of names and passwords; MLflow repeats addresses in what it says."""
-    return re.sub(r"//[^@/ ]*@", "//", text)

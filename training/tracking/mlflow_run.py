@@ -16,10 +16,11 @@ import mlflow
 
 from stage.errors import ViewforgeError
 from stage.lifeline import exclusive_folder
+from stage.secrets import redacted
 from stage.workspace import Workspace
 from training.tracking.drain import Delivery, Drain
 from training.tracking.journal import Journal
-from training.tracking.mlflow_place import bound_requests, use_mlflow, without_password
+from training.tracking.mlflow_place import bound_requests, use_mlflow
 from training.tracking.parameters import TrackingParameters
 from training.tracking.system_metrics import SystemMetrics
 from training.tracking.tracker import DatasetInput
@@ -39,7 +40,7 @@ class MlflowRun:
 
     def __init__(self, workspace: Workspace, name: str, folder: Path, parameters: TrackingParameters) -> None:
         bound_requests(parameters.request_seconds)
-        self._place = without_password(use_mlflow(workspace))
+        self._place = redacted(use_mlflow(workspace))
         self._lock = _held(folder)
         self._folder, self._parameters = folder, parameters
         self._journal = Journal(folder)
@@ -138,7 +139,7 @@ def drain_of(journal: Journal, workspace: Workspace) -> Drain:
 
         return MlflowDelivery(workspace, journal.folder, journal.entries()[0])
 
-    return Drain(journal, connect, without_password(mlflow.get_tracking_uri()))
+    return Drain(journal, connect, redacted(mlflow.get_tracking_uri()))
 
 
 def _now() -> int:

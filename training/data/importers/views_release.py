@@ -7,7 +7,6 @@ pointer, and then all of them do. Source: cvlab-columbia/zero123 `ldm/data/simpl
 """
 
 import io
-import json
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -20,6 +19,7 @@ from blender_render.camera_sets import FOV, View
 from geometry.cameras import Intrinsics, c2w_from_zero123
 from stage.errors import InputError
 from stage.failures import FailureClass, ObjectFailedError
+from stage.foreign_files import parse_json
 from training.data.archive_folders import folders_in_archive
 from training.data.importers.candidates import Candidate, ImportedViews, PublishedSet
 from training.data.importers.square_pictures import check_squares
@@ -57,7 +57,7 @@ def _listed(root: Path) -> list[PurePosixPath]:
     """Object folders relative to the root: those of `valid_paths.json`, or all that there are."""
     path = root / "valid_paths.json"
     try:
-        names = json.loads(path.read_bytes())
+        names = parse_json(path.read_bytes())
     except (FileNotFoundError, ValueError):
         return sorted(PurePosixPath(entry.name) for entry in root.iterdir() if entry.is_dir())
     if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):

@@ -11,8 +11,6 @@ val and train that names one of its frames, so that no object is both trained on
 name are passed over without a word.
 """
 
-import gzip
-import json
 import zlib
 from collections import defaultdict
 from collections.abc import Iterator
@@ -25,6 +23,7 @@ from jaxtyping import Float
 
 from stage.errors import InputError
 from stage.failures import FailureClass, ObjectFailedError
+from stage.foreign_files import BoundedGzip, parse_json
 from training.data.pictures import decoded
 from training.data.preparation.picture_files import read_rgb
 from training.data.preparation.source_scenes import LeftOut, LoadedFrame, OpenedScene, SourceFrame, SourceScene
@@ -146,7 +145,7 @@ def _listed(category: Path, name: str) -> dict[str, _Split]:
     splits: dict[str, str] = {}
     numbers: defaultdict[str, set[int]] = defaultdict(set)
     try:
-        lists = json.loads(path.read_bytes())
+        lists = parse_json(path.read_bytes())
         for split in _STRICTEST_LAST:
             for sequence, number, _ in lists.get(split, []):
                 splits[sequence] = split
@@ -156,9 +155,14 @@ def _listed(category: Path, name: str) -> dict[str, _Split]:
     return {sequence: (split, frozenset(numbers[sequence])) for sequence, split in splits.items()}
 
 
+def _inflated(path: Path) -> bytes:
+    with BoundedGzip(path) as stream:
+        return stream.read()
+
+
 def _annotations(path: Path) -> list[_Row]:
     try:
-        rows = json.loads(gzip.decompress(path.read_bytes()))
+        rows = parse_json(_inflated(path))
     except FileNotFoundError:
         raise InputError(f"there is no {path}", "download the category's annotations") from None
     except (OSError, EOFError, zlib.error, ValueError) as error:
