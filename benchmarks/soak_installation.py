@@ -13,6 +13,14 @@ from benchmarks.soak_processes import MARK
 from stage.workspace import Workspace
 
 PATIENCE_SECONDS = 900.0
+_PLACES = {
+    "data": "data",
+    "DVC cache": ".dvc/cache",
+    "scratch": "scratch",
+    "MLflow": "mlflow",
+    "Prefect": ".prefect",
+    "logs": ".services",
+}
 _TERMINAL = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
 
 
@@ -101,15 +109,7 @@ class Installation:
     def disk(self) -> dict[str, int]:
         """MiB by kind of what it takes, the objects themselves aside."""
         root = self.workspace.root
-        places = {
-            "data": "data",
-            "DVC cache": ".dvc/cache",
-            "scratch": "scratch",
-            "MLflow": "mlflow",
-            "Prefect": ".prefect",
-            "logs": ".services",
-        }
-        used = {name: _mebibytes(root / place) for name, place in places.items()}
+        used = {name: _mebibytes(root / place) for name, place in _PLACES.items()}
         return {**used, "temporary": _mebibytes(self.folder / "tmp"), "all": _mebibytes(root)}
 
 

@@ -47,9 +47,9 @@ def marked(mark: str) -> list[psutil.Process]:
     found = []
     for process in psutil.process_iter():
         with suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get(MARK) == mark:
-                if process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
+            living = process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE
+            if living and process.environ().get(MARK) == mark:
+                found.append(process)
     return found
 
 
