@@ -33,7 +33,7 @@ class PartFile:
     def __init__(self, target: Path, url: str, stream: IO[bytes]) -> None:
         self.target, self.path = target, part_path(target)
         self._stream = stream
-        self._note = self.path.with_name(f"{self.path.name}.json")
+        self._note = note_path(self.path)
         # Not the URL itself: it may carry a signature.
         self._origin = json_sha256(url)
         self.size = stream.seek(0, os.SEEK_END)
@@ -104,6 +104,11 @@ class PartFile:
 def part_path(target: Path) -> Path:
     """Name of a target's part file: hidden, in the same folder."""
     return target.with_name(f".{target.name}.part")
+
+
+def note_path(part: Path) -> Path:
+    """Name of the note beside a part file, which says where its bytes are from."""
+    return part.with_name(f"{part.name}.json")
 
 
 @contextmanager

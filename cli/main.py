@@ -16,6 +16,7 @@ from cli import (
     catalog,
     comparison,
     data,
+    deploying,
     pipeline,
     promotion,
     render,
@@ -25,6 +26,7 @@ from cli import (
     splatter,
     stages,
     tracking,
+    verification,
     weights,
 )
 from stage.errors import ViewforgeError
@@ -70,11 +72,13 @@ for group in (
         shards,
         data,
         pipeline,
+        deploying,
         sampling,
         weights,
         comparison,
         promotion,
         tracking,
+        verification,
         servers,
     ),
 ):

@@ -49,7 +49,8 @@ def run(
     quiet(place)
     _check(parameters, place)
     prepare(place, parameters)
-    from flows.pipeline import pipeline, refuse_recursion
+    from flows.pipeline import pipeline
+    from flows.stage_loop import refuse_recursion
 
     refuse_recursion()
     print(f"workspace: {place.root.resolve()}")

@@ -1,27 +1,140 @@
-"""`viewforge ui`: the pages of Prefect and MLflow over a workspace's local databases, on loopback."""
+"""`viewforge up`, `viewforge down` and `viewforge ui`: the servers and workers of a workspace."""
 
 import os
 import signal
-import socket
 import subprocess
-import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from cli.options import HERE, WorkspaceOption, opened
-from stage.errors import ViewforgeError
+from cli.options import HERE, WORKSPACE_VARIABLE, WorkspaceOption, opened
+from services.patience import GRACE_SECONDS, START_SECONDS
+from stage.errors import InputError, ViewforgeError
 from stage.lifeline import tied
 from stage.workspace import Workspace
 
+_PANEL = "Pipeline"
 _HOST = "127.0.0.1"
 
 
 def add_to(app: typer.Typer) -> None:
-    """Add the subcommand."""
-    app.command(rich_help_panel="Pipeline")(ui)
+    """Add the subcommands."""
+    app.command(rich_help_panel=_PANEL)(up)
+    app.command(rich_help_panel=_PANEL)(down)
+    app.command(rich_help_panel=_PANEL)(ui)
+
+
+def up(
+    workspace: WorkspaceOption = HERE,
+    host: Annotated[str | None, typer.Option(help="Where Prefect and MLflow listen. [default: 127.0.0.1]")] = None,
+    prefect_port: Annotated[int | None, typer.Option(help="Port of Prefect. [default: 4200]")] = None,
+    mlflow_port: Annotated[int | None, typer.Option(help="Port of MLflow. [default: 5000]")] = None,
+    store: Annotated[bool, typer.Option("--store/--no-store", help="An S3-speaking store on loopback, too.")] = False,
+    store_port: Annotated[int | None, typer.Option(help="Its port, and the seven after it. [default: 9000]")] = None,
+    cpu_workers: Annotated[
+        int | None, typer.Option(min=0, help="Flow runs at once of the pool cpu; 0 for no worker. [default: 2]")
+    ] = None,
+    gpu_workers: Annotated[
+        int | None, typer.Option(min=0, help="Flow runs at once of the pool gpu; 0 for no worker. [default: 1]")
+    ] = None,
+    patience: Annotated[float, typer.Option(min=1, help="Seconds until all must answer.")] = START_SECONDS,
+    status: Annotated[
+        bool, typer.Option("--status", help="Only say what runs; exit status 1 if not all is well.")
+    ] = False,
+) -> None:
+    """Start Prefect, MLflow and a worker per pool, and return when they answer; they go on without this command.
+
+    A supervisor starts again what dies. What runs already is left alone, and what is missing started. Logs are in .services/.
+    """
+    from services import installation, starting
+    from services.plan import plan, settled
+    from services.state import read
+
+    place = _existing(workspace)
+    if status:
+        _print_status(place)
+        return
+    asked: dict[str, str | int | None] = {
+        "host": host,
+        "prefect_port": prefect_port,
+        "mlflow_port": mlflow_port,
+        "store_port": (store_port or 9000) if store or store_port else None,
+        "cpu_workers": cpu_workers,
+        "gpu_workers": gpu_workers,
+    }
+    with installation.commanding(place):
+        before = read(place)
+        options = settled(asked, before)
+        planned = plan(place, options, before)
+        os.environ.update({**planned.environment, WORKSPACE_VARIABLE: str(place.root.resolve())})
+        start = starting.Start(place, planned, options, lambda: _deploy(place), _say, patience)
+        if not starting.up(start):
+            print("runs already")
+    _print_addresses(place)
+
+
+def down(
+    workspace: WorkspaceOption = HERE,
+    grace: Annotated[
+        float,
+        typer.Option(
+            min=0, help="Seconds that flow runs have to end, and again to stop when asked; then they are killed."
+        ),
+    ] = GRACE_SECONDS,
+) -> None:
+    """End what `viewforge up` started in this workspace, and nothing else."""
+    from services import installation
+    from services.ending import end_all
+
+    place = _existing(workspace)
+    with installation.commanding(place):
+        print("ended" if end_all(place, _say, grace) else "nothing runs here")
+
+
+def _existing(workspace: Path) -> Workspace:
+    if not workspace.is_dir():
+        raise InputError(f"no folder {workspace}", "name a workspace with --workspace")
+    return opened(workspace)
+
+
+def _deploy(place: Workspace) -> None:
+    from flows.deploying import deploy
+
+    deploy(place.root.resolve())
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _print_addresses(place: Workspace) -> None:
+    from services.installation import overview
+
+    statuses = overview(place)
+    for status in statuses:
+        print(f"{status.name:<11} {status.address or f'process {status.pid}'}")
+    names = ["PREFECT_API_URL", "MLFLOW_TRACKING_URI"]
+    if any(status.name == "store" for status in statuses):
+        names.append("AWS_ENDPOINT_URL")
+    print("\n".join(f"export {name}={os.environ[name]}" for name in names))
+
+
+def _print_status(place: Workspace) -> None:
+    from services.installation import overview
+
+    statuses = overview(place)
+    for each in statuses:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.since)) if each.since else "-"
+        health = "healthy" if each.healthy else "does not answer" if each.pid else each.condition
+        columns = f"{each.name:<11} {health:<15} {each.pid or '-':<8} {since:<19} {each.deaths} deaths"
+        print(f"{columns}  {each.address or ''}".rstrip())
+    if not statuses:
+        print("nothing runs here: viewforge up starts it")
+    if not statuses or not all(each.healthy for each in statuses):
+        raise typer.Exit(1)
 
 
 def ui(
@@ -29,23 +142,22 @@ def ui(
     mlflow_port: Annotated[int, typer.Option(help="Port of MLflow's page.")] = 5000,
     workspace: WorkspaceOption = HERE,
 ) -> None:
-    """Serve the pages of Prefect and MLflow until interrupted."""
-    place = opened(workspace)
+    """Serve the pages of Prefect and MLflow until interrupted, without workers."""
+    from services.plan import check_ports, plan
+    from services.state import Options
+
+    place = _existing(workspace)
     for number in (signal.SIGINT, signal.SIGTERM):
         # A shell starts background processes with SIGINT ignored, and SIGTERM alone would leave the servers' own children.
         signal.signal(number, signal.default_int_handler)
-    _check_free("Prefect", prefect_port, "--prefect-port")
-    _check_free("MLflow", mlflow_port, "--mlflow-port")
-    from training.tracking.mlflow_place import use_mlflow
-
-    stores = ["--backend-store-uri", use_mlflow(place), "--artifacts-destination", _artifacts(place)]
+    options = Options(host=_HOST, prefect_port=prefect_port, mlflow_port=mlflow_port, cpu_workers=0, gpu_workers=0)
+    check_ports(options, {"prefect", "mlflow"})
+    services = plan(place, options, None).servers
     servers = [
-        _start(["prefect", "server", "start", "--host", _HOST, "--port", str(prefect_port)]),
-        _start(["mlflow", "server", "--host", _HOST, "--port", str(mlflow_port), "--workers", "1", *stores]),
+        subprocess.Popen(tied(service.command), start_new_session=True, env={**os.environ, **service.environment})
+        for service in services
     ]
-    print(
-        f"Prefect  http://{_HOST}:{prefect_port}\nMLflow   http://{_HOST}:{mlflow_port}\nStop with Ctrl-C.", flush=True
-    )
+    print("\n".join(f"{service.name:<8} {service.address}" for service in services), "\nStop with Ctrl-C.", flush=True)
     try:
         while all(server.poll() is None for server in servers):
             time.sleep(0.5)
@@ -54,22 +166,3 @@ def ui(
         for server in servers:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGKILL)
-
-
-def _artifacts(place: Workspace) -> str:
-    return (place.mlflow.resolve() / "artifacts").as_uri()
-
-
-def _check_free(name: str, port: int, option: str) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((_HOST, port))
-        except OSError:
-            raise ViewforgeError(f"port {port} for {name} is taken", f"choose another with {option}") from None
-
-
-def _start(command: list[str]) -> "subprocess.Popen[bytes]":
-    """A server in its own process group, without MLflow's job workers, which take 2 GB."""
-    environment = {**os.environ, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-    return subprocess.Popen(tied([sys.executable, "-m", *command]), start_new_session=True, env=environment)

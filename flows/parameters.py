@@ -7,6 +7,7 @@ from pydantic import Field
 from blender_render.parameters import RenderParameters, SplatterParameters
 from catalog.parameters import CatalogParameters
 from evaluation.parameters import EvaluateParameters
+from flows.flow_parameters import FlowParameters
 from registry.parameters import RegisterParameters
 from stage.parameters import Parameters, validated
 from training.data.shard_parameters import ShardParameters
@@ -32,6 +33,8 @@ class PipelineParameters(Parameters):
     """Scores."""
     register_: RegisterParameters = Field(default=RegisterParameters(), alias="register")
     """Registration and promotion."""
+    flow: FlowParameters = FlowParameters()
+    """Attempts, time limits and patience of the flows."""
 
 
 def check_parameters(values: dict[str, Any], place: str) -> PipelineParameters:

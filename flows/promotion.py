@@ -2,13 +2,13 @@
 
 With a Prefect server a run of a deployment is suspended: its process ends, and the run is started again when it is resumed. Any
 other run waits where it is. The form (approve, reason, by) stands in Prefect's page of the run. Without a server nobody could
-answer, so the flow ends and says how `viewforge promote --approve` does it.
+answer, so the flow ends and says how `viewforge promote --approve` does it. The flow `promote` does this after an evaluation.
 """
 
 from pathlib import Path
 from typing import Any
 
-from prefect import get_run_logger, task
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
@@ -17,9 +17,11 @@ from prefect.runtime import deployment
 from prefect.settings import get_current_settings
 
 from flows import artifacts
+from flows.events import PROMOTED, announce
+from flows.stage_loop import opened
 from registry.approval import Approval
 from registry.parameters import RegisterParameters
-from stage.errors import ViewforgeError
+from stage.errors import InputError, ViewforgeError
 from stage.lifeline import exclusive
 from stage.parameters import load_section
 from stage.workspace import Workspace
@@ -41,28 +43,64 @@ class ApprovalInput(RunInput):
     """Who says so."""
 
 
-@task(name="register-and-promote", cache_policy=NO_CACHE)
+@flow(
+    name="promote",
+    flow_run_name="{workspace}",
+    validate_parameters=False,
+    persist_result=True,
+    result_serializer="json",
+)
+def promotion(workspace: str) -> dict[str, Any] | None:
+    """Register the evaluated pipeline of a workspace and decide on it. Twice the same pipeline is one version and one decision.
+
+    Args:
+        workspace: its folder.
+
+    Returns:
+        The decision; None for a system that is not served.
+
+    Raises:
+        ViewforgeError: when there is nothing to register, MLflow refuses, or nobody answers in time.
+    """
+    with opened(workspace) as place:
+        decision = register_and_promote(str(place.root)) if is_served(place) else None
+    return after_approval(str(place.root), decision) if decision else None
+
+
+@task(name="register-and-promote", cache_policy=NO_CACHE, persist_result=False)
 def register_and_promote(root: str) -> dict[str, Any]:
     """Register the trained pipeline, put it before the gate, write the report with the decision."""
     from registry.promote import promote
     from registry.register import register
 
-    place, parameters = _opened(root)
+    place, parameters = _registry_of(root)
     with exclusive(place, "promotion"):
         version = str(register(parameters, place).version)
         decision = promote(parameters, place, version=version).to_json()
     return _published(place, decision)
 
 
-@task(name="conclude-promotion", cache_policy=NO_CACHE)
+@task(name="conclude-promotion", cache_policy=NO_CACHE, persist_result=False)
 def conclude(root: str, version: str, approval: Approval) -> dict[str, Any]:
     """Put a version before the gate again, with what a person said of it: champion and figures may have changed."""
     from registry.promote import promote
 
-    place, parameters = _opened(root)
+    place, parameters = _registry_of(root)
     with exclusive(place, "promotion"):
         decision = promote(parameters, place, version=version, approval=approval).to_json()
     return _published(place, decision)
+
+
+def is_served(place: Workspace) -> bool:
+    """Whether what was trained and evaluated is what would be served; the log says why not."""
+    from registry.served_pipeline import refuse_unserved
+
+    try:
+        refuse_unserved(place)
+    except InputError as error:
+        get_run_logger().warning("not registered: %s", error)
+        return False
+    return True
 
 
 def after_approval(root: str, decision: dict[str, Any]) -> dict[str, Any]:
@@ -76,7 +114,7 @@ def after_approval(root: str, decision: dict[str, Any]) -> dict[str, Any]:
     if not get_current_settings().api.url:
         get_run_logger().warning("not promoted: %s", decision["reasons"][0])
         return decision
-    _, parameters = _opened(root)
+    _, parameters = _registry_of(root)
     answer = _answer(decision, parameters.approval_seconds)
     return conclude(root, decision["version"], Approval(answer.approve, answer.reason, answer.by))
 
@@ -95,7 +133,7 @@ def _answer(decision: dict[str, Any], seconds: int) -> ApprovalInput:
         raise ViewforgeError(f"nobody approved {what} in {seconds} s", decision["reasons"][0]) from None
 
 
-def _opened(root: str) -> tuple[Workspace, RegisterParameters]:
+def _registry_of(root: str) -> tuple[Workspace, RegisterParameters]:
     place = Workspace(Path(root))
     return place, load_section(place.parameters, "register", RegisterParameters)
 
@@ -106,4 +144,6 @@ def _published(place: Workspace, decision: dict[str, Any]) -> dict[str, Any]:
     if (place.evaluation / "metrics.json").is_file():
         write_report(place, place.report, decision)
     artifacts.publish_decision(place, decision)
+    if decision["promoted"]:
+        announce(PROMOTED, place.root, model=decision["model"], version=decision["version"])
     return decision

@@ -1,38 +1,29 @@
-"""Running one stage: `dvc repro --single-item` in its own process group, its output and progress followed.
-
-The group is killed when the caller is interrupted, and dies when the caller dies, so that no stage is left behind.
-"""
+"""Running one stage: its output and progress followed, its end explained, its time limited."""
 
 import json
-import os
 import re
-import selectors
-import signal
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from prefect.runtime import flow_run
-
+from flows.flow_parameters import FlowParameters
+from flows.stage_process import StageProcess, stage_process
 from stage.errors import StageKilledError, ViewforgeError
-from stage.lifeline import tied
-from stage.progress import PROGRESS_VARIABLE
 
 _MESSAGE = re.compile(r"^viewforge: (.*)$")
-_TICK_SECONDS = 0.5
-_FLOW_RUN = "PREFECT__FLOW_RUN_ID"
-# Lines as they are written, and no bars of the libraries among them.
-_PLAIN = {"PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}
+_HOUR = 3600.0
 
 
 class StageRunError(ViewforgeError):
     """A stage failed for a reason that it named itself; trying again would not help."""
+
+
+class StageTimeoutError(StageRunError):
+    """A stage ran for longer than it may; another attempt would have to be given more time."""
 
 
 class StageCrashError(ViewforgeError):
@@ -53,84 +44,64 @@ def run_stage(
     stage: str,
     on_line: Callable[[str], None],
     on_progress: Callable[[dict[str, Any]], None],
+    limits: FlowParameters,
 ) -> StageRun:
     """Bring one stage of a workspace up to date.
+
+    Whatever interrupts it, as the SIGTERM of a cancelled run, is raised once the stage has ended.
 
     Args:
         root: the workspace.
         stage: name in dvc.yaml.
         on_line: called with each line of output.
         on_progress: called with each progress record (`stage.progress`).
+        limits: the stage's time, and what it gets to end in.
 
     Raises:
         StageRunError: with the stage's own one-line reason.
-        StageCrashError: when it named none.
+        StageTimeoutError: when it ran for longer than it may.
+        StageCrashError: when it named no reason, or was killed.
     """
     started = time.monotonic()
     lines: list[str] = []
+
+    def take(line: str) -> None:
+        lines.append(line)
+        on_line(line)
+
     with (
         tempfile.NamedTemporaryFile("r", prefix="viewforge-progress-") as progress,
-        _process(root, stage, progress.name) as process,
+        stage_process(root, stage, progress, lambda: _drain(progress, on_progress)) as process,
     ):
-        for line in _lines(process, lambda: _drain(progress, on_progress)):
-            lines.append(line)
-            on_line(line)
+        code = _followed(process, stage, take, limits, started)
         _drain(progress, on_progress)
-        code = process.wait()
     if code:
         raise _failure(stage, lines, code)
     return StageRun(stage, _state(lines), round(time.monotonic() - started, 1))
 
 
-@contextmanager
-def _process(root: Path, stage: str, progress: str) -> Iterator["subprocess.Popen[str]"]:
-    process = subprocess.Popen(
-        tied([sys.executable, "-m", "dvc", "repro", "--single-item", stage]),
-        cwd=root,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-        env={
-            **os.environ,
-            **_PLAIN,
-            **_flow_run(),
-            PROGRESS_VARIABLE: progress,
-            "PATH": _path_with_scripts(),
-        },
-    )
+def _followed(
+    process: StageProcess, stage: str, take: Callable[[str], None], limits: FlowParameters, started: float
+) -> int:
+    """Follow a stage to its end; its exit status."""
+    until = started + limits.seconds(stage)
     try:
-        yield process
+        for line in process.lines(until):
+            take(line)
+        # The end of the output comes shortly before the end of the process, unless the process closed it.
+        while (code := process.status()) is None:
+            if time.monotonic() >= until:
+                raise _late(stage, limits)
+        return code
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        process.end(limits.grace_seconds, take)
 
 
-def _flow_run() -> dict[str, str]:
-    """The flow run that starts the stage, as Prefect's own workers name it; none outside of one."""
-    return {_FLOW_RUN: str(flow_run.id)} if flow_run.id else {}
-
-
-def _path_with_scripts() -> str:
-    """PATH with this environment's commands first: dvc.yaml calls `viewforge`."""
-    return os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-
-
-def _lines(process: "subprocess.Popen[str]", tick: Callable[[], None]) -> Iterator[str]:
-    """Lines of output as they come; `tick` is called in between."""
-    assert process.stdout is not None  # noqa: S101 - asked for above
-    with selectors.DefaultSelector() as selector:
-        selector.register(process.stdout, selectors.EVENT_READ)
-        while True:
-            if not selector.select(_TICK_SECONDS):
-                tick()
-                continue
-            line = process.stdout.readline()
-            if not line:
-                return
-            tick()
-            yield line.rstrip()
+def _late(stage: str, limits: FlowParameters) -> StageTimeoutError:
+    return StageTimeoutError(
+        f"{stage}: not done within {limits.seconds(stage) / _HOUR:g} h",
+        f"if it does not hang, give it more by flow.stage_hours.{stage} and run again: what is finished is kept",
+    )
 
 
 def _drain(stream: IO[str], on_progress: Callable[[dict[str, Any]], None]) -> None:

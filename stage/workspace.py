@@ -65,6 +65,16 @@ class Workspace:
         return self.root / "mlflow"
 
     @property
+    def services(self) -> Path:
+        """Logs and state of the servers and workers that `viewforge up` started here."""
+        return self.root / ".services"
+
+    @property
+    def store(self) -> Path:
+        """What the S3-speaking store of `viewforge up --store` keeps."""
+        return self.root / ".store"
+
+    @property
     def report(self) -> Path:
         """The report of the last whole run, promotion decision included."""
         return self.root / "report.html"

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from flows import pipeline
+from flows import promotion
 from stage.workspace import Workspace
 
 
@@ -26,6 +26,6 @@ def test_a_system_that_takes_cameras_is_not_registered_and_the_log_says_so(
     workspace.model.mkdir(parents=True)
     (workspace.model / "model_index.json").write_text(json.dumps({"_class_name": system}))
     workspace.parameters.write_text("seed: 0\n")
-    monkeypatch.setattr(pipeline, "get_run_logger", logging.getLogger)
-    assert pipeline._is_served(workspace) == served
+    monkeypatch.setattr(promotion, "get_run_logger", logging.getLogger)
+    assert promotion.is_served(workspace) == served
     assert ("not registered: " in caplog.text) == (not served)

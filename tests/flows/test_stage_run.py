@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from flows.flow_parameters import FlowParameters
 from flows.stage_run import StageCrashError, StageRunError, run_stage
 from stage.errors import StageFailedError, StagePreemptedError
 
@@ -21,6 +22,6 @@ def test_a_stage_that_was_asked_to_stop_may_be_tried_again(tmp_path: Path) -> No
     stages = {name: {"cmd": f"echo 'viewforge: {end}' >&2; exit {end.EXIT_STATUS}"} for name, end in ends.items()}
     (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
     with pytest.raises(StageCrashError, match=str(STOPPED)):
-        run_stage(tmp_path, "stopped", lambda _: None, lambda _: None)
+        run_stage(tmp_path, "stopped", lambda _: None, lambda _: None, FlowParameters())
     with pytest.raises(StageRunError, match=str(FAILED)):
-        run_stage(tmp_path, "failed", lambda _: None, lambda _: None)
+        run_stage(tmp_path, "failed", lambda _: None, lambda _: None, FlowParameters())

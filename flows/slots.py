@@ -1,0 +1,53 @@
+"""Slots: how many stages of all runs of a server work on GPUs and in Blender at once, as `viewforge deploy` set it.
+
+They are leases: one whose holder was killed comes free by itself after a minute. Tag limits of Prefect 3.8 would not.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from prefect import get_run_logger
+from prefect.client.orchestration import get_client
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectNotFound
+from prefect.settings import get_current_settings
+
+from stage.errors import InputError
+
+_LEASE_SECONDS = 60.0
+
+
+@contextmanager
+def slots(needs: dict[str, int]) -> Iterator[None]:
+    """Wait for slots and hold them; nothing without a server, where there is nobody to share with.
+
+    Args:
+        needs: how many of each limit; of a limit that is lower, all of it.
+
+    Raises:
+        InputError: when the server has no such limit.
+    """
+    with ExitStack() as held:
+        if get_current_settings().api.url:
+            # In one order, so that no two runs wait for each other.
+            for name in sorted(needs):
+                _hold(held, name, needs[name])
+        yield
+
+
+def _hold(held: ExitStack, name: str, number: int) -> None:
+    occupied = min(number, _limit(name))
+    get_run_logger().info("waiting for %d of the slots %s", occupied, name)
+    # A training of days does not end because the server was away for a minute, so a lost lease is a warning.
+    held.enter_context(
+        concurrency(name, occupied, lease_duration=_LEASE_SECONDS, strict=True, raise_on_lease_renewal_failure=False)
+    )
+
+
+def _limit(name: str) -> int:
+    with get_client(sync_client=True) as client:
+        try:
+            limit = client.read_global_concurrency_limit_by_name(name)
+        except ObjectNotFound:
+            raise InputError(f"the Prefect server has no concurrency limit {name}", "run viewforge deploy") from None
+    return int(limit.limit)

@@ -1,0 +1,128 @@
+"""What all flows share: a workspace to themselves, and the loop that runs what is stale among some stages."""
+
+import logging
+import os
+from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import tenacity
+from prefect import get_run_logger
+from prefect.runtime import deployment
+
+from flows import artifacts
+from flows.flow_parameters import FlowParameters
+from flows.graph import dependents, stage_order, stale_stages
+from flows.stage_groups import stage_needs
+from flows.stage_run import StageRun
+from flows.stage_task import run_stage_task
+from stage.errors import InputError, ViewforgeError
+from stage.lifeline import exclusive
+from stage.parameters import load_section
+from stage.workspace import Workspace
+
+
+def refuse_recursion() -> None:
+    """Refuse to run a flow inside one of its own stages.
+
+    Raises:
+        ViewforgeError: when DVC's stage variable is set.
+    """
+    if stage := os.environ.get("DVC_STAGE"):
+        raise ViewforgeError(f"the pipeline cannot run inside its own stage {stage}", "call the stage's command there")
+
+
+class _OneLine(logging.Filter):
+    """Drops the traceback of an error that is meant for the user: the command line says it in one line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Keep the record, without its traceback."""
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, ViewforgeError) and "VIEWFORGE_VERBOSE" not in os.environ:
+            record.exc_info = None
+        return True
+
+
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(_OneLine())
+
+
+@contextmanager
+def opened(workspace: str) -> Iterator[Workspace]:
+    """A workspace that no other flow works in meanwhile; a deployment's run waits for the one that does.
+
+    Args:
+        workspace: its folder.
+
+    Raises:
+        InputError: when it is no workspace.
+        ViewforgeError: when another flow does not leave it in time.
+    """
+    refuse_recursion()
+    place = Workspace(Path(workspace))
+    if not place.parameters.is_file():
+        raise InputError(f"{place.root} is no workspace: it has no params.yaml", "viewforge run --workspace makes one")
+    with ExitStack() as held:
+        for attempt in _attempts(place):
+            with attempt:
+                held.enter_context(exclusive(place, "pipeline"))
+        yield place
+
+
+def _attempts(place: Workspace) -> tenacity.Retrying:
+    hours = load_section(place.parameters, "flow", FlowParameters).wait_hours if deployment.id else 0.0
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception_type(ViewforgeError),
+        stop=tenacity.stop_after_delay(hours * 3600),
+        before_sleep=lambda state: get_run_logger().info("waiting: %s", state.outcome and state.outcome.exception()),
+        reraise=True,
+    )
+
+
+def bring_up_to_date(place: Workspace, chosen: Collection[str]) -> list[StageRun]:
+    """Run what is stale among some stages, and of them what depends on something that ran; show them as a table.
+
+    The rest of the graph is left as it is: what of it is stale, the log says.
+
+    Args:
+        place: the workspace.
+        chosen: names of stages.
+
+    Returns:
+        What became of each of them, in the order of the graph.
+
+    Raises:
+        ParameterError: when the parameters limit a stage that there is not.
+        ViewforgeError: with the reason of the first stage that failed.
+    """
+    limits = load_section(place.parameters, "flow", FlowParameters)
+    order = stage_order(place.root)
+    limits.check_stages(order)
+    runs = list(_run(place, [stage for stage in order if stage in chosen], limits))
+    artifacts.publish_stages(runs)
+    return runs
+
+
+def _run(place: Workspace, stages: list[str], limits: FlowParameters) -> Iterator[StageRun]:
+    """Run what is stale and what depends on something that ran; the rest is fresh without asking DVC again."""
+    stale, downstream, needs = stale_stages(place.root), dependents(place.root), stage_needs(place.root)
+    for stage in stale:
+        if stage not in stages and any(below in stages for below in downstream[stage]):
+            get_run_logger().warning("%s is stale and no part of this flow: its outputs are taken as they are", stage)
+    for stage in stages:
+        if stage not in stale:
+            get_run_logger().info("%s is fresh", stage)
+            yield StageRun(stage, "fresh", 0.0)
+            continue
+        get_run_logger().info("%s is stale: %s", stage, "; ".join(stale[stage]))
+        run = run_stage_task(place, stage, needs[stage], limits)
+        yield run
+        if run.state != "fresh":
+            stale.update({below: [f"upstream: {stage}"] for below in downstream[stage] - set(stale)})
+
+
+def as_result(runs: list[StageRun]) -> list[dict[str, Any]]:
+    """What a flow keeps of its stages."""
+    return [asdict(run) for run in runs]

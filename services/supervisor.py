@@ -1,0 +1,140 @@
+"""The supervisor of an installation: it starts services and starts again those that die.
+
+    python -m services.supervisor WORKSPACE OPTIONS
+
+`viewforge up` runs it. OPTIONS is `services.state.Options` as JSON. Each line on standard input is a service to keep up, as JSON,
+since an environment may hold secrets; the end of input changes nothing. A service that runs already, as the state tells, is taken
+over and not started. SIGTERM ends everything, as `viewforge down` does; SIGUSR1 ends the supervisor alone. It may also be killed:
+services outlive it, and the next one takes them over.
+"""
+
+import json
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import IO
+
+from services import logs, state
+from services.ending import end_all
+from services.service import Service
+from services.supervised import Supervised
+from stage.errors import ViewforgeError
+from stage.lifeline import exclusive_folder
+from stage.running import started
+from stage.workspace import Workspace
+
+LET_GO = signal.SIGUSR1
+NAME = "supervisor"
+_TICK_SECONDS = 0.2
+_LOGS_EVERY_SECONDS = 30.0
+
+
+class Supervisor:
+    """What keeps the services of one workspace up.
+
+    Args:
+        place: the workspace.
+        options: what was asked for, for the state.
+    """
+
+    def __init__(self, place: Workspace, options: state.Options) -> None:
+        self.place, self.options = place, options
+        self._before = state.read(place)
+        self._services: list[Supervised] = []
+        self._written: state.State | None = None
+        self._logs_due = 0.0
+
+    def keep(self, service: Service) -> None:
+        """Keep a service up from now on, taking over the process that runs already."""
+        known = self._before.service(service.name) if self._before else None
+        running = known.process if known is not None and known.alive else None
+        self._services.append(Supervised(self.place, service, running))
+
+    def look(self) -> None:
+        """Start what is due, and write down what changed."""
+        for supervised in self._services:
+            if said := supervised.look():
+                _say(said)
+        self._write(_myself())
+        if time.monotonic() >= self._logs_due:
+            self._logs_due = time.monotonic() + _LOGS_EVERY_SECONDS
+            for name in (NAME, *(supervised.service.name for supervised in self._services)):
+                logs.cut(logs.path(self.place, name))
+
+    def let_go(self) -> None:
+        """Write down that nobody keeps the services up any longer."""
+        self._write(None)
+
+    def _write(self, supervisor: state.Process | None) -> None:
+        now = state.State(
+            options=self.options, supervisor=supervisor, services=tuple(each.known() for each in self._services)
+        )
+        if now != self._written:
+            state.write(self.place, now)
+            self._written = now
+
+
+def _myself() -> state.Process:
+    return state.Process(pid=os.getpid(), started=started(os.getpid()) or 0.0)
+
+
+def _say(line: str) -> None:
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} {line}", flush=True)
+
+
+def as_line(service: Service) -> bytes:
+    """A service as a line of the supervisor's standard input."""
+    return json.dumps(asdict(service)).encode() + b"\n"
+
+
+def _read(stream: IO[bytes], found: "SimpleQueue[Service]") -> None:
+    for line in stream:
+        found.put(Service(**json.loads(line)))
+
+
+def _supervise(supervisor: Supervisor, orders: "SimpleQueue[int]") -> int:
+    """Until a signal; its number."""
+    services: SimpleQueue[Service] = SimpleQueue()
+    threading.Thread(target=_read, args=(sys.stdin.buffer, services), daemon=True).start()
+    while True:
+        while not services.empty():
+            supervisor.keep(services.get())
+        try:
+            supervisor.look()
+        except OSError as error:
+            # A full disk ends neither the services nor their supervision.
+            _say(f"{error}; trying again")
+        try:
+            return orders.get(timeout=_TICK_SECONDS)
+        except Empty:
+            continue
+
+
+def main() -> None:
+    """Supervise until a signal; exit status 1 when another supervisor does."""
+    place, orders = Workspace(Path(sys.argv[1])), SimpleQueue[int]()
+    for number in (signal.SIGTERM, LET_GO):
+        signal.signal(number, lambda received, _: orders.put(received))
+    for number in (signal.SIGINT, signal.SIGHUP):
+        # Not SIG_IGN, which services would inherit: by SIGINT Prefect's worker tells itself to take no more runs.
+        signal.signal(number, lambda *_: None)
+    try:
+        with exclusive_folder(place.services / NAME):
+            supervisor = Supervisor(place, state.Options.model_validate_json(sys.argv[2]))
+            received = _supervise(supervisor, orders)
+            supervisor.let_go()
+            if received == signal.SIGTERM:
+                _say("ending all services")
+                end_all(place, _say)
+    except ViewforgeError as error:
+        _say(f"{error}")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""A real MLflow server with names and passwords: who is let in, and that registry, promotion, journals and serving work through it."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import mlflow
+import numpy as np
+import pytest
+from mlflow.tracking import MlflowClient
+from prefect_server import PROJECT, eventually, free_port
+
+from registry.client import open_registry
+from registry.parameters import RegisterParameters
+from registry.promote import promote
+from registry.register import register
+from services.mlflow_server import mlflow_service
+from services.service import Service
+from stage.errors import InputError
+from stage.workspace import Workspace
+from training.tracking.journal import Journal
+from training.tracking.journals import flush, journals_folder
+from training.tracking.mlflow_place import use_mlflow
+
+pytestmark = pytest.mark.slow
+PARAMETERS = RegisterParameters()
+PASSWORD = "correct-horse-battery-staple"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> Iterator[Service]:
+    """A server of an installation of its own that asks everybody for a password."""
+    place = Workspace(tmp_path_factory.mktemp("installation"))
+    place.mlflow.mkdir()
+    shutil.copy(empty_database, place.mlflow / "mlflow.db")
+    (place.mlflow / "server.yaml").write_text("authentication: {required: always}\n")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", PASSWORD)
+        service = mlflow_service(place, "127.0.0.1", free_port())
+    assert PASSWORD not in " ".join(service.command)
+    environment = {**os.environ, **service.environment, "PYTHONPATH": str(PROJECT)}
+    environment.pop("MLFLOW_TRACKING_URI", None)
+    command = [sys.executable, "-m", "stage.lifeline", *service.command]
+    process = subprocess.Popen(
+        command, env=environment, cwd=place.root, start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    try:
+        eventually(lambda: httpx.get(str(service.health), timeout=2, trust_env=False).status_code == 200)
+        yield service
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture
+def reached(server: Service, workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """A workspace that knows the server, and has not one secret of its store."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", str(server.address))
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "admin")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    mlflow.set_tracking_uri(str(server.address))
+    return workspace
+
+
+def _asked(server: Service, path: str, **options: object) -> int:
+    return httpx.get(f"{server.address}{path}", timeout=20, trust_env=False, **options).status_code  # type: ignore[arg-type]
+
+
+def test_strangers_are_told_that_it_lives_and_nothing_else(server: Service):
+    assert _asked(server, "/health") == 200
+    for path in (
+        "/api/2.0/mlflow/experiments/search?max_results=1",
+        "/api/2.0/mlflow-artifacts/artifacts?path=",
+        "/api/2.0/mlflow/registered-models/search",
+    ):
+        assert _asked(server, path) == 401, path
+        assert _asked(server, path, auth=("admin", "password1234")) == 401, path
+        assert _asked(server, path, auth=("admin", PASSWORD)) == 200, path
+
+
+def test_another_host_or_origin_is_refused(server: Service):
+    path, auth = "/api/2.0/mlflow/experiments/search?max_results=1", ("admin", PASSWORD)
+    assert _asked(server, path, auth=auth, headers={"Host": "evil.example"}) == 403
+    host = str(server.address).removeprefix("http://").replace("127.0.0.1", "localhost")
+    assert _asked(server, path, auth=auth, headers={"Host": host}) == 200
+    answer = httpx.post(
+        f"{server.address}/api/2.0/mlflow/experiments/create",
+        json={"name": "theirs"},
+        headers={"Origin": "https://evil.example"},
+        auth=auth,
+        trust_env=False,
+        timeout=20,
+    )
+    assert answer.status_code == 403
+
+
+def test_registering_promoting_serving_and_journals_go_through_it(reached: Workspace, server: Service):
+    journal = Journal(journals_folder(reached) / "one")
+    start = {"journal": "a", "name": "train", "place": use_mlflow(reached), "time": 1}
+    journal.append({"kind": "start", **start})
+    journal.append({"kind": "end", "status": "FINISHED", "time": 2})
+    journal.close()
+    assert flush(reached, 30.0).sent == 1
+    version = register(PARAMETERS, reached)
+    assert str(version.source).startswith("models:/")
+    decision = promote(PARAMETERS, reached, str(version.version))
+    assert decision.promoted, decision.reasons
+    client = MlflowClient()
+    assert client.get_run(version.run_id).info.artifact_uri.startswith("mlflow-artifacts:/")
+    served = mlflow.pyfunc.load_model(f"models:/{PARAMETERS.model_name}@champion")
+    image, poses = np.ones((1, 16, 16, 3), np.float32), np.array([[0, 0, 1, 0]], np.float32)
+    assert served.predict({"image": image, "poses": poses}, params={"num_inference_steps": 1}).shape == (1, 16, 16, 3)
+    # On the server's disk, and on no other.
+    assert not (reached.mlflow / "artifacts").exists()
+
+
+def test_a_wrong_password_is_one_line_that_names_the_variables_and_not_the_password(
+    reached: Workspace, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "canary-of-a-password")
+    with pytest.raises(InputError, match="MLFLOW_TRACKING_PASSWORD") as caught, open_registry(reached) as client:
+        client.search_registered_models()
+    assert "canary" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError) as caught:
+        register(PARAMETERS, reached)
+    assert "canary" not in str(caught.value)

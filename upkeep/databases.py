@@ -1,0 +1,107 @@
+"""The SQLite databases of a workspace, Prefect's and MLflow's: where they are, whether they are whole, who has them open.
+
+Installations that keep them in PostgreSQL have none of these files, and PostgreSQL's own tools look after them.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+
+from stage.errors import InputError
+from stage.workspace import Workspace
+from upkeep.findings import Checked, Finding
+
+REMEDY = "stop what uses it (viewforge down) and put back a backup: viewforge recover DIR"
+# Instructions of SQLite's machine between two looks at the clock.
+_INSTRUCTIONS = 10_000
+
+
+def local_databases(place: Workspace) -> list[Path]:
+    """The SQLite files that this workspace's servers and commands write, those that exist."""
+    home = Path(os.environ.get("PREFECT_HOME") or place.root / ".prefect")
+    found = [home / "prefect.db", *sorted(place.mlflow.glob("*.db"))]
+    return [path for path in found if path.is_file()]
+
+
+def check_databases(place: Workspace) -> Checked:
+    """SQLite's own check of every page of every database."""
+    paths = local_databases(place)
+    found = [Finding("database", str(path), problem, REMEDY) for path in paths if (problem := damage(path))]
+    return Checked(tuple(found), len(paths), sum(path.stat().st_size for path in paths))
+
+
+def refuse_damaged(place: Workspace, seconds: float = 2.0) -> None:
+    """Refuse to work with a damaged database, which would fail later and in many lines.
+
+    Args:
+        place: whose databases.
+        seconds: how long to look at one; what is larger is looked at as far as that.
+
+    Raises:
+        InputError: naming the file.
+    """
+    for path in local_databases(place):
+        if problem := damage(path, seconds):
+            raise InputError(f"the database {path} is damaged ({problem})", REMEDY)
+
+
+def damage(path: Path, seconds: float | None = None) -> str:
+    """What is wrong with a SQLite file; empty when nothing is, or when somebody has it locked.
+
+    Args:
+        path: an existing file.
+        seconds: how long to look; to the end when None.
+    """
+    try:
+        with closing(_opened_for_reading(path)) as database:
+            if seconds is not None:
+                deadline = time.monotonic() + seconds
+                database.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS)
+            pragma = "integrity_check" if seconds is None else "quick_check"
+            (answer,) = database.execute(f"PRAGMA {pragma}(1)").fetchone()
+    except sqlite3.OperationalError as error:
+        # Interrupted at the deadline, or busy: neither says that it is damaged.
+        return "" if error.sqlite_errorcode in {sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY} else str(error)
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    return "" if answer == "ok" else " ".join(str(answer).split())
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """A consistent copy, also while others write: SQLite's backup interface, which sees whole transactions alone.
+
+    Raises:
+        InputError: when either is damaged.
+    """
+    try:
+        with closing(_opened_for_reading(source)) as present, closing(sqlite3.connect(target)) as copy:
+            present.backup(copy)
+            # One file, without a log beside it.
+            copy.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.Error as error:
+        raise InputError(f"the database {source} cannot be copied ({error})", REMEDY) from None
+    if problem := damage(target):
+        raise InputError(f"the database {source} is damaged ({problem})", REMEDY)
+
+
+def users_of(path: Path) -> list[str]:
+    """Processes of this user, and for root of all, that have a file open: number and name."""
+    return [f"process {process.pid} ({process.name()})" for process in _holders(path.resolve())]
+
+
+def _holders(path: Path) -> Iterator[psutil.Process]:
+    for process in psutil.process_iter():
+        try:
+            if process.pid != os.getpid() and any(Path(file.path) == path for file in process.open_files()):
+                yield process
+        except psutil.Error:
+            continue
+
+
+def _opened_for_reading(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)

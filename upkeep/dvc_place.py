@@ -1,0 +1,97 @@
+"""DVC's repository in a workspace, as verification needs it: its outputs, its cache, and what it is writing at the moment."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from dvc.exceptions import DvcException
+from dvc.repo import Repo
+
+from stage.errors import InputError
+from stage.workspace import Workspace
+
+
+@dataclass(frozen=True)
+class Output:
+    """An output of a stage, as `dvc.lock` has it."""
+
+    stage: str
+    name: str
+    """As dvc.yaml calls it."""
+    path: Path
+    md5: str
+    """Of the file, or of the list of a folder's files, and then it ends in `.dir`."""
+    cached: bool
+    """Whether the cache holds it, too."""
+
+
+class DvcPlace:
+    """What DVC says of one workspace.
+
+    Args:
+        repo: opened.
+    """
+
+    def __init__(self, repo: Repo) -> None:
+        self._repo = repo
+        self.cache = Path(str(repo.cache.local.path))
+
+    def outputs(self) -> list[Output]:
+        """All outputs that `dvc.lock` has a hash of."""
+        return [
+            Output(
+                str(out.stage.name),
+                str(out.def_path),
+                Path(out.fs_path),
+                str(out.hash_info.value),
+                bool(out.use_cache),
+            )
+            for out in self._repo.index.outs
+            if out.hash_info
+        ]
+
+    def believes(self, path: Path) -> str | None:
+        """The hash that DVC takes a file to have without reading it, since neither its time nor its size has changed."""
+        _, known = self._repo.state.get(str(path), self._repo.fs)
+        return str(known.value) if known else None
+
+    def written(self) -> dict[Path, int]:
+        """What living processes are writing, with their numbers."""
+        try:
+            held = json.loads((Path(str(self._repo.tmp_dir)) / "rwlock").read_text())["write"]
+        except (OSError, ValueError, LookupError):
+            return {}
+        return {Path(path): info["pid"] for path, info in held.items() if _lives(info["pid"])}
+
+
+@contextmanager
+def opened_dvc(place: Workspace) -> Iterator[DvcPlace]:
+    """DVC's repository in a workspace.
+
+    Raises:
+        InputError: when there is none, or dvc.yaml or dvc.lock cannot be read.
+    """
+    logging.getLogger("dvc").setLevel(logging.ERROR)
+    root = place.root.resolve()
+    try:
+        with Repo(str(root)) as repo:
+            yield DvcPlace(repo)
+    except DvcException as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(
+            f"DVC cannot read {root}: {reason}", "put dvc.yaml and dvc.lock right, or restore them"
+        ) from None
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
