@@ -1,27 +1,133 @@
-"""What the pipeline makes of a stage's end: by its line it knows whether another attempt may succeed."""
+"""What the flows make of a stage's end, and how they end one: by its line they know whether another attempt may succeed."""
 
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 import yaml
+from prefect.states import exception_to_failed_state
+from prefect.utilities.asyncutils import run_coro_as_sync
 
 from flows.flow_parameters import FlowParameters
-from flows.stage_run import StageCrashError, StageRunError, run_stage
+from flows.stage_run import StageCrashError, StageRunError, StageTimeoutError, run_stage
+from flows.stage_task import _may_pass
 from stage.errors import StageFailedError, StagePreemptedError
 
 STOPPED = StagePreemptedError("a checkpoint holds step 5 of 12", "run again: it goes on there")
 FAILED = StageFailedError("6 of 7 steps were left out")
+# Answers SIGTERM as a training does: it finishes something, says so, and ends.
+HEEDFUL = """
+import signal, sys, time, pathlib
+def end(*_):
+    time.sleep(0.3); pathlib.Path("checkpoint").write_text("whole")
+    print("saved"); sys.exit(75)
+signal.signal(signal.SIGTERM, end)
+print("going", flush=True)
+time.sleep(60)
+"""
+DEAF = """
+import os, signal, time, pathlib
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path("pid").write_text(str(os.getpid()))
+print("going", flush=True)
+time.sleep(60)
+"""
 
 
-def test_a_stage_that_was_asked_to_stop_may_be_tried_again(tmp_path: Path) -> None:
+@pytest.fixture
+def workspace(tmp_path: Path) -> Callable[..., Path]:
+    """A DVC repository with stages of these commands."""
+
+    def made(**commands: str) -> Path:
+        subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], cwd=tmp_path, check=True)
+        stages = {name: {"cmd": command} for name, command in commands.items()}
+        (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+        return tmp_path
+
+    return made
+
+
+def program(place: Path, text: str) -> str:
+    """The command of a stage that runs a Python program."""
+    (place / "program.py").write_text(text)
+    return f"exec {sys.executable} program.py"
+
+
+def ended(place: Path) -> None:
+    """The process that wrote its number there is no more; its parent's end leaves it to init, which may take a moment."""
+    try:
+        process = psutil.Process(int((place / "pid").read_text()))
+        assert process.status() == psutil.STATUS_ZOMBIE or not psutil.wait_procs([process], 5)[1]
+    except psutil.NoSuchProcess:
+        pass
+
+
+def ignored(_: object) -> None:
+    pass
+
+
+def test_a_stage_that_was_asked_to_stop_may_be_tried_again(workspace: Callable[..., Path]) -> None:
     """Stages that end as the command line does with an error."""
-    subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], cwd=tmp_path, check=True)
     ends = {"stopped": STOPPED, "failed": FAILED}
-    stages = {name: {"cmd": f"echo 'viewforge: {end}' >&2; exit {end.EXIT_STATUS}"} for name, end in ends.items()}
-    (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
+    root = workspace(**{name: f"echo 'viewforge: {end}' >&2; exit {end.EXIT_STATUS}" for name, end in ends.items()})
     with pytest.raises(StageCrashError, match=str(STOPPED)):
-        run_stage(tmp_path, "stopped", lambda _: None, lambda _: None, FlowParameters())
+        run_stage(root, "stopped", ignored, ignored, FlowParameters())
     with pytest.raises(StageRunError, match=str(FAILED)):
-        run_stage(tmp_path, "failed", lambda _: None, lambda _: None, FlowParameters())
+        run_stage(root, "failed", ignored, ignored, FlowParameters())
+
+
+@pytest.mark.parametrize(
+    ("error", "again"),
+    [
+        (StageCrashError("ended with status -9"), True),
+        (StageRunError("out of memory"), False),
+        (StageTimeoutError("not done within 1 h"), False),
+        (KeyError("a mistake"), False),
+    ],
+)
+def test_only_crashes_are_tried_again(error: Exception, again: bool) -> None:
+    state = run_coro_as_sync(exception_to_failed_state(error))
+    assert _may_pass(None, None, state) is again
+
+
+def test_a_stage_that_hangs_is_ended_with_all_that_it_started(workspace: Callable[..., Path], tmp_path: Path) -> None:
+    root = workspace(deaf=program(tmp_path, DEAF))
+    limits = FlowParameters(stage_hours={"deaf": 4 / 3600}, grace_seconds=0.2)
+    started = time.monotonic()
+    with pytest.raises(StageTimeoutError, match=r"deaf: not done within .* h; .* flow.stage_hours.deaf"):
+        run_stage(root, "deaf", ignored, ignored, limits)
+    assert time.monotonic() - started < 8
+    ended(tmp_path)
+
+
+def test_who_is_interrupted_lets_the_stage_finish_what_it_saves(workspace: Callable[..., Path], tmp_path: Path) -> None:
+    root = workspace(heedful=program(tmp_path, HEEDFUL))
+    lines: list[str] = []
+
+    def interrupted(line: str) -> None:
+        lines.append(line)
+        if line == "going":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(root, "heedful", interrupted, ignored, FlowParameters(grace_seconds=20))
+    assert (tmp_path / "checkpoint").read_text() == "whole"
+    assert "saved" in lines
+
+
+def test_a_stage_that_does_not_heed_is_killed_after_its_grace(workspace: Callable[..., Path], tmp_path: Path) -> None:
+    root = workspace(deaf=program(tmp_path, DEAF))
+
+    def interrupted(line: str) -> None:
+        if line == "going":
+            raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(root, "deaf", interrupted, ignored, FlowParameters(grace_seconds=0.5))
+    assert time.monotonic() - started < 8
+    ended(tmp_path)
