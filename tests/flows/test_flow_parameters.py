@@ -27,7 +27,9 @@ def test_hours_of_a_stage_that_there_is_not_are_refused() -> None:
         FlowParameters(stage_hours={"trian": 1}).check_stages(["render", "train"])
 
 
-@pytest.mark.parametrize("values", [{"attempts": 0}, {"stage_hours": {"train": 0}}, {"delay_jitter": 2}, {"retries": 1}])
+@pytest.mark.parametrize(
+    "values", [{"attempts": 0}, {"stage_hours": {"train": 0}}, {"delay_jitter": 2}, {"retries": 1}]
+)
 def test_impossible_values_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(ParameterError, match=r"flow\."):
         check_parameters({"flow": values}, "params.yaml")

@@ -104,7 +104,9 @@ def test_a_stage_that_hangs_is_ended_with_all_that_it_started(workspace: Callabl
     ended(tmp_path)
 
 
-def test_who_is_interrupted_lets_the_stage_finish_what_it_saves(workspace: Callable[..., Path], tmp_path: Path) -> None:
+def test_who_is_interrupted_lets_the_stage_finish_what_it_saves(
+    workspace: Callable[..., Path], tmp_path: Path
+) -> None:
     root = workspace(heedful=program(tmp_path, HEEDFUL))
     lines: list[str] = []
 
