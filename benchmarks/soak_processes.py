@@ -11,7 +11,7 @@ import psutil
 MARK = "VIEWFORGE_SOAK"
 # What stands in a command line, from the particular to the general.
 _KINDS = {
-    "services.supervisor": "supervisor",
+    "services.supervis": "supervisor",
     "prefect server": "Prefect server",
     "prefect.server": "Prefect server",
     "mlflow": "MLflow server",

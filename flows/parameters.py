@@ -12,6 +12,7 @@ from registry.parameters import RegisterParameters
 from stage.parameters import Parameters, validated
 from training.data.shard_parameters import ShardParameters
 from training.parameters import TrainParameters
+from upkeep.retention_parameters import RetentionParameters
 
 
 class PipelineParameters(Parameters):
@@ -35,6 +36,8 @@ class PipelineParameters(Parameters):
     """Registration and promotion."""
     flow: FlowParameters = FlowParameters()
     """Attempts, time limits and patience of the flows."""
+    retention: RetentionParameters = RetentionParameters()
+    """What `viewforge gc` keeps."""
 
 
 def check_parameters(values: dict[str, Any], place: str) -> PipelineParameters:

@@ -1,6 +1,7 @@
 """MLflow's registry as this room needs it: its client, who holds which alias, and failures in one line."""
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -32,7 +33,14 @@ def open_registry(workspace: Workspace) -> Iterator[MlflowClient]:
     except MlflowException as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
         message = f"MLflow at {mlflow.get_tracking_uri()}: {reason}"
-        raise InputError(without_password(message), "check MLFLOW_TRACKING_URI and its server") from error
+        raise InputError(without_password(message), _remedy(message)) from error
+
+
+def _remedy(message: str) -> str:
+    """MLflow gives no code to an answer without one, as that of its authentication."""
+    if re.search(r"error code 40[13] |PERMISSION_DENIED|UNAUTHENTICATED", message):
+        return "check MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, and what its server lets that user do"
+    return "check MLFLOW_TRACKING_URI and its server"
 
 
 def holders(client: MlflowClient, model: str) -> dict[str, str]:

@@ -16,6 +16,7 @@ from stage.workspace import Workspace
 DECISION_FILE = "promotion.json"
 MARKDOWN_FILE = "promotion.md"
 SINCE_TAG = "champion.since"
+AWAY_TAG = "rollback.away"
 
 
 def now() -> str:

@@ -14,10 +14,11 @@ from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
 from registry.approval import Approval, approved, check_approval
+from registry.card_publication import publish_cards
 from registry.claims import HeldClaim, claimed
 from registry.client import CHALLENGER, CHAMPION, holders, open_registry, version_of
 from registry.decision import CheckResult, Decision
-from registry.decision_record import SINCE_TAG, decision_tags, log_decision, now, write_decision
+from registry.decision_record import AWAY_TAG, SINCE_TAG, decision_tags, log_decision, now, write_decision
 from registry.evaluation_record import EvaluationRecord
 from registry.footprint import Footprint, measured
 from registry.gate import decide, gated_metrics
@@ -25,7 +26,7 @@ from registry.lineage import SHARDS_TAG, UNKNOWN
 from registry.parameters import RegisterParameters
 from registry.policy import Gate, gate_of
 from registry.reevaluate import comparable_record, refresh
-from registry.rollback import AWAY_TAG, forget_pending
+from registry.rollback import forget_pending
 from registry.version_records import download_pipeline, own_record
 from stage.errors import InputError, ParameterError
 from stage.workspace import Workspace
@@ -63,6 +64,9 @@ def promote(
     with open_registry(workspace) as client:
         promotion = _Promotion(client, parameters, workspace, gate, override, approval)
         decision = promotion.of(_candidate(client, parameters.model_name, version))
+        # The champion's too: it may have been evaluated again.
+        champion = holders(client, decision.model).get(CHAMPION)
+        publish_cards(client, decision.model, (decision.version, champion, decision.previous_champion))
     write_decision(decision, workspace)
     return decision
 

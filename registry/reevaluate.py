@@ -16,7 +16,8 @@ from mlflow.tracking import MlflowClient
 from evaluation.evaluate import evaluate
 from evaluation.parameters import EvaluateParameters
 from registry.evaluation_record import EvaluationRecord, read_record
-from registry.version_records import AGAIN_TAG, download_pipeline, has_run, log_record, records
+from registry.logged_model import AGAIN, link_evaluation
+from registry.version_records import AGAIN_TAG, download_pipeline, has_run, log_record, logged_model_id, records
 from stage.errors import ViewforgeError
 from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
@@ -127,6 +128,7 @@ def _link(root: Path, place: Path, folder: Path) -> None:
 def _attach(client: MlflowClient, champion: ModelVersion, again: EvaluationRecord) -> None:
     """The artifact first, then the tags that lead to it."""
     place = log_record(client, str(champion.run_id), again)
+    link_evaluation(client, str(champion.run_id), logged_model_id(champion) or "", again.metrics, AGAIN)
     tags = {
         AGAIN_TAG: place,
         "reevaluation.data_sha256": str(again.basis.get("data_sha256")),

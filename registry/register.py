@@ -18,10 +18,14 @@ from mlflow.tracking import MlflowClient
 
 from catalog.http_errors import shown
 from evaluation.parameters import EvaluateParameters
+from registry.card_publication import publish_cards
 from registry.client import CHALLENGER, CHAMPION, holders, open_registry
-from registry.evaluated import METRICS_FILE, finite_figures, read_metrics, unseen_tags
+from registry.data_lock import log_lock
+from registry.evaluated import METRICS_FILE, read_metrics, unseen_tags
 from registry.evaluation_record import read_record
 from registry.lineage import MODEL_TAG, lineage_tags
+from registry.logged_model import link_evaluation, link_training, training_step
+from registry.model_facts import log_facts
 from registry.parameters import RegisterParameters
 from registry.served_pipeline import log_pipeline, refuse_unserved
 from registry.version_records import REGISTERED_TAG, log_record
@@ -70,6 +74,7 @@ def register(parameters: RegisterParameters, workspace: Workspace) -> ModelVersi
         number = str(version.version)
         if holders(client, parameters.model_name).get(CHAMPION) != number:
             client.set_registered_model_alias(parameters.model_name, CHALLENGER, number)
+        publish_cards(client, parameters.model_name, [number])
         return client.get_model_version(parameters.model_name, number)
 
 
@@ -108,10 +113,12 @@ def _new_version(
     run_id = _training_run(client, tags[MODEL_TAG]) or _substitute_run(client, workspace, tags[MODEL_TAG])
     # Nested, since the caller may have a run of its own open.
     with _ended_as_before(client, run_id), mlflow.start_run(run_id=run_id, nested=True):
-        model_id = log_pipeline(workspace, sampling)
-        mlflow.log_metrics(finite_figures(metrics), step=0, model_id=model_id)
+        model_id = log_pipeline(workspace, sampling, training_step(workspace))
+        link_training(client, run_id, model_id, workspace)
+        link_evaluation(client, run_id, model_id, metrics)
         for path in _report_files(workspace.evaluation):
             mlflow.log_artifact(str(path), artifact_path="evaluation")
+        tags = {**tags, **log_lock(client, run_id, workspace), **log_facts(client, run_id, workspace)}
     tags = {**tags, REGISTERED_TAG: log_record(client, run_id, record)}
     return client.create_model_version(name, f"models:/{model_id}", run_id=run_id, tags=tags, model_id=model_id)
 

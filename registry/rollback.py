@@ -10,16 +10,16 @@ from dataclasses import asdict, dataclass
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
+from registry.card_publication import publish_cards
 from registry.claims import HeldClaim, claimed
 from registry.client import CHAMPION, holders, open_registry, version_of
 from registry.decision import Decision
-from registry.decision_record import SINCE_TAG, log_decision, now, write_decision
+from registry.decision_record import AWAY_TAG, SINCE_TAG, log_decision, now, write_decision
 from registry.version_records import has_run
 from stage.errors import InputError, ParameterError
 from stage.workspace import Workspace
 
 PENDING_TAG = "rollback.pending"
-AWAY_TAG = "rollback.away"
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def roll_back(workspace: Workspace, model: str, reason: str, to: str | None = No
             target = version_of(client, model, step.to)
             decision = _decision(target, step)
             _move(client, target, step, decision, claim)
+        publish_cards(client, model, (step.to, step.away))
     write_decision(decision, workspace)
     return decision
 

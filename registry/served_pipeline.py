@@ -45,12 +45,13 @@ _OF_MODE = ("ZeroNvsPipeline", "3dof")
 LIMITS = {"most_poses": 256, "most_denoisings": 20_000, "most_pixels": 2**22, "batch_size": 16}
 
 
-def log_pipeline(workspace: Workspace, sampling: EvaluateParameters) -> str:
+def log_pipeline(workspace: Workspace, sampling: EvaluateParameters, step: int = 0) -> str:
     """Log the workspace's pipeline to the active run; the id of the logged model.
 
     Args:
         workspace: whose pipeline.
         sampling: how the evaluation sampled; the served defaults, so that what is served is what was measured.
+        step: that the weights were trained to. MLflow links the run's figures of that step with the model.
 
     Raises:
         InputError: when the code file is missing, as in an installation without the repository.
@@ -68,6 +69,7 @@ def log_pipeline(workspace: Workspace, sampling: EvaluateParameters) -> str:
             code_paths=[str(_REPOSITORY / room) for room in _CODE],
             pip_requirements=requirements(),
             signature=signature(picture_size(workspace.model), sampling),
+            step=step,
         )
     return str(info.model_id)
 

@@ -54,6 +54,12 @@ def _record(client: MlflowClient, run_id: str, place: str) -> EvaluationRecord |
             return None
 
 
+def logged_model_id(version: ModelVersion) -> str | None:
+    """The logged model that a version was made of; MLflow keeps it as the version's source alone. None for another source."""
+    source = str(version.source or "")
+    return source.removeprefix("models:/") if source.startswith("models:/m-") else None
+
+
 def has_run(client: MlflowClient, version: ModelVersion) -> bool:
     """Whether the version's run, which carries its records, is still there: `mlflow gc` removes deleted ones for good."""
     try:

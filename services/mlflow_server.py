@@ -39,6 +39,8 @@ class AuthenticationParameters(Parameters):
     """Name of the first user."""
     default_permission: Literal["READ", "USE", "EDIT", "MANAGE", "NO_PERMISSIONS"] = "READ"
     """Of users who were given nothing, on what others made."""
+    password_cache_seconds: int = Field(default=60, ge=0)
+    """How long a password that was right counts without being hashed again, which takes most of a request's time."""
 
 
 class MlflowServerParameters(Parameters):
@@ -155,6 +157,7 @@ def _authentication(place: Workspace, parameters: AuthenticationParameters) -> d
         "default_permission": parameters.default_permission,
         "database_uri": database,
         "admin_username": parameters.admin,
+        "auth_cache_ttl_seconds": str(parameters.password_cache_seconds),
         "authorization_function": "mlflow.server.auth:authenticate_request_basic_auth",
     }
     return {

@@ -64,22 +64,28 @@ def tied(command: list[str]) -> list[str]:
 
 
 @contextmanager
-def exclusive(workspace: Workspace, stage: str, share: Share | None = None) -> Iterator[None]:
+def exclusive(
+    workspace: Workspace, stage: str, share: Share | None = None, patience: float | None = None
+) -> Iterator[None]:
     """Hold the workspace's lock of one stage; the lock goes with the process, however that ends.
 
     Args:
         workspace: where the stage works.
         stage: its name.
         share: the part of it that runs; different shares run beside one another, and none beside the whole.
+        patience: how many seconds another process is waited for; as long as a dying one takes when None.
 
     Raises:
-        ViewforgeError: when another process holds it for longer than a dying one takes.
+        ViewforgeError: when another process holds it for longer.
     """
     if share is None:
-        with _locked(workspace, stage, fcntl.LOCK_EX):
+        with _locked(workspace, stage, fcntl.LOCK_EX, patience):
             yield
     else:
-        with _locked(workspace, stage, fcntl.LOCK_SH), _locked(workspace, f"{stage}-{share.name}", fcntl.LOCK_EX):
+        with (
+            _locked(workspace, stage, fcntl.LOCK_SH, patience),
+            _locked(workspace, f"{stage}-{share.name}", fcntl.LOCK_EX, patience),
+        ):
             yield
 
 
@@ -113,19 +119,19 @@ def _hold(descriptor: int, folder: Path) -> None:
 
 
 @contextmanager
-def _locked(workspace: Workspace, stage: str, kind: int) -> Iterator[None]:
+def _locked(workspace: Workspace, stage: str, kind: int, patience: float | None) -> Iterator[None]:
     path: Path = workspace.scratch / "locks" / stage
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as stream:
-        _acquire(stream.fileno(), kind, path, stage)
+        _acquire(stream.fileno(), kind, path, patience)
         stream.truncate(0)
         stream.write(str(os.getpid()))
         stream.flush()
         yield
 
 
-def _acquire(descriptor: int, kind: int, path: Path, stage: str) -> None:
-    deadline = time.monotonic() + _PATIENCE_SECONDS
+def _acquire(descriptor: int, kind: int, path: Path, patience: float | None) -> None:
+    deadline = time.monotonic() + (_PATIENCE_SECONDS if patience is None else patience)
     while True:
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -133,7 +139,7 @@ def _acquire(descriptor: int, kind: int, path: Path, stage: str) -> None:
             if time.monotonic() > deadline:
                 holder = path.read_text() or "unknown"
                 raise ViewforgeError(
-                    f"the stage {stage} is already running in {path.parents[2]} (process {holder})",
+                    f"the stage {path.name} is already running in {path.parents[2]} (process {holder})",
                     "wait for it or end it",
                 ) from None
             time.sleep(0.2)

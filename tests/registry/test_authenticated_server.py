@@ -1,4 +1,4 @@
-"""A real MLflow server with names and passwords: who is let in, and that registry, promotion, journals and serving work through it."""
+"""A real MLflow server with names and passwords: who is let in, and what of ours works through it."""
 
 import os
 import shutil
