@@ -41,9 +41,11 @@ _HANDLES_SPARE = 40
 _POINTS_OF_A_CURVE = 4
 _FASTER = 1.5
 _PARAMETERS = """
+seed: 0
 catalog: {source: folder, path: %s, split: {val: 0.0, test: 0.3}, selection: {lists: inputs/lists}}
 render: {views: 2, resolution: 16, quality: {samples: 1}}
 splatter: {max_objects: 1, resolution: 16, check_views: 1, quality: {samples: 1}}
+shard: {max_bytes: null}
 train:
   steps: 2
   batch_size: 2
