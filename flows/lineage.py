@@ -7,6 +7,7 @@ from registry.lineage import UNKNOWN
 from stage.errors import ViewforgeError
 from stage.files import folder_sha256
 from stage.repository import commit_of, has_changes
+from stage.secrets import redacted
 from stage.workspace import Workspace
 
 
@@ -53,7 +54,7 @@ def _training_run(workspace: Workspace, weights: str) -> tuple[str | None, str |
     """Id and page of the run that made these weights."""
     from registry.client import open_registry
     from registry.register import training_run
-    from training.tracking.mlflow_place import use_mlflow, without_password
+    from training.tracking.mlflow_place import use_mlflow
 
     uri = use_mlflow(workspace)
     with open_registry(workspace) as client:
@@ -61,4 +62,4 @@ def _training_run(workspace: Workspace, weights: str) -> tuple[str | None, str |
         if run_id is None or not uri.startswith("http"):
             return run_id, None
         experiment = client.get_run(run_id).info.experiment_id
-        return run_id, f"{without_password(uri).rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"
+        return run_id, f"{redacted(uri).rstrip('/')}/#/experiments/{experiment}/runs/{run_id}"

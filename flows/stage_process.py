@@ -40,7 +40,7 @@ class StageProcess:
         self._process, self._tick = process, tick
 
     def lines(self, until: float) -> Iterator[str]:
-        """Lines of output as they come, without secrets, to the end of the process or a moment of the monotonic clock, whichever is first."""
+        """Lines of output as they come, without secrets, to the end of the process or a moment of the monotonic clock."""
         assert self._process.stdout is not None  # noqa: S101 - asked for in `stage_process`
         buffer = b""
         with selectors.DefaultSelector() as selector:

@@ -17,7 +17,7 @@ from registry.model_facts import ATTRIBUTION_FILE, fetch_facts
 from registry.version_records import has_run, logged_model_id, records
 from stage.errors import ViewforgeError
 from stage.files import write_text
-from training.tracking.mlflow_place import without_password
+from stage.secrets import redacted
 
 CARD_FILE = "README.md"
 
@@ -58,7 +58,7 @@ def publish_cards(client: MlflowClient, model: str, numbers: Iterable[str | None
         try:
             _publish(client, model, number)
         except (MlflowException, ViewforgeError, OSError) as error:
-            reason = without_password((str(error).splitlines() or [type(error).__name__])[0])
+            reason = redacted((str(error).splitlines() or [type(error).__name__])[0])
             print(
                 f"card: that of {model} version {number} is not written ({reason}); run viewforge card {number} --write",
                 file=sys.stderr,

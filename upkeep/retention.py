@@ -18,8 +18,8 @@ from registry.client import open_registry
 from registry.data_version import FILES_TAG, read_data_version
 from stage.errors import InputError, ViewforgeError
 from stage.lifeline import exclusive
+from stage.secrets import redacted
 from stage.workspace import Workspace
-from training.tracking.mlflow_place import without_password
 from upkeep.retention_cache import CacheCollector
 from upkeep.retention_files import LogCollector, ScratchCollector
 from upkeep.retention_item import Collector, Item
@@ -125,4 +125,4 @@ def _one(make: Callable[[], Collector], what: str, outcome: Collected, delete: b
 
 
 def _line(error: Exception) -> str:
-    return without_password((str(error).splitlines() or [type(error).__name__])[0])
+    return redacted((str(error).splitlines() or [type(error).__name__])[0])
