@@ -89,22 +89,6 @@ def test_a_stage_that_names_its_reason_is_not_tried_again(installed: Installatio
     assert task["run_count"] == 1
 
 
-def test_a_run_that_gives_no_signs_of_life_counts_as_crashed(installed: Installation) -> None:
-    lost = automations(installed)["viewforge gives up lost runs"]
-    soon = {key: lost[key] for key in ("name", "description", "enabled", "actions")}
-    installed.ask("PUT", f"/automations/{lost['id']}", {**soon, "trigger": {**lost["trigger"], "within": 10}})
-    flow = installed.ask("POST", "/flows/", {"name": "lost"})
-    run = installed.ask("POST", "/flow_runs/", {"flow_id": flow["id"], "state": {"type": "RUNNING"}})
-    beat = {
-        "id": str(uuid.uuid4()),
-        "occurred": run["created"],
-        "event": "prefect.flow-run.heartbeat",
-        "resource": {"prefect.resource.id": f"prefect.flow-run.{run['id']}"},
-    }
-    installed.ask("POST", "/events", [beat])
-    assert installed.ended(run["id"])["state_type"] == "CRASHED"
-
-
 def test_a_run_cancelled_in_mid_render_leaves_no_process(installed: Installation, tmp_path: Path) -> None:
     slow = small_workspace(tmp_path / "slow", render__resolution=512, render__quality__samples=4096, render__views=12)
     run = installed.start("pipeline/on-demand", workspace=str(slow.root))
@@ -176,3 +160,20 @@ def test_events_start_evaluation_and_promotion_and_the_same_event_promotes_once(
     assert installed.ended(second["id"])["state_type"] == "COMPLETED"
     client = MlflowClient(f"sqlite:///{place.mlflow / 'mlflow.db'}")
     assert [version.version for version in client.search_model_versions("")] in (["1"], [1])
+
+
+def test_a_run_that_gives_no_signs_of_life_counts_as_crashed(installed: Installation) -> None:
+    # The last of all: what is silent for ten seconds counts as lost from here on.
+    lost = automations(installed)["viewforge gives up lost runs"]
+    soon = {key: lost[key] for key in ("name", "description", "enabled", "actions")}
+    installed.ask("PUT", f"/automations/{lost['id']}", {**soon, "trigger": {**lost["trigger"], "within": 10}})
+    flow = installed.ask("POST", "/flows/", {"name": "lost"})
+    run = installed.ask("POST", "/flow_runs/", {"flow_id": flow["id"], "state": {"type": "RUNNING"}})
+    beat = {
+        "id": str(uuid.uuid4()),
+        "occurred": run["created"],
+        "event": "prefect.flow-run.heartbeat",
+        "resource": {"prefect.resource.id": f"prefect.flow-run.{run['id']}"},
+    }
+    installed.ask("POST", "/events", [beat])
+    assert installed.ended(run["id"])["state_type"] == "CRASHED"
