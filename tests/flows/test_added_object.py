@@ -57,7 +57,7 @@ def test_it_does_so_where_scratch_space_is_empty_and_forgets_what_is_gone(place,
     """As after `dvc pull` on another machine."""
     shutil.rmtree(place.scratch)
     write_box(place.root.parent / "boxes", BOXES + 1)
-    (place.root.parent / "boxes" / "box0000.obj").unlink()
+    (place.root.parent / "boxes" / "box00000.obj").unlink()
     said = repro(place, program_environment)
     assert "render: 1 of 41 objects rendered, 40 kept" in said
     assert "shard: 1 of 41 objects written, 40 kept; 1 of" in said
