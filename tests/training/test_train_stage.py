@@ -285,3 +285,5 @@ def test_killing_one_of_two_processes_ends_the_stage(trainable: Trainable, start
     assert "Traceback" not in errors
     assert "killed: a training process (rank 0) ended by SIGKILL; run again" in errors.splitlines()[-1]
     wait_until(lambda: not processes_of(workspace))
+    (run,) = runs(workspace)
+    assert run.data.tags["viewforge.exit_reason"] == "killed"
