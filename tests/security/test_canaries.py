@@ -10,8 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 from canaries_support import CANARY, VARIABLES, leaks_in, leaks_on_command_lines
-from conftest import PROJECT, assignments
-from prefect_server import eventually, free_port
+from prefect_server import PROJECT, eventually, free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -88,7 +87,8 @@ def whole_run(place: Path, run: Run, tiny_parameters: dict[str, object]) -> tupl
     watcher.start()
     workspace = place / "workspace"
     try:
-        done = run("--verbose", "run", "-w", workspace, *assignments(tiny_parameters))
+        options = [part for key, value in tiny_parameters.items() for part in ("--set", f"{key}={value}")]
+        done = run("--verbose", "run", "-w", workspace, *options)
     finally:
         ended.set()
         watcher.join()
