@@ -56,11 +56,14 @@ def up(
     from services import installation, starting
     from services.plan import plan, settled
     from services.state import read
+    from upkeep.databases import refuse_damaged
 
     place = _existing(workspace)
     if status:
         _print_status(place)
         return
+    # A server over a damaged one would be waited for until patience ends.
+    refuse_damaged(place)
     asked: dict[str, str | int | None] = {
         "host": host,
         "prefect_port": prefect_port,

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from versioned_workspace import versioned_workspace
 
 from cli.main import app
+from cli.status_page import page
 from flows.recent_runs import local_runs, server_runs
 from stage.errors import InputError
 from stage.workspace import Workspace
@@ -177,3 +178,44 @@ def test_a_file_with_two_names_takes_its_room_once(tmp_path: Path) -> None:
     assert used["DVC cache"] >= 100_000
     assert used["data"] == 0
     assert used["free"] > 0
+
+
+def test_services_runs_and_pools_are_lines_for_people() -> None:
+    service = {
+        "address": "http://127.0.0.1:4200",
+        "healthy": True,
+        "pid": 7,
+        "since": 1.0,
+        "condition": "runs",
+        "deaths": 2,
+    }
+    run = {"flow": "verify", "deployment": "weekly", "state": "Completed", "started": "2026-11-22T10:00:00+00:00"}
+    found = {
+        "workspace": "/w",
+        "stages": {},
+        "evaluation": {},
+        "quarantine": {},
+        "disk": {},
+        "models": {"not known": "MLflow is away"},
+        "services": [
+            {"name": "prefect", **service},
+            {**service, "name": "worker-gpu", "address": None, "healthy": False, "condition": "given up", "deaths": 0},
+        ],
+        "runs": {
+            "source": "http://127.0.0.1:4200/api",
+            "last": [{**run, "seconds": 75.0, "scheduled": True}],
+            "late": 3,
+            "planned": 0,
+            "pools": [("cpu", "READY"), ("gpu", "NOT_READY")],
+        },
+    }
+    shown = [" ".join(line.split()) for line in page(found).splitlines()]
+    assert "prefect up at http://127.0.0.1:4200 since 1970-01-01T00:00:01+00:00, restarted 2 times" in shown
+    assert "worker-gpu DOWN (given up)" in shown
+    assert any(
+        line.startswith("run 2026-11-22T10:00:00+00:00 verify/weekly: Completed in 75 s, by its schedule")
+        for line in shown
+    )
+    assert "late 3 runs wait for a worker: see docs/runbook.md" in shown
+    assert "pools cpu READY, gpu NOT_READY; 0 runs planned" in shown
+    assert "models not known: MLflow is away" in shown

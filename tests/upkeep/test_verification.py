@@ -3,7 +3,9 @@
 import hashlib
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import mlflow
@@ -150,16 +152,23 @@ def test_the_registrys_damage_is_told_apart(three: Workspace):
     assert len(found) == 5
 
 
-def test_a_damaged_database_is_named_before_anything_uses_it(three: Workspace):
-    refuse_damaged(three)
-    assert check_databases(three).findings == ()
-    database = three.mlflow / "mlflow.db"
+def test_a_damaged_database_is_named_before_anything_uses_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place = Workspace(tmp_path)
+    place.mlflow.mkdir()
+    place.parameters.write_text("seed: 0\n")
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / ".prefect"))
+    database = place.mlflow / "mlflow.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE runs (name TEXT)")
+        connection.executemany("INSERT INTO runs VALUES (?)", [("x" * 1000,)] * 20)
+    refuse_damaged(place)
+    assert check_databases(place).findings == ()
     data = bytearray(database.read_bytes())
     data[4096:-4096] = b"\xa5" * len(data[4096:-4096])
     database.write_bytes(data)
     with pytest.raises(InputError, match=r"the database .*mlflow\.db is damaged .*viewforge recover DIR"):
-        refuse_damaged(three)
-    found = verify(three)
+        refuse_damaged(place)
+    found = verify(place)
     assert [finding.what for finding in found.findings] == ["database"]
     assert "registry: a database is damaged" in found.skipped
 
