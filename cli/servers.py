@@ -29,16 +29,20 @@ def add_to(app: typer.Typer) -> None:
 
 def up(
     workspace: WorkspaceOption = HERE,
-    host: Annotated[str | None, typer.Option(help="Where Prefect and MLflow listen. [default: 127.0.0.1]")] = None,
-    prefect_port: Annotated[int | None, typer.Option(help="Port of Prefect. [default: 4200]")] = None,
-    mlflow_port: Annotated[int | None, typer.Option(help="Port of MLflow. [default: 5000]")] = None,
-    store: Annotated[bool, typer.Option("--store/--no-store", help="An S3-speaking store on loopback, too.")] = False,
-    store_port: Annotated[int | None, typer.Option(help="Its port, and the seven after it. [default: 9000]")] = None,
+    host: Annotated[str | None, typer.Option(help="Where Prefect and MLflow listen; 127.0.0.1 if absent.")] = None,
+    prefect_port: Annotated[int | None, typer.Option(help="Port of Prefect; 4200 if absent.")] = None,
+    mlflow_port: Annotated[int | None, typer.Option(help="Port of MLflow; 5000 if absent.")] = None,
+    store: Annotated[
+        bool | None, typer.Option("--store/--no-store", help="An S3-speaking store on loopback, too; none if absent.")
+    ] = None,
+    store_port: Annotated[
+        int | None, typer.Option(help="The same, on this port and the seven after it; 9000 if absent.")
+    ] = None,
     cpu_workers: Annotated[
-        int | None, typer.Option(min=0, help="Flow runs at once of the pool cpu; 0 for no worker. [default: 2]")
+        int | None, typer.Option(min=0, help="Flow runs at once of the pool cpu; 2 if absent, 0 for no worker.")
     ] = None,
     gpu_workers: Annotated[
-        int | None, typer.Option(min=0, help="Flow runs at once of the pool gpu; 0 for no worker. [default: 1]")
+        int | None, typer.Option(min=0, help="Flow runs at once of the pool gpu; 1 if absent, 0 for no worker.")
     ] = None,
     patience: Annotated[float, typer.Option(min=1, help="Seconds until all must answer.")] = START_SECONDS,
     status: Annotated[
@@ -61,13 +65,13 @@ def up(
         "host": host,
         "prefect_port": prefect_port,
         "mlflow_port": mlflow_port,
-        "store_port": (store_port or 9000) if store or store_port else None,
+        "store_port": store_port,
         "cpu_workers": cpu_workers,
         "gpu_workers": gpu_workers,
     }
     with installation.commanding(place):
         before = read(place)
-        options = settled(asked, before)
+        options = settled(asked, before, with_store=store)
         planned = plan(place, options, before)
         os.environ.update({**planned.environment, WORKSPACE_VARIABLE: str(place.root.resolve())})
         start = starting.Start(place, planned, options, lambda: _deploy(place), _say, patience)
@@ -155,7 +159,8 @@ def ui(
         subprocess.Popen(tied(service.command), start_new_session=True, env={**os.environ, **service.environment})
         for service in services
     ]
-    print("\n".join(f"{service.name:<8} {service.address}" for service in services), "\nStop with Ctrl-C.", flush=True)
+    addresses = [f"{service.name:<8} {service.address}" for service in services]
+    print("\n".join([*addresses, "Stop with Ctrl-C."]), flush=True)
     try:
         while all(server.poll() is None for server in servers):
             time.sleep(0.5)

@@ -24,7 +24,6 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from stage.errors import ViewforgeError
-from stage.running import runs
 
 PREFIX = "promotion.claim."
 LEASE_SECONDS = 120.0
@@ -51,7 +50,7 @@ class Claim:
 
     def is_dead(self, now: float) -> bool:
         """Whether its time is up or its process is gone."""
-        return now > self.until or (self.machine == _machine() and not runs(self.process, self.started))
+        return now > self.until or (self.machine == _machine() and not _runs(self.process, self.started))
 
     def precedes(self, other: "Claim") -> bool:
         """Whether it goes first; one that is being chosen might."""
@@ -169,3 +168,10 @@ def _machine() -> str:
     boot = _BOOT.read_text().strip()[:8] if _BOOT.is_file() else ""
     numbering = str(_NUMBERING.readlink()) if _NUMBERING.is_symlink() else ""
     return " ".join(filter(None, (socket.gethostname(), boot, numbering)))
+
+
+def _runs(process: int, started: float) -> bool:
+    try:
+        return abs(psutil.Process(process).create_time() - started) < 1.0
+    except psutil.NoSuchProcess:
+        return False

@@ -17,6 +17,7 @@ from services import ports, state
 from services.marks import SUPERVISOR, marked
 from services.patience import GRACE_SECONDS
 from services.prefect_services import POOLS
+from services.processes import Process, process_of
 from stage.errors import InputError, ViewforgeError
 from stage.workspace import Workspace
 
@@ -58,7 +59,7 @@ def end_all(place: Workspace, say: Say, grace: float = GRACE_SECONDS) -> bool:
     return ran
 
 
-def release(supervisor: state.Process) -> None:
+def release(supervisor: Process) -> None:
     """End a supervisor and leave what it supervises."""
     for number in (signal.SIGUSR1, signal.SIGKILL):
         if supervisor.alive and supervisor.pid != os.getpid():
@@ -70,9 +71,9 @@ def _release_all(place: Workspace, known: state.State | None) -> None:
     """Also the supervisor of a state that nobody can read: it would start again what is ended."""
     if known is not None and known.supervisor is not None:
         release(known.supervisor)
-    for process in marked(place, SUPERVISOR):
-        with suppress(psutil.Error):
-            release(state.Process(pid=process.pid, started=process.create_time()))
+    for found in marked(place, SUPERVISOR):
+        if (supervisor := process_of(found.pid)) is not None:
+            release(supervisor)
 
 
 def end_servers(place: Workspace, known: state.State | None, names: Iterable[str]) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from services import state
 from services.health import answers
 from services.marks import SUPERVISOR
+from services.processes import Process
 from stage.lifeline import exclusive_folder
 from stage.workspace import Workspace
 
@@ -52,8 +53,8 @@ def _status(known: state.Known) -> Status:
     return Status(known.name, known.address, alive and answers(known.health), *process, condition, known.deaths)
 
 
-def _process(process: state.Process | None) -> tuple[int | None, float | None]:
-    return (process.pid, process.started) if process is not None else (None, None)
+def _process(process: Process | None) -> tuple[int | None, float | None]:
+    return (process.pid, process.since) if process is not None else (None, None)
 
 
 @contextmanager

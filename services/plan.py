@@ -11,6 +11,8 @@ from services.state import Options, State
 from stage.errors import ParameterError
 from stage.workspace import Workspace
 
+STORE_PORT = 9000
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -28,20 +30,25 @@ class Plan:
         return (*self.servers, *self.workers)
 
 
-def settled(asked: dict[str, str | int | None], before: State | None) -> Options:
+def settled(asked: dict[str, str | int | None], before: State | None, *, with_store: bool | None = None) -> Options:
     """The options of an installation: what was asked for, what runs, and the defaults, in this order.
 
     Args:
         asked: fields of `Options`; None where nothing was said.
         before: the installation as it is.
+        with_store: whether it has a store, on whichever port; None where nothing was said.
 
     Raises:
         ParameterError: when something runs that would have to end for what was asked.
     """
-    said = {name: value for name, value in asked.items() if value is not None}
+    said: dict[str, str | int | None] = {name: value for name, value in asked.items() if value is not None}
     kept = before.options.model_dump() if before is not None else {}
+    if with_store is False:
+        said["store_port"] = None
+    elif with_store and "store_port" not in said:
+        said["store_port"] = kept.get("store_port") or STORE_PORT
     for name, value in said.items():
-        if before is not None and kept.get(name) not in (value, None) and _running(before, name):
+        if before is not None and kept[name] not in (value, None) and _running(before, name):
             raise ParameterError(
                 f"{name.replace('_', ' ')} of what runs is {kept[name]}, not {value}",
                 "run viewforge down first, or leave the option out",

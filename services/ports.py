@@ -1,5 +1,6 @@
 """Ports of this machine: whether one is free, and who has it."""
 
+import errno
 import socket
 
 import psutil
@@ -8,13 +9,19 @@ from stage.errors import InputError
 
 
 def is_free(host: str, port: int) -> bool:
-    """Whether a server could listen there now."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family) as probe:
+    """Whether a server could listen there now.
+
+    Raises:
+        OSError: when none could for another reason than that the port is taken.
+    """
+    bare = host.strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in bare else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host.strip("[]"), port))
-        except OSError:
+            probe.bind((bare, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
             return False
     return True
 
@@ -31,7 +38,13 @@ def check_free(service: str, host: str, port: int, option: str) -> None:
     Raises:
         InputError: with the process that has it, where the system tells.
     """
-    if not is_free(host, port):
+    try:
+        free = is_free(host, port)
+    except OSError as error:
+        raise InputError(
+            f"{service} cannot listen on {host}:{port}: {error.strerror}", f"see --host and {option}"
+        ) from None
+    if not free:
         raise InputError(f"port {port} for {service} is taken{_by(port)}", f"choose another with {option}")
 
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from services.processes import Process
 from stage.errors import InputError
 from stage.files import write_text
-from stage.running import runs
 from stage.workspace import Workspace
 
 Condition = Literal["runs", "waits", "given up"]
@@ -34,19 +34,6 @@ class Options(_Strict):
     """The same of the work pool `gpu`."""
 
 
-class Process(_Strict):
-    """A process that was started."""
-
-    pid: int
-    started: float
-    """Seconds since the epoch, as the system tells it."""
-
-    @property
-    def alive(self) -> bool:
-        """Whether it, and not another of the same id, still runs."""
-        return runs(self.pid, self.started)
-
-
 class Known(_Strict):
     """What the supervisor knows of one service."""
 
@@ -56,7 +43,7 @@ class Known(_Strict):
     address: str | None
     health: str | None
     condition: Condition
-    """`waits` before it is started again; `given up` when it died too often."""
+    """`waits` before it is started again; `given up` when it never lives long."""
     deaths: int
     """Since the supervisor started it."""
 

@@ -22,11 +22,11 @@ from typing import IO
 from services import logs, state
 from services.ending import end_all
 from services.marks import SUPERVISOR
+from services.processes import Process, process_of
 from services.service import Service
 from services.supervised import Supervised
 from stage.errors import ViewforgeError
 from stage.lifeline import exclusive_folder
-from stage.running import started
 from stage.workspace import Workspace
 
 LET_GO = signal.SIGUSR1
@@ -45,6 +45,7 @@ class Supervisor:
     def __init__(self, place: Workspace, options: state.Options) -> None:
         self.place, self.options = place, options
         self._before = state.read(place)
+        self._myself = process_of(os.getpid())
         self._services: list[Supervised] = []
         self._written: state.State | None = None
         self._logs_due = 0.0
@@ -60,7 +61,7 @@ class Supervisor:
         for supervised in self._services:
             if said := supervised.look():
                 _say(said)
-        self._write(_myself())
+        self._write(self._myself)
         if time.monotonic() >= self._logs_due:
             self._logs_due = time.monotonic() + _LOGS_EVERY_SECONDS
             for name in (SUPERVISOR, *(supervised.service.name for supervised in self._services)):
@@ -70,17 +71,18 @@ class Supervisor:
         """Write down that nobody keeps the services up any longer."""
         self._write(None)
 
-    def _write(self, supervisor: state.Process | None) -> None:
-        now = state.State(
-            options=self.options, supervisor=supervisor, services=tuple(each.known() for each in self._services)
-        )
+    def _untold(self) -> list[state.Known]:
+        """What runs of before and was not told yet: should this be killed now, it is not forgotten."""
+        told = {each.service.name for each in self._services}
+        before = self._before.services if self._before is not None else ()
+        return [known for known in before if known.name not in told and known.alive]
+
+    def _write(self, supervisor: Process | None) -> None:
+        services = (*(each.known() for each in self._services), *self._untold())
+        now = state.State(options=self.options, supervisor=supervisor, services=services)
         if now != self._written:
             state.write(self.place, now)
             self._written = now
-
-
-def _myself() -> state.Process:
-    return state.Process(pid=os.getpid(), started=started(os.getpid()) or 0.0)
 
 
 def _say(line: str) -> None:

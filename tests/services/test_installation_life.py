@@ -13,7 +13,9 @@ from standing_in import bearing, decoy, server, start, until, worker
 
 from services import ending, logs, ports, starting, state, supervised
 from services.installation import commanding, overview
+from services.processes import process_of
 from services.service import Service
+from services.supervisor import Supervisor
 from stage.errors import InputError, ViewforgeError
 from stage.workspace import Workspace
 
@@ -131,6 +133,18 @@ def test_services_outlive_their_supervisor_and_the_next_one_takes_them_over(plac
     assert ports.is_free("127.0.0.1", it.options.mlflow_port)
 
 
+def test_a_supervisor_that_was_told_nothing_forgets_nothing(place):
+    it = start(place)
+    starting.up(it)
+    before = state.read(place)
+    kill_supervisor(place)
+    supervisor = Supervisor(place, it.options)
+    supervisor.look()
+    assert state.read(place).services == before.services
+    supervisor.let_go()
+    assert not state.read(place).supervised
+
+
 def kill_supervisor(place):
     supervisor = state.read(place).supervisor
     os.kill(supervisor.pid, signal.SIGKILL)
@@ -179,12 +193,12 @@ def test_sigterm_to_the_supervisor_ends_all(place):
     assert not state.path(place).exists()
 
 
-def test_a_state_of_before_a_reboot_harms_nobody(place):
+@pytest.mark.parametrize("change", [{"boot": "another"}, {"started": 1.0}])
+def test_a_state_of_before_a_reboot_harms_nobody(place, change):
     """Its process ids belong to others now."""
-    me = psutil.Process()
     other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
-        stale = state.Process(pid=other.pid, started=me.create_time() - 1e5)
+        stale = process_of(other.pid).model_copy(update=change)
         known = state.Known(name="prefect", process=stale, address=None, health=None, condition="runs", deaths=0)
         options = state.Options(prefect_port=ports.any_free(), mlflow_port=ports.any_free())
         state.write(place, state.State(options=options, supervisor=stale, services=(known,)))
@@ -227,7 +241,7 @@ def test_when_pools_cannot_be_deployed_all_ends(place):
 def test_a_taken_port_is_named_with_who_has_it_before_anything_starts(place, tmp_path):
     it = start(place)
     other = decoy(it.plan.servers[0], tmp_path)
-    port = int(next(part for part in psutil.Process(other.pid).cmdline() if part.isdigit()))
+    port = int(next(part for part in other.args if part.isdigit()))
     try:
         until(lambda: not ports.is_free("127.0.0.1", port))
         with pytest.raises(
@@ -297,13 +311,30 @@ def test_what_dies_again_and_again_is_given_up(tmp_path):
     # Waits of 1, 2, 4, 8 and 16 seconds.
     assert [when for when, _ in said] == [0, 1, 3, 7, 15, 31]
     assert "No such file or directory: '/nowhere'" in logs.tail(logs.path(place, "mlflow"))
-    assert said[-1][1] == "mlflow ended (None) for the 6th time and is given up"
+    assert said[-1][1] == "mlflow ended (None) for the 6th time in a row and is given up"
 
 
-def test_deaths_long_ago_are_forgiven(tmp_path):
+def test_what_ends_at_once_is_asked_how(tmp_path):
+    """Otherwise it would stay on the system's list of processes."""
+    it = supervised.Supervised(
+        Workspace(tmp_path), Service("mlflow", [sys.executable, "-c", "raise SystemExit(3)"], {})
+    )
+    pid = int(it.look().rpartition(" ")[2])
+    said = []
+    until(lambda: said.append(it.look()) or it.condition == "waits")
+    assert said[-1] == "mlflow ended (3); it is started again in 1 s"
+    assert not psutil.pid_exists(pid)
+
+
+def test_what_lives_for_a_while_is_always_started_again(tmp_path):
     now = 0.0
-    it = supervised.Supervised(Workspace(tmp_path), Service("mlflow", ["/nowhere"], {}), clock=lambda: now)
-    for _ in range(20):
+    sleeper = Service("mlflow", [sys.executable, "-c", "import time; time.sleep(60)"], {})
+    it = supervised.Supervised(Workspace(tmp_path), sleeper, clock=lambda: now)
+    for deaths in range(1, 9):
         it.look()
-        now += 200
-    assert it.condition == "waits"
+        os.kill(it.process.pid, signal.SIGKILL)
+        now += supervised.LIFE_SECONDS
+        until(it.look)
+        assert it.known().deaths == deaths
+        assert it.condition == "waits"
+        now += 1

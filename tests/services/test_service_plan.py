@@ -4,15 +4,16 @@ import os
 import socket
 import sys
 
+import psutil
 import pytest
 
 from services import logs, plan, ports, state, store
 from services.exposure import PREFECT_AUTH
 from services.health import answers
 from services.prefect_services import address_of, client_environment, prefect_service, worker_service
-from services.state import Known, Options, Process, State
+from services.processes import process_of
+from services.state import Known, Options, State
 from stage.errors import InputError, ParameterError
-from stage.running import started
 from stage.workspace import Workspace
 
 SECRET = "operator:a-long-password"
@@ -44,7 +45,7 @@ def key(monkeypatch, tmp_path):
 
 def running(name, options=None):
     """An installation of which one service, this process, runs."""
-    me = Process(pid=os.getpid(), started=started(os.getpid()))
+    me = process_of(os.getpid())
     known = Known(name=name, process=me, address=None, health="http://127.0.0.1:7/health", condition="runs", deaths=0)
     return State(options=options or Options(), supervisor=me, services=(known,))
 
@@ -59,6 +60,15 @@ def test_what_is_not_said_stays_as_it_runs():
     before = running("prefect", Options(prefect_port=4711, gpu_workers=3))
     options = plan.settled({"prefect_port": None, "store_port": 9000}, before)
     assert (options.prefect_port, options.gpu_workers, options.store_port) == (4711, 3, 9000)
+
+
+def test_the_store_keeps_its_port():
+    assert plan.settled({"store_port": None}, None, with_store=True).store_port == 9000
+    assert plan.settled({}, running("store", Options(store_port=9100)), with_store=True).store_port == 9100
+    assert plan.settled({"store_port": 9200}, None).store_port == 9200
+    assert plan.settled({}, running("mlflow", Options(store_port=9100)), with_store=False).store_port is None
+    with pytest.raises(ParameterError, match="store port of what runs is 9100, not None"):
+        plan.settled({}, running("store", Options(store_port=9100)), with_store=False)
 
 
 @pytest.mark.parametrize(
@@ -161,6 +171,20 @@ def test_a_taken_port_of_the_store_is_found(tmp_path):
         plan.check_ports(Options(mlflow_port=port), {"prefect"} & set())
 
 
+def test_an_address_of_another_machine_is_told():
+    with pytest.raises(InputError, match=r"Prefect cannot listen on 192\.0\.2\.1:\d+: Cannot assign .*--host"):
+        ports.check_free("Prefect", "192.0.2.1", ports.any_free(), "--prefect-port")
+
+
+def test_a_process_is_known_though_the_clock_is_set(monkeypatch):
+    me = process_of(os.getpid())
+    real = psutil.boot_time
+    monkeypatch.setattr(psutil, "boot_time", lambda: real() + 3600)
+    monkeypatch.setattr(psutil.Process, "create_time", lambda self: self._proc.create_time() + 3600)
+    assert me.alive
+    assert abs(me.since - psutil.Process().create_time()) < 1
+
+
 def test_nothing_answers_where_nobody_listens():
     assert not answers(f"http://127.0.0.1:{ports.any_free()}/")
     assert answers(None)
@@ -189,4 +213,4 @@ def test_a_state_comes_back_as_it_was_written(tmp_path):
     state.write(place, written)
     assert state.read(place) == written
     assert written.supervised
-    assert not written.service("mlflow").model_copy(update={"process": Process(pid=os.getpid(), started=1.0)}).alive
+    assert not written.service("mlflow").process.model_copy(update={"started": 1.0}).alive
