@@ -1,6 +1,5 @@
 """The service that mlflow/server.yaml makes: its command, its environment, and what it refuses. The server itself is started in
-tests/registry/test_authenticated_server.py.
-"""
+tests/registry/test_authenticated_server.py."""
 
 import stat
 from configparser import ConfigParser
