@@ -18,7 +18,9 @@ def test_loopback_needs_no_credentials(host: str):
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.7", "localhost.evil.example", "mlflow", ""])
 def test_anything_else_needs_them(host: str):
-    with pytest.raises(InputError, match=f"MLflow would listen on .* set {MLFLOW_PASSWORD}, or {MLFLOW_PASSWORD}_FILE"):
+    with pytest.raises(
+        InputError, match=f"MLflow would listen on .* set {MLFLOW_PASSWORD}, or {MLFLOW_PASSWORD}_FILE"
+    ):
         refuse_exposed("MLflow", host, MLFLOW_PASSWORD, {})
     refuse_exposed("MLflow", host, MLFLOW_PASSWORD, {MLFLOW_PASSWORD: GOOD})
 
@@ -26,7 +28,9 @@ def test_anything_else_needs_them(host: str):
 @pytest.mark.parametrize("secret", ["password1234", "Password1234", "admin:pass", "short", "admin:elevenchars"])
 def test_known_and_short_secrets_do_not_count_and_are_not_repeated(secret: str):
     with pytest.raises(ParameterError, match="choose another") as caught:
-        refuse_exposed("Prefect", "0.0.0.0", "PREFECT_SERVER_API_AUTH_STRING", {"PREFECT_SERVER_API_AUTH_STRING": secret})
+        refuse_exposed(
+            "Prefect", "0.0.0.0", "PREFECT_SERVER_API_AUTH_STRING", {"PREFECT_SERVER_API_AUTH_STRING": secret}
+        )
     assert secret not in str(caught.value)
 
 

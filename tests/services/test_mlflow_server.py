@@ -1,5 +1,7 @@
-"""The service that mlflow/server.yaml makes: its command, its environment, and what it refuses. The server itself is started in
-tests/registry/test_authenticated_server.py."""
+"""The service that mlflow/server.yaml makes: its command, its environment, and what it refuses.
+
+tests/registry/test_authenticated_server.py starts such a server.
+"""
 
 import stat
 from configparser import ConfigParser
