@@ -49,7 +49,7 @@ def start(
     workers: tuple[Service, ...] = (),
     servers: tuple[Service, ...] | None = None,
     deploy: Callable[[], None] = lambda: None,
-    patience: float = 20.0,
+    patience: float = 60.0,
     said: list[str] | None = None,
 ) -> Start:
     """The start of an installation of a prefect, a mlflow and what is given."""
@@ -60,7 +60,7 @@ def start(
     return Start(place, Plan(servers, workers, {}), options, deploy, say, patience)
 
 
-def until(question: Callable[[], object], seconds: float = 15.0) -> None:
+def until(question: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait for an answer that is true."""
     deadline = time.monotonic() + seconds
     while not question():
