@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from conftest import TINY, assignments
 from prefect_server import PROJECT, eventually, prefect_server, request
+from tiny_pipeline import TINY, assignments
 
 from flows.workspaces import chosen_parameters, prepare
 from stage.workspace import Workspace

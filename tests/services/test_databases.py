@@ -10,10 +10,10 @@ from uuid import UUID
 
 import pytest
 import sqlalchemy
-from conftest import Viewforge
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql
+from tiny_pipeline import Viewforge
 
 from services.database_rows import Contents, JsonText, added, as_kept, contents_of
 from services.database_target import address
