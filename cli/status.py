@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.options import HERE, WorkspaceOption, opened
-from stage.errors import ViewforgeError
+from stage.errors import InputError, ViewforgeError
 from stage.workspace import Workspace
 
 _RUNS = 5
@@ -33,6 +33,11 @@ def status(
     from cli.status_page import page
 
     place = opened(workspace)
+    if not place.parameters.is_file():
+        raise InputError(
+            f"{place.root.resolve()} is no DVC workspace: it has no params.yaml",
+            "viewforge run makes one; --workspace names one",
+        )
     found = _gathered(Workspace(place.root.resolve()))
     print(json.dumps(found, indent=2) if as_json else page(found), end="\n" if as_json else "")
 
