@@ -71,7 +71,7 @@ def damage(path: Path, seconds: float | None = None) -> str:
         seconds: how long to look; to the end when None.
     """
     try:
-        with closing(_opened_for_reading(path)) as database:
+        with closing(_opened(path)) as database:
             if seconds is not None:
                 deadline = time.monotonic() + seconds
                 database.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS)
@@ -89,13 +89,18 @@ def copy_database(source: Path, target: Path) -> None:
     """A consistent copy, also while others write: SQLite's backup interface, which sees whole transactions alone.
 
     Raises:
-        InputError: when either is damaged.
+        InputError: when it is damaged, or there is no room.
     """
     try:
-        with closing(_opened_for_reading(source)) as present, closing(sqlite3.connect(target)) as copy:
+        with closing(_opened(source)) as present, closing(sqlite3.connect(target)) as copy:
             present.backup(copy)
             # One file, without a log beside it.
             copy.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.OperationalError as error:
+        # Of the disk or of a lock, and of neither database's content.
+        raise InputError(
+            f"the database {source} cannot be copied to {target.parent} ({error})", "make room there, and copy again"
+        ) from None
     except sqlite3.Error as error:
         raise InputError(f"the database {source} cannot be copied ({error})", REMEDY) from None
     if problem := damage(target):
@@ -116,5 +121,6 @@ def _holders(path: Path) -> Iterator[psutil.Process]:
             continue
 
 
-def _opened_for_reading(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+def _opened(path: Path) -> sqlite3.Connection:
+    """For writing too: what a process that was killed left half written is taken back first, and who only reads may not do that."""
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)

@@ -14,7 +14,7 @@ from stage.errors import InputError
 from stage.workspace import Workspace
 from upkeep import backups
 from upkeep.backups import back_up, recover
-from upkeep.databases import damage, users_of
+from upkeep.databases import copy_database, damage, users_of
 
 # Commits two rows that belong together, without end.
 WRITER = """
@@ -27,6 +27,16 @@ while True:
     database.execute("INSERT INTO runs (state) VALUES ('started')")
     database.execute("INSERT INTO runs (state) VALUES ('ended')")
     database.execute("COMMIT")
+"""
+
+
+# Dies in the middle of a transaction that has reached the file.
+KILLED = """
+import os, sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("PRAGMA cache_size = 1")
+database.execute("UPDATE runs SET state = printf('%.9000c', 'x')")
+os.kill(os.getpid(), 9)
 """
 
 
@@ -87,6 +97,25 @@ def test_a_backup_beside_a_writer_holds_whole_transactions(
     assert states[11::2] == ["ended"] * (len(states) // 2 - 5)
     assert writer.poll() is None
     assert made.stat().st_mode & 0o077 == 0, "others can read it"
+
+
+def test_a_transaction_that_was_killed_is_no_damage(place: Workspace, tmp_path: Path):
+    """SQLite takes it back by its journal; a backup put in place would lose what was written since."""
+    database = place.mlflow / "mlflow.db"
+    subprocess.run([sys.executable, "-c", KILLED, database], check=False)
+    assert Path(f"{database}-journal").is_file()
+    assert damage(database, 2) == ""
+    subprocess.run([sys.executable, "-c", KILLED, database], check=False)
+    made = back_up(place, tmp_path / "backups", keep=7)
+    assert [rows(path) for path in made.rglob("mlflow.db")] == [["ended"] * 10]
+
+
+def test_a_copy_that_cannot_be_written_is_no_damage(place: Workspace, tmp_path: Path):
+    """No remedy may ask for a sound database to be replaced."""
+    with pytest.raises(InputError, match="cannot be copied") as refusal:
+        copy_database(place.mlflow / "mlflow.db", tmp_path / "absent" / "mlflow.db")
+    assert "viewforge recover" not in str(refusal.value)
+    assert "room" in str(refusal.value)
 
 
 def test_a_database_in_use_is_not_replaced(place: Workspace, writer: "subprocess.Popen[str]", tmp_path: Path):
