@@ -48,7 +48,7 @@ def copy(source: Path, target: str) -> Copied:
         StageFailedError: when the target is away, refuses a row, or does not have it as it was.
     """
     url = address(target)
-    with snapshot(source) as copied, _reading(copied) as old:
+    with snapshot(source) as taken, _reading(taken.copy) as old:
         kinds = _kinds(old, source)
         names = _tables(old, kinds)
         with opened(url) as new:
@@ -56,7 +56,10 @@ def copy(source: Path, target: str) -> Copied:
             for kind in kinds:
                 kind.upgrade(url)
             with old.connect() as reading, new.begin() as writing:
-                return Copied([kind.name for kind in kinds], _copy_all(reading, writing, names))
+                copied = Copied([kind.name for kind in kinds], _copy_all(reading, writing, names))
+                # Before anything counts: a server that came up meanwhile.
+                taken.check_last()
+                return copied
 
 
 @contextmanager

@@ -122,5 +122,5 @@ def _holders(path: Path) -> Iterator[psutil.Process]:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    """For writing too: what a process that was killed left half written is taken back first, and who only reads may not do that."""
+    """For writing too, as what a killed process left half written is taken back first, which a reader may not do."""
     return sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -140,12 +141,35 @@ def test_a_snapshot_has_what_only_the_log_has(tmp_path: Path) -> None:
     writer.execute("PRAGMA journal_mode = wal")
     writer.execute("CREATE TABLE t (a)")
     writer.commit()
-    with snapshot(path) as copy:
-        reader = sqlite3.connect(copy)
+    with snapshot(path) as taken:
+        reader = sqlite3.connect(taken.copy)
         assert reader.execute("SELECT count(*) FROM t").fetchone() == (0,)
         reader.close()
+        taken.check_last()
     writer.close()
-    assert not copy.exists()
+    assert not taken.copy.exists()
+
+
+def test_what_is_written_while_it_is_copied_is_not_left_behind(tmp_path: Path) -> None:
+    path = database(tmp_path, "CREATE TABLE t (a)")
+    with snapshot(path) as taken:
+        taken.check_last()
+        with closing(sqlite3.connect(path)) as other, other:
+            other.execute("INSERT INTO t VALUES (1)")
+        with pytest.raises(InputError, match="was written to while it was copied"):
+            taken.check_last()
+
+
+def test_a_transaction_that_was_killed_is_taken_back(tmp_path: Path) -> None:
+    path = database(tmp_path, "CREATE TABLE t (a TEXT)", "INSERT INTO t VALUES ('kept')")
+    program = (
+        "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA cache_size = 1');"
+        "c.execute(\"UPDATE t SET a = printf('%.9000c', 'x')\"); os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", program, path], check=False)
+    assert path.with_name("some.db-journal").is_file()
+    with snapshot(path) as taken, closing(sqlite3.connect(taken.copy)) as reader:
+        assert reader.execute("SELECT a FROM t").fetchall() == [("kept",)]
 
 
 def test_a_database_in_use_is_refused(tmp_path: Path) -> None:
