@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 import mlflow
+from mlflow.environment_variables import MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT
 from mlflow.exceptions import MlflowException
 from mlflow.pyfunc import scoring_server
 
@@ -36,7 +37,10 @@ class BodyLimit:
         if scope["type"] != "http":
             await self._application(scope, receive, send)
             return
-        body = None if self._announced(scope) > self._most else await self._read(receive)
+        try:
+            body = None if self._announced(scope) > self._most else await self._read(receive)
+        except ConnectionError:
+            return
         if body is None:
             await self._refuse(send)
             return
@@ -48,10 +52,16 @@ class BodyLimit:
         return int(length) if length.isdigit() and len(length) < 19 else self._most + 1 if length else 0
 
     async def _read(self, receive: Receive) -> bytes | None:
-        """The body; None as soon as it is too long."""
+        """The body; None as soon as it is too long.
+
+        Raises:
+            ConnectionError: when the client goes before it has come.
+        """
         body = bytearray()
         while True:
             message = await receive()
+            if message["type"] == "http.disconnect":
+                raise ConnectionError
             body += message.get("body", b"")
             if len(body) > self._most:
                 return None
@@ -76,16 +86,21 @@ def _again(body: bytes, receive: Receive) -> Receive:
     return next_message
 
 
-def limited_server(model_uri: str, most_bytes: int) -> BodyLimit:
+def limited_server(model_uri: str, most_bytes: int, seconds: int) -> BodyLimit:
     """The scoring server of a model, loaded.
+
+    How long a request may take is left in MLflow's variable, where server and model read it; a model that finds none there
+    samples on after the server has given up.
 
     Args:
         model_uri: as MLflow knows it, `models:/name@alias` or a folder.
         most_bytes: of a request's body.
+        seconds: that a request may take.
 
     Raises:
         InputError: when there is no such model.
     """
+    MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT.set(seconds)
     try:
         return BodyLimit(scoring_server.init(scoring_server.load_model_with_mlflow_config(model_uri)), most_bytes)
     except MlflowException as error:

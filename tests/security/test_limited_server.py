@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,16 +12,25 @@ import numpy as np
 import pytest
 from mlflow.models import ModelSignature
 from mlflow.types import Schema, TensorSpec
+from typer.testing import CliRunner
 
-from registry.limited_server import BodyLimit, limited_server
+from cli.main import app
+from registry.limited_server import BodyLimit, Message, limited_server
 from stage.errors import InputError
 
 MOST = 4096
+SECONDS = 7
 CODE = """
+import os
+
 import mlflow
 from mlflow.pyfunc import PythonModel
 
 class Twice(PythonModel):
+    def load_context(self, context):
+        # As mlflow/served_model.py takes its time; without it there is no end.
+        assert os.environ["MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT"] == "7"
+
     def predict(self, context, model_input, params=None):
         return model_input * 2
 
@@ -30,13 +40,16 @@ mlflow.models.set_model(Twice())
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> BodyLimit:
+    """Of a model that refuses to load where it is not told how long a request may take."""
     folder = tmp_path_factory.mktemp("served")
     (folder / "code.py").write_text(CODE)
     values = Schema([TensorSpec(np.dtype(np.float32), (-1, 2))])
     signature = ModelSignature(inputs=values, outputs=values)
     model = folder / "model"
     mlflow.pyfunc.save_model(model, python_model=str(folder / "code.py"), signature=signature, pip_requirements=[])
-    return limited_server(str(model), MOST)
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT", "of before")
+        return limited_server(str(model), MOST, SECONDS)
 
 
 def answered(server: BodyLimit, content: bytes | AsyncIterator[bytes], **headers: str) -> httpx.Response:
@@ -88,7 +101,33 @@ def test_a_length_that_is_none_is_refused_unread(server: BodyLimit, length: str)
     assert answered(server, unread(), **{"Content-Length": length}).status_code == 413
 
 
+def test_a_client_that_goes_before_its_request_has_come_is_not_answered() -> None:
+    messages: list[Message] = [
+        {"type": "http.request", "body": b"[1, 2", "more_body": True},
+        {"type": "http.disconnect"},
+    ]
+
+    async def receive() -> Message:
+        return messages.pop(0)
+
+    async def never(*_: object) -> None:
+        raise AssertionError("half a request is handed on, or answered")
+
+    asyncio.run(BodyLimit(never, MOST)({"type": "http", "headers": []}, receive, never))
+    assert not messages
+
+
 def test_a_model_that_is_not_there_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"^no model .*absent") as error:
-        limited_server(str(tmp_path / "absent"), MOST)
+        limited_server(str(tmp_path / "absent"), MOST, SECONDS)
     assert "\n" not in str(error.value)
+
+
+def test_a_port_that_is_taken_is_named_before_the_model_is_loaded(tmp_path: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = str(other.getsockname()[1])
+        answer = CliRunner().invoke(app, ["serve", "models:/absent@champion", "--port", port, "-w", str(tmp_path)])
+    assert isinstance(answer.exception, InputError)
+    assert f"port {port} for the model's server is taken" in str(answer.exception)
