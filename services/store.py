@@ -18,7 +18,7 @@ HOST = "127.0.0.1"
 _PROGRAM = "weed"
 _KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 # Its parts talk to each other over ports of their own, which follow that of S3.
-_PARTS = (
+PARTS = (
     "master.port",
     "master.port.grpc",
     "volume.port",
@@ -42,7 +42,7 @@ def store_service(place: Workspace, port: int) -> Service:
     folder = place.store.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     _check_key()
-    parts = [f"-{name}={port + 1 + index}" for index, name in enumerate(_PARTS)]
+    parts = [f"-{name}={port + 1 + index}" for index, name in enumerate(PARTS)]
     command = [program(), "-logtostderr=true", "server", f"-dir={folder}", f"-ip={HOST}", f"-ip.bind={HOST}", *parts]
     command += ["-filer", "-s3", f"-s3.port={port}", "-s3.port.iceberg=0", "-s3.port.lance=0"]
     command += ["-master.telemetry=false", "-master.electionTimeout=1s", "-volume.max=0", "-volume.preStopSeconds=1"]
@@ -61,7 +61,7 @@ def client_environment(port: int) -> dict[str, str]:
 
 def ports(port: int) -> range:
     """All ports of a store whose S3 answers at `port`."""
-    return range(port, port + 1 + len(_PARTS))
+    return range(port, port + 1 + len(PARTS))
 
 
 def check_ports(port: int) -> None:

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from cli.main import app
 from services.foreground import NAMES, service_named
+from services.store import PARTS
 from stage.workspace import Workspace
 from training.parameters import LaunchParameters
 
@@ -122,6 +123,44 @@ def test_clients_reach_the_servers_by_their_names(environment: None, tmp_path: P
         assert COMPOSE["x-servers"].items() <= SERVICES[name]["environment"].items()
 
 
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ({}, 1),
+        ({"AWS_ACCESS_KEY_ID": "key"}, 1),
+        ({"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": SECRET}, 0),
+    ],
+)
+def test_the_store_does_not_start_without_a_key(given: dict[str, str], status: int, tmp_path: Path) -> None:
+    """It would let everybody in."""
+    weed = tmp_path / "weed"
+    weed.write_text('#!/bin/sh\necho "started $*"\n')
+    weed.chmod(0o755)
+    entry = SERVICES["store"]
+    command = [part.replace("$$", "$") for part in (*entry["entrypoint"], *entry["command"])]
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", **given}
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (answer.returncode, "started" in answer.stdout) == (status, status == 0)
+    assert status == 0 or "AWS_SECRET_ACCESS_KEY" in answer.stderr
+    assert SECRET not in answer.stdout + answer.stderr
+
+
+def test_others_reach_the_store_where_it_asks_for_the_key_alone() -> None:
+    """Its other parts, which ask for none, keep to loopback; the image's user 1000 owns the folder."""
+    options = dict(part.removeprefix("-").partition("=")[::2] for part in SERVICES["store"]["command"])
+    assert (options["ip"], options["ip.bind"], options["s3.ip.bind"]) == ("127.0.0.1", "127.0.0.1", "0.0.0.0")
+    assert (SERVICES["store"]["user"], SERVICES["store"]["cap_drop"]) == ("1000:1000", ["ALL"])
+
+
+def test_the_store_is_that_of_viewforge_up(environment: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.store.program", lambda: "weed")
+    own = set(service_named("store", Workspace(tmp_path)).command)
+    there = set(SERVICES["store"]["command"])
+    differing = {part.partition("=")[0] for part in own ^ there}
+    # Parts have the ports that they want in a container of their own.
+    assert differing - {"weed"} <= {"-dir", "-s3.ip.bind", *(f"-{name}" for name in PARTS)}
+
+
 def test_secrets_have_to_be_given() -> None:
     wanted = variables(FILE.read_text())
     assert {name for name, rest in wanted.items() if rest.startswith(":?")} == set(SECRETS)
@@ -189,6 +228,8 @@ def test_the_databases_are_those_that_are_made() -> None:
 
 def test_the_image_gets_no_data_and_no_secret() -> None:
     left_out = (PROJECT / ".dockerignore").read_text().splitlines()
+    ignored = (PROJECT / ".gitignore").read_text().splitlines()
+    assert "/.env" in ignored, "it has the secrets of docker-compose.yaml"
     for name in (
         ".git",
         ".env",
