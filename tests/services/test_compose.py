@@ -230,18 +230,14 @@ def test_the_image_gets_no_data_and_no_secret() -> None:
     left_out = (PROJECT / ".dockerignore").read_text().splitlines()
     ignored = (PROJECT / ".gitignore").read_text().splitlines()
     assert "/.env" in ignored, "it has the secrets of docker-compose.yaml"
-    for name in (
-        ".git",
-        ".env",
-        "data",
-        "scratch",
-        ".prefect",
-        ".services",
-        ".store",
-        "mlflow/*.db*",
-        ".dvc/config.local",
-    ):
+    for pattern in ignored:
+        # What git leaves out lies in a working copy all the same.
+        name = pattern.strip("/")
+        assert {name, f"**/{name}", re.sub(r"^promotion\..*", "promotion.*", name)} & set(left_out), name
+    for name in (".git", ".dvc/cache", ".dvc/tmp", ".dvc/config.local"):
         assert name in left_out
+    # Assets that somebody put there, without the pages that a new workspace gets.
+    assert left_out.index("inputs/*/*") < left_out.index("!inputs/*/README.md")
 
 
 def test_a_folder_becomes_a_workspace_and_stays_one(tmp_path: Path) -> None:
