@@ -30,7 +30,7 @@ def client_environment(host: str, port: int) -> dict[str, str]:
 def prefect_service(host: str, port: int) -> Service:
     """The server: API, page and scheduler.
 
-    Its database is SQLite in `PREFECT_HOME`, or what `PREFECT_API_DATABASE_CONNECTION_URL` names.
+    Its database is SQLite in `PREFECT_HOME`, or what `PREFECT_SERVER_DATABASE_CONNECTION_URL` names.
 
     Args:
         host: address to listen on.

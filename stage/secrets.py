@@ -15,10 +15,13 @@ HIDDEN = "***"
 """What stands in a secret's place."""
 
 # Names of variables whose values are secrets: MLFLOW_TRACKING_PASSWORD, AWS_SECRET_ACCESS_KEY, HF_TOKEN and the like.
-_VARIABLE = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_KEY|(SECRET|ACCESS|STORAGE|PRIVATE)_KEY|AUTH_STRING)$")
+_VARIABLE = re.compile(
+    r"(PASSWORD|PASSWD|PASSPHRASE|SECRET|TOKEN|API_KEY|(SECRET|ACCESS|STORAGE|PRIVATE|ENCRYPTION)_KEY|AUTH_STRING)$"
+)
 # A shorter value is more likely to be a word of an ordinary sentence than a secret.
 _LEAST = 8
-_ADDRESS = re.compile(r"""[a-z][a-z0-9+.-]*://[^\s'"<>]+""", re.IGNORECASE)
+# Of a bounded scheme: without one each letter of a long word would be looked at as the beginning of an address to its end.
+_ADDRESS = re.compile(r"""[a-z][a-z0-9+.-]{0,30}://[^\s'"<>]+""", re.IGNORECASE)
 # As far as the last @ before a slash: a password in which ? or # is not encoded has its end there too.
 _USER = re.compile(r"(?<=://)[^/\s]*@")
 # Parts of signed queries and their like, also where a library says the path without the server.
@@ -74,7 +77,9 @@ def _without_query(address: str) -> str:
 
 def _known(environment: Mapping[str, str]) -> list[str]:
     """The secrets of an environment, longest first, as one may hold another."""
-    named = (value.strip() for name, value in environment.items() if _VARIABLE.search(name))
+    named = [value.strip() for name, value in environment.items() if _VARIABLE.search(name)]
+    # Of `name:password`, as Prefect's, the password by itself too.
+    named += [value.partition(":")[2] for name, value in environment.items() if name.endswith("AUTH_STRING")]
     found = {
         value for value in (*named, *_passwords(environment.values())) if len(_REFERENCE.sub("", value)) >= _LEAST
     }

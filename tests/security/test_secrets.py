@@ -1,6 +1,7 @@
 """What is said of texts with secrets, and parameters that hold some."""
 
 import os
+import time
 from pathlib import Path
 
 import mlflow
@@ -50,6 +51,29 @@ def test_values_of_secret_variables_are_hidden_wherever_they_stand(monkeypatch: 
         if CANARY in value:
             assert CANARY not in redacted(f"a library says {value!r} for no reason")
     assert redacted("viewer reads shards") == "viewer reads shards"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("PREFECT_API_AUTH_STRING", f"admin:{CANARY}", CANARY),
+        ("PREFECT_SERVER_ENCRYPTION_KEY", CANARY, CANARY),
+        ("MLFLOW_CRYPTO_KEK_PASSPHRASE", CANARY, CANARY),
+        ("PGPASSWORD", CANARY, CANARY),
+    ],
+)
+def test_secrets_of_the_servers_are_known(name: str, value: str, secret: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    assert redacted(f"admin cannot log in with {secret!r}") == f"admin cannot log in with '{HIDDEN}'"
+
+
+def test_long_words_cost_no_more_than_their_length() -> None:
+    """A line of a stage may be a megabyte of digits; its redaction must not hold up the run for an hour."""
+    line = "0a1b2c3d" * 125_000
+    began = time.perf_counter()
+    assert redacted(line) == line
+    assert secret_in({"line": line}) is None
+    assert time.perf_counter() - began < 10
 
 
 @given(
