@@ -9,6 +9,9 @@ CANARY = "canary7Hq2Zt"
 VARIABLES = {
     "MLFLOW_TRACKING_USERNAME": "viewer",
     "MLFLOW_TRACKING_PASSWORD": f"{CANARY}-mlflow",
+    "MLFLOW_TRACKING_TOKEN": f"{CANARY}-mlflow-token",
+    "MLFLOW_AUTH_ADMIN_PASSWORD": f"{CANARY}-mlflow-admin",
+    "PGPASSWORD": f"{CANARY}-postgres",
     "AWS_ACCESS_KEY_ID": "viewforge-tests",
     "AWS_SECRET_ACCESS_KEY": f"{CANARY}-aws-secret",
     "AWS_SESSION_TOKEN": f"{CANARY}-aws-session",
