@@ -65,7 +65,7 @@ class TrainingShards:
         Raises:
             InputError: when its bytes are not what the index says.
         """
-        with tarfile.open(fileobj=io.BytesIO(self._bytes(self._rows[uid]))) as archive:
+        with tarfile.open(fileobj=io.BytesIO(self._bytes(self._rows[uid])), mode="r:") as archive:
             files = {m.name.partition(".")[2]: _content(archive, m) for m in members(archive, files_alone=True)}
         return np.stack([decode_view(files, view) for view in view_numbers(files)])
 

@@ -5,7 +5,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 MOST_INFLATED = 4 * 2**30
 """Bytes that may come out of a compressed file: more than any published list or table of annotations."""
 _PIECE = 1 << 20
+# Headers that say more of the next member: a long name, a link's, attributes (GNU, POSIX pax, Solaris).
+_EXTENSIONS = {
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+}
+_MOST_EXTENSION = 1 << 20
 
 
 def parse_json(data: str | bytes | bytearray) -> Any:  # noqa: ANN401 - JSON is any value
@@ -60,6 +69,25 @@ class BoundedGzip(gzip.GzipFile):
         if self._left < 0:
             raise ValueError(f"more than {self._most:,} bytes come out of it")
         return data
+
+
+class BoundedHeader(tarfile.TarInfo):
+    """A tar header, for `tarfile.open(…, tarinfo=BoundedHeader)`, that announces no name and no attributes of any length.
+
+    `tarfile` reads those whole before it gives the member, which of a compressed tar may be any amount.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """The header of a block.
+
+        Raises:
+            tarfile.TarError: when what it announces is too long, or it is none.
+        """
+        header = super().frombuf(buf, encoding, errors)
+        if header.type in _EXTENSIONS and not 0 <= header.size <= _MOST_EXTENSION:
+            raise tarfile.ReadError(f"a name or attributes of {header.size:,} bytes")
+        return header
 
 
 def members(archive: tarfile.TarFile, *, files_alone: bool = False) -> Iterator[tarfile.TarInfo]:

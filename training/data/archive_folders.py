@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from stage.errors import InputError
+from stage.foreign_files import BoundedHeader
 
 # Larger than any published picture; a member that claims more would only fill the memory.
 MAX_FILE_BYTES = 256 * 2**20
@@ -46,7 +47,7 @@ def _members(archive: Path) -> Iterator[tuple[str, str, bytes]]:
     last = "its first file"
     try:
         check_end(archive)
-        with tarfile.open(archive, "r|*") as stream:
+        with tarfile.open(archive, "r|*", tarinfo=BoundedHeader) as stream:
             for member in stream:
                 path = PurePosixPath(member.name)
                 if not member.isfile() or path.parent.name == "":

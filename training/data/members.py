@@ -199,7 +199,7 @@ def _extension(name: str) -> str:
 
 def _by_tarfile(data: bytes) -> dict[str, memoryview]:
     members = {}
-    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+    with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
         for member in walked(archive):
             stream = archive.extractfile(member)
             if stream:
