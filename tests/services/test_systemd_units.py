@@ -53,6 +53,16 @@ def test_a_worker_has_time_for_a_checkpoint_and_sees_its_gpu() -> None:
     assert not {"PrivateDevices", "ProtectClock", "DevicePolicy", "DeviceAllow"} & set(service)
 
 
+@pytest.mark.parametrize("name", UNITS)
+def test_a_unit_waits_for_what_comes_up_within_minutes_and_gives_up_on_a_mistake(name: str) -> None:
+    """After a start of the machine Prefect's server answers after half a minute, and a worker ends where none answers."""
+    whole = unit(name)
+    tries, within = int(whole["Unit"]["StartLimitBurst"]), int(whole["Unit"]["StartLimitIntervalSec"])
+    wait = int(whole["Service"]["RestartSec"])
+    assert 300 <= tries * wait <= within / 2
+    assert whole["Service"]["Restart"] == "on-failure"
+
+
 @pytest.mark.skipif(ANALYZE is None, reason="systemd-analyze is not installed")
 def test_systemd_takes_the_units(tmp_path: Path) -> None:
     assert ANALYZE is not None
