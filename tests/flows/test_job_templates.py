@@ -145,6 +145,14 @@ def test_a_deployment_chooses_what_its_jobs_get() -> None:
     assert values["PREFECT_API_URL"] == "http://prefect:4200/api"
 
 
+@pytest.mark.parametrize("pool", POOLS)
+@pytest.mark.parametrize("kind", ["docker", "kubernetes"])
+def test_results_of_flows_outlive_the_container(kind: str, pool: str) -> None:
+    """Prefect keeps them in its own folder, which without a word is in the home of a container that goes."""
+    environment = template(kind, pool)["variables"]["properties"]["env"]["default"]
+    assert environment["PREFECT_HOME"] == f"{environment['VIEWFORGE_WORKSPACE']}/.prefect"
+
+
 def test_secrets_are_named_and_never_there() -> None:
     for variable in container_of(kubernetes_job("cpu", secret="team"))["env"]:
         if re.search("PASSWORD|SECRET|KEY|TOKEN", variable["name"]):
