@@ -109,15 +109,16 @@ def copy_database(source: Path, target: Path) -> None:
 
 def users_of(path: Path) -> list[str]:
     """Processes of this user, and for root of all, that have a file open: number and name."""
-    return [f"process {process.pid} ({process.name()})" for process in _holders(path.resolve())]
+    return list(_holders(path.resolve()))
 
 
-def _holders(path: Path) -> Iterator[psutil.Process]:
+def _holders(path: Path) -> Iterator[str]:
     for process in psutil.process_iter():
         try:
             if process.pid != os.getpid() and any(Path(file.path) == path for file in process.open_files()):
-                yield process
+                yield f"process {process.pid} ({process.name()})"
         except psutil.Error:
+            # Another user's, or gone.
             continue
 
 
