@@ -54,6 +54,7 @@ _CODE = (
     "geometry.splatter",
     "geometry.splatter_tensor",
     "geometry.tiles",
+    "geometry.unavailable",
     "geometry.view_features",
 )
 # How the work is shared out and saved does not change a Gaussian.

@@ -29,6 +29,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setattr(stage_loop, "stage_needs", lambda _: {stage: [] for stage in BELOW})
     monkeypatch.setattr(stage_loop, "get_run_logger", logging.getLogger)
     monkeypatch.setattr(stage_loop.artifacts, "publish_stages", lambda _: None)
+    monkeypatch.setattr(stage_loop.artifacts, "publish_lineage", lambda _: None)
     return Workspace(tmp_path)
 
 

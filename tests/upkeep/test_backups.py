@@ -175,7 +175,8 @@ def test_a_backup_that_was_changed_is_refused(place: Workspace, tmp_path: Path):
         recover(place, made)
 
 
-def test_nothing_to_back_up_and_nothing_to_recover_are_said(tmp_path: Path):
+def test_nothing_to_back_up_and_nothing_to_recover_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("PREFECT_HOME", str(tmp_path / "prefect"))
     with pytest.raises(InputError, match="has nothing to back up"):
         back_up(Workspace(tmp_path / "empty"), tmp_path / "backups", keep=7)
     with pytest.raises(InputError, match="has no backup of"):
