@@ -4,6 +4,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
@@ -94,7 +95,7 @@ def _publish_renders(place: Workspace, stage: str) -> None:
         return
     try:
         artifacts.publish_renders(place)
-    except ViewforgeError as error:
+    except (ViewforgeError, httpx.HTTPError) as error:
         get_run_logger().info("nothing to show of the renderings: %s", error)
 
 
@@ -116,4 +117,8 @@ class _ProgressArtifact:
         counted = f"{self._stage}: {record['done']} of {record['total']} {record['unit']} in {record['seconds']:.0f} s"
         text = ", ".join(filter(None, (counted, pace_text(record))))
         get_run_logger().info(text)
-        self._artifact = artifacts.show_progress(self._artifact, share, text)
+        try:
+            self._artifact = artifacts.show_progress(self._artifact, share, text)
+        except httpx.HTTPError as error:
+            # A training does not end because the server is away for a while.
+            get_run_logger().warning("the progress is not shown: %s", str(error) or type(error).__name__)
