@@ -10,6 +10,7 @@ from prefect.cache_policies import NO_CACHE
 
 from flows import artifacts
 from flows.flow_parameters import FlowParameters
+from flows.messages import without_secrets
 from flows.slots import slots
 from flows.stage_groups import GPU, TRAIN
 from flows.stage_run import StageCrashError, StageRun, run_stage
@@ -73,6 +74,7 @@ def _may_pass(task: Any, run: Any, state: Any) -> bool:  # noqa: ANN401, ARG001 
     # DVC knows what is done; a second memory of it would disagree some day.
     persist_result=False,
 )
+@without_secrets()
 def dvc_stage(root: str, stage: str, needs: dict[str, int]) -> StageRun:
     """One stage under Prefect."""
     log = get_run_logger()

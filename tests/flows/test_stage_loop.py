@@ -1,5 +1,6 @@
 """The loop of all flows: which of the chosen stages run, and a workspace that one flow at a time works in."""
 
+import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -28,7 +29,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setattr(stage_loop, "stage_order", lambda _: list(BELOW))
     monkeypatch.setattr(stage_loop, "stage_needs", lambda _: {stage: [] for stage in BELOW})
     monkeypatch.setattr(stage_loop, "get_run_logger", logging.getLogger)
-    monkeypatch.setattr(stage_loop.artifacts, "publish_stages", lambda _: None)
+    for shown in ("publish_stages", "publish_lineage"):
+        monkeypatch.setattr(stage_loop.artifacts, shown, lambda _: None)
     return Workspace(tmp_path)
 
 
@@ -99,6 +101,50 @@ def test_a_deployments_run_waits_for_the_one_before_and_any_other_does_not(
         with pytest.raises(ViewforgeError, match="already running"), stage_loop.opened(str(place.root)):
             pass
     assert len(tried) == tries
+
+
+@pytest.fixture
+def canary(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The value of a secret variable."""
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "canary-4711-canary")
+    return "canary-4711-canary"
+
+
+@pytest.mark.parametrize("logger", ["prefect.flow_runs", "prefect.task_runs"])
+def test_what_a_library_raises_is_logged_without_secrets(canary: str, logger: str) -> None:
+    """Traceback, causes and message, as Prefect's handlers format them."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    log = logging.getLogger(logger)
+    log.addHandler(handler)
+    try:
+        try:
+            raise_from(canary)
+        except OSError as error:
+            log.exception("Encountered exception during execution: %r, 100 %%", error)
+    finally:
+        log.removeHandler(handler)
+    said = stream.getvalue()
+    assert canary not in said
+    assert "OSError('https://server.example/api refused ***'), 100 %" in said
+    assert "KeyError: '***'" in said
+    assert "raise_from" in said, "the traceback is there"
+
+
+def raise_from(secret: str) -> None:
+    try:
+        raise KeyError(secret)
+    except KeyError as error:
+        raise OSError(f"https://user:{secret}@server.example/api refused {secret}") from error
+
+
+def test_what_a_library_raises_reaches_prefects_states_without_secrets(canary: str, place: Workspace) -> None:
+    with pytest.raises(ViewforgeError, match=r"OSError: https://server\.example/api refused \*\*\*") as caught:
+        with stage_loop.opened(str(place.root)):
+            raise_from(canary)
+    assert caught.value.__suppress_context__
+    with pytest.raises(ZeroDivisionError), stage_loop.opened(str(place.root)):
+        raise ZeroDivisionError("no secret in it")
 
 
 def test_a_server_without_limits_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
