@@ -127,10 +127,13 @@ def _apply(workspace: Path) -> None:
 def _switched_off_stays(client: SyncPrefectClient) -> Iterator[None]:
     """Applying makes the automations anew, switched on."""
     off = {automation.name for automation in _automations(client) if not automation.enabled}
-    yield
-    for automation in _automations(client):
-        if automation.name in off:
-            client.pause_automation(automation.id)
+    try:
+        yield
+    finally:
+        # Also where applying failed half-way.
+        for automation in _automations(client):
+            if automation.name in off:
+                client.pause_automation(automation.id)
 
 
 def _automations(client: SyncPrefectClient) -> list[Any]:

@@ -83,6 +83,14 @@ def test_a_stage_that_was_asked_to_stop_may_be_tried_again(workspace: Callable[.
         run_stage(root, "failed", ignored, ignored, FlowParameters())
 
 
+def test_a_stage_runs_for_a_user_who_may_not_log_in(
+    workspace: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the ones of services: DVC starts commands by SHELL."""
+    monkeypatch.setenv("SHELL", "/bin/false")
+    assert run_stage(workspace(fine="exec true"), "fine", ignored, ignored, FlowParameters()).state == "ran"
+
+
 def test_what_dvc_itself_refuses_is_final(workspace: Callable[..., Path]) -> None:
     """And is not tried again as if the stage had crashed."""
     root = workspace(absent="true", lacking="true", barren="true")
