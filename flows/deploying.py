@@ -116,11 +116,14 @@ def _apply(workspace: Path) -> None:
     # Entrypoints are relative to it.
     result = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
-        said = [line for line in (result.stdout + result.stderr).splitlines() if line.strip()]
-        raise ViewforgeError(
-            f"prefect deploy refused {DEFINITION}: {said[-1] if said else 'no output'}",
-            "see prefect deploy --all there",
-        )
+        reason = _last_words(result.stderr) or _last_words(result.stdout) or "no output"
+        raise ViewforgeError(f"prefect deploy refused {DEFINITION}: {reason}", "see prefect deploy --all there")
+
+
+def _last_words(output: str) -> str:
+    """The line that says why; Prefect closes a traceback with one that says nothing."""
+    said = [line.strip() for line in output.splitlines()]
+    return next((line for line in reversed(said) if line and line != "An exception occurred."), "")
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import slots, stage_loop
+from flows import deploying, slots, stage_loop
 from flows.deploying import deploy
 from flows.stage_run import StageRun
 from stage.errors import InputError, ParameterError, ViewforgeError
@@ -170,6 +170,15 @@ def test_without_a_server_nothing_is_held_and_nothing_deployed(monkeypatch: pyte
             pass
         with pytest.raises(InputError, match="no Prefect server is known; start one by viewforge up"):
             deploy()
+
+
+def test_what_prefect_refuses_is_told_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    definition = tmp_path / "prefect.yaml"
+    definition.write_text(deploying.DEFINITION.read_text().replace("flows.ingest.ingest", "flows.ingest.nothing"))
+    monkeypatch.setattr(deploying, "DEFINITION", definition)
+    monkeypatch.setenv("PREFECT_API_URL", NOBODY)
+    with pytest.raises(ViewforgeError, match=r"refused .*: .*'nothing' not found in 'flows.ingest'"):
+        deploying._apply(tmp_path)
 
 
 def test_a_server_that_does_not_answer_is_named() -> None:
