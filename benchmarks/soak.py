@@ -125,6 +125,9 @@ def soak(folder: Path, runs: int, options: argparse.Namespace) -> Tally:
 def _one(
     place: Installation, number: int, tally: Tally, generator: random.Random, options: argparse.Namespace
 ) -> None:
+    if "supervisor" not in map(described, marked(place.mark)):
+        # Killed: nobody would start again what is killed next. An installation's owner calls up again, too.
+        place.up()
     whole = number % _WHOLE_EVERY == _WHOLE_EVERY - 1
     started = time.monotonic()
     run = place.start_run("pipeline/on-demand" if whole else "ingest/nightly", f"soak-{number}")

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -115,10 +116,10 @@ class Installation:
 
 def _mebibytes(folder: Path) -> int:
     """What the files of a folder take; hard links count once."""
-    seen = {
-        (f.st_dev, f.st_ino): f.st_blocks * 512
-        for path in folder.rglob("*")
-        if not path.is_symlink()
-        for f in [path.stat()]
-    }
+    seen = {}
+    for path in folder.rglob("*"):
+        # Servers go on writing, renaming and removing meanwhile.
+        with suppress(FileNotFoundError):
+            found = path.lstat()
+            seen[found.st_dev, found.st_ino] = found.st_blocks * 512
     return sum(seen.values()) >> 20

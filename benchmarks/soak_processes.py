@@ -15,9 +15,9 @@ _KINDS = {
     "prefect server": "Prefect server",
     "prefect.server": "Prefect server",
     "mlflow": "MLflow server",
-    "worker start": "worker",
+    "flows.worker": "worker",
     "prefect.engine": "flow run",
-    "flow-run execute": "flow run",
+    "prefect.runner": "flow run",
     "dvc repro": "dvc",
     "cli.main": "stage",
     "viewforge": "stage",
@@ -89,8 +89,8 @@ def kill_one(mark: str, permanent: Iterable[int], generator: random.Random, shar
 
 def described(process: psutil.Process) -> str:
     """What a process is, in a word or two."""
-    line = " ".join(process.cmdline())
-    for word, name in _KINDS.items():
-        if word in line:
-            return name
-    return process.name()
+    try:
+        line = " ".join(process.cmdline())
+        return next((name for word, name in _KINDS.items() if word in line), process.name())
+    except psutil.Error:
+        return "one that has ended"

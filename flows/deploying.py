@@ -116,21 +116,27 @@ def _apply(workspace: Path) -> None:
     # Entrypoints are relative to it.
     result = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=False)
     if result.returncode:
-        said = [line for line in (result.stdout + result.stderr).splitlines() if line.strip()]
-        raise ViewforgeError(
-            f"prefect deploy refused {DEFINITION}: {said[-1] if said else 'no output'}",
-            "see prefect deploy --all there",
-        )
+        reason = _last_words(result.stderr) or _last_words(result.stdout) or "no output"
+        raise ViewforgeError(f"prefect deploy refused {DEFINITION}: {reason}", "see prefect deploy --all there")
+
+
+def _last_words(output: str) -> str:
+    """The line that says why; Prefect closes a traceback with one that says nothing."""
+    said = [line.strip() for line in output.splitlines()]
+    return next((line for line in reversed(said) if line and line != "An exception occurred."), "")
 
 
 @contextmanager
 def _switched_off_stays(client: SyncPrefectClient) -> Iterator[None]:
     """Applying makes the automations anew, switched on."""
     off = {automation.name for automation in _automations(client) if not automation.enabled}
-    yield
-    for automation in _automations(client):
-        if automation.name in off:
-            client.pause_automation(automation.id)
+    try:
+        yield
+    finally:
+        # Also where applying failed half-way.
+        for automation in _automations(client):
+            if automation.name in off:
+                client.pause_automation(automation.id)
 
 
 def _automations(client: SyncPrefectClient) -> list[Any]:

@@ -18,6 +18,7 @@ from prefect.settings import get_current_settings
 
 from flows import artifacts
 from flows.events import PROMOTED, announce
+from flows.messages import without_secrets
 from flows.stage_loop import opened
 from registry.approval import Approval
 from registry.parameters import RegisterParameters
@@ -68,6 +69,7 @@ def promotion(workspace: str) -> dict[str, Any] | None:
 
 
 @task(name="register-and-promote", cache_policy=NO_CACHE, persist_result=False)
+@without_secrets()
 def register_and_promote(root: str) -> dict[str, Any]:
     """Register the trained pipeline, put it before the gate, write the report with the decision."""
     from registry.promote import promote
@@ -84,6 +86,7 @@ def register_and_promote(root: str) -> dict[str, Any]:
 
 
 @task(name="conclude-promotion", cache_policy=NO_CACHE, persist_result=False)
+@without_secrets()
 def conclude(root: str, version: str, approval: Approval) -> dict[str, Any]:
     """Put a version before the gate again, with what a person said of it: champion and figures may have changed."""
     from registry.promote import promote

@@ -36,7 +36,8 @@ def slots(needs: dict[str, int]) -> Iterator[None]:
 
 
 def _hold(held: ExitStack, name: str, number: int) -> None:
-    occupied = min(number, _limit(name))
+    # Of a limit that somebody set to 0, one is waited for.
+    occupied = max(1, min(number, _limit(name)))
     get_run_logger().info("waiting for %d of the slots %s", occupied, name)
     # A training of days does not end because the server was away for a minute, so a lost lease is a warning.
     held.enter_context(

@@ -1,6 +1,5 @@
 """What all flows share: a workspace to themselves, and the loop that runs what is stale among some stages."""
 
-import logging
 import os
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,6 +14,7 @@ from prefect.runtime import deployment
 from flows import artifacts
 from flows.flow_parameters import FlowParameters
 from flows.graph import dependents, stage_order, stale_stages
+from flows.messages import without_secrets
 from flows.stage_groups import stage_needs
 from flows.stage_run import StageRun
 from flows.stage_task import run_stage_task
@@ -34,21 +34,6 @@ def refuse_recursion() -> None:
         raise ViewforgeError(f"the pipeline cannot run inside its own stage {stage}", "call the stage's command there")
 
 
-class _OneLine(logging.Filter):
-    """Drops the traceback of an error that is meant for the user: the command line says it in one line."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Keep the record, without its traceback."""
-        error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, ViewforgeError) and "VIEWFORGE_VERBOSE" not in os.environ:
-            record.exc_info = None
-        return True
-
-
-for _name in ("prefect.flow_runs", "prefect.task_runs"):
-    logging.getLogger(_name).addFilter(_OneLine())
-
-
 @contextmanager
 def opened(workspace: str) -> Iterator[Workspace]:
     """A workspace that no other flow works in meanwhile; a deployment's run waits for the one that does.
@@ -64,7 +49,7 @@ def opened(workspace: str) -> Iterator[Workspace]:
     place = Workspace(Path(workspace))
     if not place.parameters.is_file():
         raise InputError(f"{place.root} is no workspace: it has no params.yaml", "viewforge run --workspace makes one")
-    with ExitStack() as held:
+    with without_secrets(), ExitStack() as held:
         for attempt in _attempts(place):
             with attempt:
                 held.enter_context(exclusive(place, "pipeline"))

@@ -26,6 +26,8 @@ _TICK_SECONDS = 0.5
 _FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 # Lines as they are written, and no bars of the libraries among them.
 _PLAIN = {"PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}
+# By which DVC starts stages: a service's own may be `nologin`, which starts nothing.
+_SHELL = "/bin/sh"
 
 
 class StageProcess:
@@ -107,6 +109,7 @@ def stage_process(root: Path, stage: str, progress: IO[str], tick: Callable[[], 
         env={
             **os.environ,
             **_PLAIN,
+            "SHELL": _SHELL,
             **_flow_run(),
             PROGRESS_VARIABLE: progress.name,
             "PATH": _path_with_scripts(),

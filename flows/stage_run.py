@@ -4,7 +4,8 @@ import json
 import re
 import tempfile
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,11 +16,17 @@ from flows.stage_process import StageProcess, stage_process
 from stage.errors import StageKilledError, ViewforgeError
 
 _MESSAGE = re.compile(r"^viewforge: (.*)$")
+_OF_DVC = re.compile(r"^ERROR: (.*)$")
+# What DVC says when the command ended, when somebody else holds one of its locks, and when it does not know what happened.
+_PASSING = re.compile(
+    r"failed to run: |Unable to acquire lock|is busy, it is being blocked by|unexpected error|interrupted by the user"
+)
+_KEPT_LINES = 1000
 _HOUR = 3600.0
 
 
 class StageRunError(ViewforgeError):
-    """A stage failed for a reason that it named itself; trying again would not help."""
+    """A stage failed for a reason that it or DVC named; trying again would not help."""
 
 
 class StageTimeoutError(StageRunError):
@@ -58,12 +65,13 @@ def run_stage(
         limits: the stage's time, and what it gets to end in.
 
     Raises:
-        StageRunError: with the stage's own one-line reason.
+        StageRunError: with the stage's own one-line reason, or DVC's.
         StageTimeoutError: when it ran for longer than it may.
         StageCrashError: when it named no reason, or was killed.
     """
     started = time.monotonic()
-    lines: list[str] = []
+    # What tells how it ended comes last; a training of days says more than memory should hold.
+    lines: deque[str] = deque(maxlen=_KEPT_LINES)
 
     def take(line: str) -> None:
         lines.append(line)
@@ -76,7 +84,7 @@ def run_stage(
         code = _followed(process, stage, take, limits, started)
         _drain(progress, on_progress)
     if code:
-        raise _failure(stage, lines, code)
+        raise _failure(root, stage, lines, code)
     return StageRun(stage, _state(lines), round(time.monotonic() - started, 1))
 
 
@@ -114,18 +122,22 @@ def _drain(stream: IO[str], on_progress: Callable[[dict[str, Any]], None]) -> No
             on_progress(json.loads(newest))
 
 
-def _state(lines: list[str]) -> str:
+def _state(lines: Iterable[str]) -> str:
     text = "\n".join(lines)
     if "didn't change, skipping" in text:
         return "fresh"
     return "restored" if "is cached - skipping run" in text else "ran"
 
 
-def _failure(stage: str, lines: list[str], code: int) -> ViewforgeError:
+def _failure(root: Path, stage: str, lines: Sequence[str], code: int) -> ViewforgeError:
     named = [match.group(1) for line in lines if (match := _MESSAGE.match(line))]
     if named and named[-1].startswith(StageKilledError.PREFIX):
         return StageCrashError(f"{stage}: {named[-1]}")
     if named:
         return StageRunError(f"{stage}: {named[-1]}")
+    of_dvc = [match.group(1) for line in lines if (match := _OF_DVC.match(line))]
+    # One that was killed itself named nothing: such a line is then the stage's.
+    if code > 0 and of_dvc and not _PASSING.search(of_dvc[-1]):
+        return StageRunError(f"{stage}: DVC says: {of_dvc[-1]}", f"mend that in {root} and run again")
     last = next((line for line in reversed(lines) if line.strip()), "no output")
     return StageCrashError(f"{stage} ended with status {code}: {last}", f"run viewforge --verbose {stage} to see more")

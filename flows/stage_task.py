@@ -4,11 +4,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import httpx
 from prefect import get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 
 from flows import artifacts
 from flows.flow_parameters import FlowParameters
+from flows.messages import without_secrets
 from flows.slots import slots
 from flows.stage_groups import GPU, TRAIN
 from flows.stage_run import StageCrashError, StageRun, run_stage
@@ -72,6 +74,7 @@ def _may_pass(task: Any, run: Any, state: Any) -> bool:  # noqa: ANN401, ARG001 
     # DVC knows what is done; a second memory of it would disagree some day.
     persist_result=False,
 )
+@without_secrets()
 def dvc_stage(root: str, stage: str, needs: dict[str, int]) -> StageRun:
     """One stage under Prefect."""
     log = get_run_logger()
@@ -94,7 +97,7 @@ def _publish_renders(place: Workspace, stage: str) -> None:
         return
     try:
         artifacts.publish_renders(place)
-    except ViewforgeError as error:
+    except (ViewforgeError, httpx.HTTPError) as error:
         get_run_logger().info("nothing to show of the renderings: %s", error)
 
 
@@ -116,4 +119,8 @@ class _ProgressArtifact:
         counted = f"{self._stage}: {record['done']} of {record['total']} {record['unit']} in {record['seconds']:.0f} s"
         text = ", ".join(filter(None, (counted, pace_text(record))))
         get_run_logger().info(text)
-        self._artifact = artifacts.show_progress(self._artifact, share, text)
+        try:
+            self._artifact = artifacts.show_progress(self._artifact, share, text)
+        except httpx.HTTPError as error:
+            # A training does not end because the server is away for a while.
+            get_run_logger().warning("the progress is not shown: %s", str(error) or type(error).__name__)

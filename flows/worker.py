@@ -25,6 +25,8 @@ _FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 _GRACE_SECONDS = 60.0
 _TICK_SECONDS = 0.2
 _SERVER_SECONDS = 10.0
+_SETTLING_SECONDS = 3.0
+_UNTOLD = {StateType.PENDING, StateType.RUNNING}
 
 
 class GracefulWorker(ProcessWorker):
@@ -33,6 +35,11 @@ class GracefulWorker(ProcessWorker):
     type = "process"
     leaving = False
     """Whether it takes no more runs."""
+
+    @property
+    def submits(self) -> bool:
+        """Whether it is about to start the process of a run."""
+        return bool(self._submitting_flow_run_ids)
 
     @classmethod
     def __dispatch_key__(cls) -> str:
@@ -62,7 +69,7 @@ async def work(pool: str, limit: int | None, grace_seconds: float, *, with_healt
     await asyncio.wait({working, asking}, return_when=asyncio.FIRST_COMPLETED)
     if not working.done():
         worker.leaving = True
-        await _leave(grace_seconds)
+        await _leave(worker, grace_seconds)
         working.cancel()
         if not (await asyncio.wait({working}, timeout=_SERVER_SECONDS))[0]:
             # It tells a server that is away of its end, over and over; its runs have ended.
@@ -72,21 +79,34 @@ async def work(pool: str, limit: int | None, grace_seconds: float, *, with_healt
         await working
 
 
-async def _leave(grace_seconds: float) -> None:
-    """End the runs of this worker, and schedule anew those that it ended."""
-    runs = _runs()
-    for process in runs.values():
-        process.terminate()
-    deadline = asyncio.get_running_loop().time() + grace_seconds
-    while any(_still_runs(process) for process in runs.values()) and asyncio.get_running_loop().time() < deadline:
+async def _leave(worker: GracefulWorker, grace_seconds: float) -> None:
+    """End the runs of a worker, and schedule anew those that it ended."""
+    clock, runs = asyncio.get_running_loop().time, dict[UUID, psutil.Process]()
+    deadline = clock() + grace_seconds
+    while True:
+        # Again and again: one that was just being submitted appears after the worker was asked to stop.
+        for run, process in _runs().items():
+            if run not in runs:
+                runs[run] = process
+                with suppress(psutil.NoSuchProcess):
+                    process.terminate()
+        left = [process for process in runs.values() if _still_runs(process)]
+        if not (left or worker.submits) or clock() >= deadline:
+            break
         await asyncio.sleep(_TICK_SECONDS)
-    for run, process in runs.items():
-        if _still_runs(process):
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
             process.kill()
-        try:
-            await asyncio.wait_for(_schedule_anew(run), _SERVER_SECONDS)
-        except (TimeoutError, httpx.HTTPError) as error:
-            print(f"worker: flow run {run} is not scheduled anew: {error or 'the server does not answer'}", flush=True)
+    await asyncio.gather(*map(_told, runs))
+
+
+async def _told(run: UUID) -> None:
+    """Have the server schedule a run anew; where it does not answer, say so."""
+    try:
+        await asyncio.wait_for(_schedule_anew(run), _SERVER_SECONDS)
+    except (TimeoutError, httpx.HTTPError) as error:
+        reason = str(error) or "the server does not answer"
+        print(f"worker: flow run {run} is not scheduled anew: {reason}", flush=True)
 
 
 def _runs() -> dict[UUID, psutil.Process]:
@@ -111,9 +131,13 @@ def _still_runs(process: psutil.Process) -> bool:
 
 async def _schedule_anew(run: UUID) -> None:
     """Have a run that ended by the signal started again, and no other one."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + _SETTLING_SECONDS
     async with get_client() as client:
-        state = (await client.read_flow_run(run)).state
-        if state is None or state.type in {StateType.CRASHED, StateType.RUNNING}:
+        # Its own word on its end or Prefect's may be on its way, and would come after this one.
+        while (state := (await client.read_flow_run(run)).state) and state.type in _UNTOLD and clock() < deadline:
+            await asyncio.sleep(_TICK_SECONDS)
+        if state is None or state.type in {StateType.CRASHED, *_UNTOLD}:
             await client.set_flow_run_state(run, AwaitingRetry(message="Its worker was asked to stop."), force=True)
 
 

@@ -53,9 +53,10 @@ def end_all(place: Workspace, say: Say, grace: float = GRACE_SECONDS) -> bool:
     _end_workers(place, known, say, grace)
     end_servers(place, known, _SERVERS)
     _kill(lambda: family(place, known, None))
+    # Whoever has one of the ports now is none of ours, and the next `down` need not ask again.
+    state.path(place).unlink(missing_ok=True)
     if known is not None:
         _check_ports(known)
-    state.path(place).unlink(missing_ok=True)
     return ran
 
 
@@ -192,11 +193,19 @@ def _check_ports(known: state.State) -> None:
     options = known.options
     taken = [options.prefect_port, options.mlflow_port, *([options.store_port] if options.store_port else [])]
     for port in taken:
-        if not _until(lambda port=port: ports.is_free(options.host, port), _PORT_SECONDS):  # type: ignore[misc]
+        if not _until(lambda port=port: _is_free(options.host, port), _PORT_SECONDS):  # type: ignore[misc]
             raise ViewforgeError(
                 f"port {port} is still taken, by process {ports.holder(port) or 'unknown'}, which is none of ours",
                 "choose another port the next time",
             )
+
+
+def _is_free(host: str, port: int) -> bool:
+    try:
+        return ports.is_free(host, port)
+    except OSError:
+        # An address that this machine no longer has, on which nobody listens.
+        return True
 
 
 def _until(question: Callable[[], bool], seconds: float) -> bool:

@@ -11,6 +11,8 @@ from services.service import Service
 
 POOLS = ("cpu", "gpu")
 _CLIENT_AUTH = "PREFECT_API_AUTH_STRING"
+# In memory, as by default, leases of slots are lost with the server: they stay taken then, and what runs with one is ended.
+_LEASES = {"PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem"}
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104 - told apart, not bound
 
 
@@ -30,7 +32,8 @@ def client_environment(host: str, port: int) -> dict[str, str]:
 def prefect_service(host: str, port: int) -> Service:
     """The server: API, page and scheduler.
 
-    Its database is SQLite in `PREFECT_HOME`, or what `PREFECT_SERVER_DATABASE_CONNECTION_URL` names.
+    Its database is SQLite in `PREFECT_HOME`, or what `PREFECT_SERVER_DATABASE_CONNECTION_URL` names; who holds slots is in
+    `PREFECT_HOME/concurrency_leases`.
 
     Args:
         host: address to listen on.
@@ -42,7 +45,8 @@ def prefect_service(host: str, port: int) -> Service:
     """
     refuse_exposed("Prefect", host, PREFECT_AUTH)
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", host.strip("[]"), "--port", str(port)]
-    environment = client_environment(host, port)
+    kept = {name: os.environ.get(name, value) for name, value in _LEASES.items()}
+    environment = {**client_environment(host, port), **kept}
     if secret := secret_of(PREFECT_AUTH):
         environment[PREFECT_AUTH] = secret
     if not is_loopback(host) and "PREFECT_UI_API_URL" not in os.environ:

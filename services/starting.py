@@ -82,7 +82,7 @@ def _start(start: Start, alive: set[str], deadline: float) -> None:
     with _supervisor(start) as supervisor:
         _keep(supervisor, [*start.plan.servers, *running])
         _wait(start, start.plan.servers, deadline, supervisor)
-        if others:
+        if others or "prefect" not in alive:
             start.say("telling Prefect its pools and deployments")
             start.deploy()
         _keep(supervisor, others)

@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -57,11 +58,21 @@ class Supervisor:
         self._services.append(Supervised(self.place, service, running))
 
     def look(self) -> None:
-        """Start what is due, and write down what changed."""
+        """Start what is due, and write down what changed.
+
+        Raises:
+            OSError: when something could not be written; what else is due has been started all the same.
+        """
+        failed = None
         for supervised in self._services:
-            if said := supervised.look():
-                _say(said)
+            try:
+                if said := supervised.look():
+                    _say(said)
+            except OSError as error:
+                failed = error
         self._write(self._myself)
+        if failed:
+            raise failed
         if time.monotonic() >= self._logs_due:
             self._logs_due = time.monotonic() + _LOGS_EVERY_SECONDS
             for name in (SUPERVISOR, *(supervised.service.name for supervised in self._services)):
@@ -86,7 +97,9 @@ class Supervisor:
 
 
 def _say(line: str) -> None:
-    print(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} {line}", flush=True)
+    # The log may lie on the disk that is full.
+    with suppress(OSError):
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime())} {line}", flush=True)
 
 
 def as_line(service: Service) -> bytes:
@@ -103,14 +116,17 @@ def _supervise(supervisor: Supervisor, orders: "SimpleQueue[int]") -> int:
     """Until a signal; its number."""
     services: SimpleQueue[Service] = SimpleQueue()
     threading.Thread(target=_read, args=(sys.stdin.buffer, services), daemon=True).start()
+    said = ""
     while True:
         while not services.empty():
             supervisor.keep(services.get())
         try:
             supervisor.look()
+            said = ""
         except OSError as error:
-            # A full disk ends neither the services nor their supervision.
-            _say(f"{error}; trying again")
+            # A full disk ends neither the services nor their supervision, and is told once.
+            if said != (said := f"{error}; trying again"):
+                _say(said)
         try:
             return orders.get(timeout=_TICK_SECONDS)
         except Empty:

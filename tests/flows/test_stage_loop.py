@@ -1,5 +1,6 @@
 """The loop of all flows: which of the chosen stages run, and a workspace that one flow at a time works in."""
 
+import io
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ import pytest
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
-from flows import slots, stage_loop
+from flows import deploying, slots, stage_loop
 from flows.deploying import deploy
 from flows.stage_run import StageRun
 from stage.errors import InputError, ParameterError, ViewforgeError
@@ -28,8 +29,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     monkeypatch.setattr(stage_loop, "stage_order", lambda _: list(BELOW))
     monkeypatch.setattr(stage_loop, "stage_needs", lambda _: {stage: [] for stage in BELOW})
     monkeypatch.setattr(stage_loop, "get_run_logger", logging.getLogger)
-    monkeypatch.setattr(stage_loop.artifacts, "publish_stages", lambda _: None)
-    monkeypatch.setattr(stage_loop.artifacts, "publish_lineage", lambda _: None)
+    for shown in ("publish_stages", "publish_lineage"):
+        monkeypatch.setattr(stage_loop.artifacts, shown, lambda _: None)
     return Workspace(tmp_path)
 
 
@@ -102,6 +103,50 @@ def test_a_deployments_run_waits_for_the_one_before_and_any_other_does_not(
     assert len(tried) == tries
 
 
+@pytest.fixture
+def canary(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The value of a secret variable."""
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "canary-4711-canary")
+    return "canary-4711-canary"
+
+
+@pytest.mark.parametrize("logger", ["prefect.flow_runs", "prefect.task_runs"])
+def test_what_a_library_raises_is_logged_without_secrets(canary: str, logger: str) -> None:
+    """Traceback, causes and message, as Prefect's handlers format them."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    log = logging.getLogger(logger)
+    log.addHandler(handler)
+    try:
+        try:
+            raise_from(canary)
+        except OSError as error:
+            log.exception("Encountered exception: %r, 100 %%", error)  # noqa: TRY401 - as Prefect does
+    finally:
+        log.removeHandler(handler)
+    said = stream.getvalue()
+    assert canary not in said
+    assert "OSError('https://server.example/api refused ***'), 100 %" in said
+    assert "KeyError: '***'" in said
+    assert "raise_from" in said, "the traceback is there"
+
+
+def raise_from(secret: str) -> None:
+    try:
+        dict[str, str]()[secret]
+    except KeyError as error:
+        raise OSError(f"https://user:{secret}@server.example/api refused {secret}") from error
+
+
+def test_what_a_library_raises_reaches_prefects_states_without_secrets(canary: str, place: Workspace) -> None:
+    said = r"OSError: https://server\.example/api refused \*\*\*"
+    with pytest.raises(ViewforgeError, match=said) as caught, stage_loop.opened(str(place.root)):
+        raise_from(canary)
+    assert caught.value.__suppress_context__
+    with pytest.raises(ZeroDivisionError), stage_loop.opened(str(place.root)):
+        raise ZeroDivisionError("no secret in it")
+
+
 def test_a_server_without_limits_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
     def client(**_: object) -> Iterator[SimpleNamespace]:
@@ -125,6 +170,15 @@ def test_without_a_server_nothing_is_held_and_nothing_deployed(monkeypatch: pyte
             pass
         with pytest.raises(InputError, match="no Prefect server is known; start one by viewforge up"):
             deploy()
+
+
+def test_what_prefect_refuses_is_told_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    definition = tmp_path / "prefect.yaml"
+    definition.write_text(deploying.DEFINITION.read_text().replace("flows.ingest.ingest", "flows.ingest.nothing"))
+    monkeypatch.setattr(deploying, "DEFINITION", definition)
+    monkeypatch.setenv("PREFECT_API_URL", NOBODY)
+    with pytest.raises(ViewforgeError, match=r"refused .*: .*'nothing' not found in 'flows.ingest'"):
+        deploying._apply(tmp_path)
 
 
 def test_a_server_that_does_not_answer_is_named() -> None:

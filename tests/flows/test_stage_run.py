@@ -1,5 +1,7 @@
 """What the flows make of a stage's end, and how they end one: by its line they know whether another attempt may succeed."""
 
+import json
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 import yaml
+from dvc.lock import Lock as RepositoryLock
 from prefect.states import exception_to_failed_state
 from prefect.utilities.asyncutils import run_coro_as_sync
 
@@ -78,6 +81,56 @@ def test_a_stage_that_was_asked_to_stop_may_be_tried_again(workspace: Callable[.
         run_stage(root, "stopped", ignored, ignored, FlowParameters())
     with pytest.raises(StageRunError, match=str(FAILED)):
         run_stage(root, "failed", ignored, ignored, FlowParameters())
+
+
+def test_a_stage_runs_for_a_user_who_may_not_log_in(
+    workspace: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the ones of services: DVC starts commands by SHELL."""
+    monkeypatch.setenv("SHELL", "/bin/false")
+    assert run_stage(workspace(fine="exec true"), "fine", ignored, ignored, FlowParameters()).state == "ran"
+
+
+def test_what_dvc_itself_refuses_is_final(workspace: Callable[..., Path]) -> None:
+    """And is not tried again as if the stage had crashed."""
+    root = workspace(absent="true", lacking="true", barren="true")
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())
+    stages["stages"]["absent"]["deps"] = ["nowhere.txt"]
+    stages["stages"]["lacking"]["params"] = ["train.steps"]
+    stages["stages"]["barren"]["outs"] = ["nothing.txt"]
+    (root / "dvc.yaml").write_text(yaml.safe_dump(stages))
+    (root / "params.yaml").write_text("seed: 0\n")
+    for stage, reason in (
+        ("absent", "dependency 'nowhere.txt' does not exist"),
+        ("lacking", "'train.steps' are missing from 'params.yaml'"),
+        ("barren", "output 'nothing.txt' does not exist"),
+    ):
+        with pytest.raises(StageRunError, match=f"{stage}: DVC says: .*{reason}.*; mend that in {root}"):
+            run_stage(root, stage, ignored, ignored, FlowParameters())
+
+
+@pytest.mark.parametrize(
+    "command", ["echo 'ERROR: a word of its own'; kill -9 $$", "echo 'ERROR: a word of its own'; kill -9 $PPID"]
+)
+def test_a_killed_stage_or_dvc_may_be_tried_again(workspace: Callable[..., Path], command: str) -> None:
+    with pytest.raises(StageCrashError):
+        run_stage(workspace(killed=command), "killed", ignored, ignored, FlowParameters())
+
+
+@pytest.mark.parametrize("kind", ["lock", "rwlock"])
+def test_a_locked_repository_may_be_tried_again(workspace: Callable[..., Path], tmp_path: Path, kind: str) -> None:
+    root = workspace(locked="echo done > out.txt")
+    stages = yaml.safe_load((root / "dvc.yaml").read_text())
+    stages["stages"]["locked"]["outs"] = ["out.txt"]
+    (root / "dvc.yaml").write_text(yaml.safe_dump(stages))
+    if kind == "rwlock":
+        holder = {"pid": os.getpid(), "cmd": "dvc push"}
+        (tmp_path / ".dvc/tmp/rwlock").write_text(json.dumps({"write": {str(tmp_path / "out.txt"): holder}}))
+        with pytest.raises(StageCrashError):
+            run_stage(root, "locked", ignored, ignored, FlowParameters())
+    else:
+        with RepositoryLock(str(tmp_path / ".dvc/tmp/lock")), pytest.raises(StageCrashError, match="acquire lock"):
+            run_stage(root, "locked", ignored, ignored, FlowParameters())
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,29 @@
 """A worker ends when it is asked to, also where its server is away and nobody can be told."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import UUID
 
+import psutil
 import pytest
+from prefect.client.schemas.objects import StateType
 from prefect_server import PROJECT
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+from flows import worker
+
+RUN = UUID(int=7)
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(300)
 def test_a_worker_whose_server_is_away_ends_all_the_same(tmp_path: Path) -> None:
     environment = {
         **os.environ,
@@ -37,3 +49,88 @@ def test_a_worker_whose_server_is_away_ends_all_the_same(tmp_path: Path) -> None
     finally:
         process.kill()
         process.wait()
+
+
+class Leaving(worker.GracefulWorker):
+    """A worker that was just submitting a run when it was asked to stop."""
+
+    def __init__(self) -> None:
+        self._submitting_flow_run_ids = {RUN}
+        self.started: subprocess.Popen[bytes] | None = None
+
+    async def submit(self) -> None:
+        """Start the run."""
+        await asyncio.sleep(0.5)
+        command = [sys.executable, "-c", "import time; time.sleep(60)"]
+        self.started = subprocess.Popen(command, env={**os.environ, "PREFECT__FLOW_RUN_ID": str(RUN)})
+        self._submitting_flow_run_ids.clear()
+
+
+@pytest.mark.parametrize("ends_itself", [False, True])
+def test_a_run_that_is_just_being_submitted_is_ended_and_scheduled_anew(
+    monkeypatch: pytest.MonkeyPatch, ends_itself: bool
+) -> None:
+    anew: list[UUID] = []
+
+    async def schedule(run: UUID) -> None:
+        anew.append(run)
+
+    async def leave() -> subprocess.Popen[bytes]:
+        leaving = Leaving()
+        submitting = asyncio.ensure_future(leaving.submit())
+        await worker._leave(leaving, 20)
+        await submitting
+        assert leaving.started is not None
+        return leaving.started
+
+    monkeypatch.setattr(worker, "_schedule_anew", schedule)
+    if ends_itself:
+        # It may have ended, and its worker may have asked how, between two looks.
+        monkeypatch.setattr(psutil.Process, "terminate", vanished)
+        monkeypatch.setattr(worker, "_still_runs", lambda _: False)
+    started = asyncio.run(leave())
+    try:
+        assert anew == [RUN]
+        assert ends_itself or started.wait(5) == -signal.SIGTERM
+    finally:
+        started.kill()
+        started.wait()
+
+
+def vanished(process: psutil.Process) -> None:
+    raise psutil.NoSuchProcess(process.pid)
+
+
+@pytest.mark.parametrize(
+    ("states", "anew"),
+    [
+        (["RUNNING", "CRASHED"], True),
+        (["PENDING"], True),
+        (["RUNNING"], True),
+        (["RUNNING", "COMPLETED"], False),
+        (["CANCELLED"], False),
+    ],
+)
+def test_the_last_word_on_a_run_that_was_stopped_is_the_workers(
+    monkeypatch: pytest.MonkeyPatch, states: list[str], anew: bool
+) -> None:
+    """What the run or Prefect's worker says of its end is awaited, as it would come after and stay."""
+    remaining, told = list(states), []
+
+    class Client:
+        async def read_flow_run(self, _: UUID) -> SimpleNamespace:
+            kind = remaining.pop(0) if len(remaining) > 1 else remaining[0]
+            return SimpleNamespace(state=SimpleNamespace(type=StateType[kind]))
+
+        async def set_flow_run_state(self, run: UUID, state: Any, *, force: bool) -> None:
+            told.append((run, state.name, force))
+
+    @asynccontextmanager
+    async def client() -> AsyncIterator[Client]:
+        yield Client()
+
+    monkeypatch.setattr(worker, "get_client", client)
+    monkeypatch.setattr(worker, "_SETTLING_SECONDS", 0.5)
+    asyncio.run(worker._schedule_anew(RUN))
+    assert told == ([(RUN, "AwaitingRetry", True)] if anew else [])
+    assert len(remaining) == 1

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -13,9 +14,10 @@ from standing_in import bearing, decoy, server, start, until, worker
 
 from services import ending, logs, ports, starting, state, supervised
 from services.installation import commanding, overview
+from services.marks import mark
 from services.processes import process_of
 from services.service import Service
-from services.supervisor import Supervisor
+from services.supervisor import Supervisor, as_line
 from stage.errors import InputError, ViewforgeError
 from stage.workspace import Workspace
 
@@ -236,6 +238,64 @@ def test_when_pools_cannot_be_deployed_all_ends(place):
     with pytest.raises(InputError, match="no pools"):
         starting.up(start(place, deploy=deploy, workers=(worker("pass"),)))
     assert bearing(place) == []
+
+
+def test_an_installation_without_workers_is_told_to_prefect_all_the_same(place):
+    """As where Docker or Kubernetes runs the pools."""
+    deployed = []
+    it = start(place, deploy=lambda: deployed.append(1))
+    starting.up(it)
+    starting.up(replace(it, plan=replace(it.plan, servers=(*it.plan.servers, server("store", ports.any_free())))))
+    assert deployed == [1]
+
+
+def test_down_forgets_an_installation_whose_port_is_a_strangers(place, tmp_path):
+    other = decoy(server("prefect", ports.any_free()), tmp_path)
+    options = state.Options(prefect_port=listened(other), mlflow_port=ports.any_free())
+    state.write(place, state.State(options=options, supervisor=None))
+    try:
+        with pytest.raises(ViewforgeError, match=f"still taken, by process {other.pid}, which is none of ours"):
+            down(place)
+        assert not down(place)
+    finally:
+        other.kill()
+        other.wait()
+
+
+def listened(process):
+    """The port of a decoy, once it listens."""
+    port = int(next(part for part in process.args if part.isdigit()))
+    until(lambda: not ports.is_free("127.0.0.1", port))
+    return port
+
+
+def test_down_bears_an_address_that_the_machine_no_longer_has(place):
+    state.write(place, state.State(options=state.Options(host="192.0.2.1"), supervisor=None))
+    assert not down(place)
+    assert not state.path(place).exists()
+
+
+def test_a_full_disk_ends_no_supervision(place):
+    """The supervisor's own log lies on it, too."""
+    blocked = logs.path(place, "mlflow")
+    blocked.mkdir(parents=True)
+    sleeper = Service("mlflow", [sys.executable, "-c", "import time; time.sleep(60)"], {}, None, None)
+    command = [sys.executable, "-m", "services.supervisor", str(place.root), state.Options().model_dump_json()]
+    with Path("/dev/full").open("wb") as full:
+        supervisor = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=full, env={**os.environ, **mark(place, "supervisor")}
+        )
+    supervisor.stdin.write(as_line(sleeper))
+    supervisor.stdin.close()
+    try:
+        until(lambda: state.path(place).exists() or supervisor.poll() is not None)
+        time.sleep(1)
+        assert supervisor.poll() is None
+        blocked.rmdir()
+        until(lambda: (known := state.read(place).service("mlflow")) and known.alive)
+    finally:
+        supervisor.kill()
+        supervisor.wait()
 
 
 def test_a_taken_port_is_named_with_who_has_it_before_anything_starts(place, tmp_path):

