@@ -7,10 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from stage.errors import InputError
 from stage.workspace import Workspace
 from upkeep.repository import opened
 
@@ -75,14 +73,8 @@ def opened_dvc(place: Workspace) -> Iterator[DvcPlace]:
     Raises:
         InputError: when there is none, or dvc.yaml or dvc.lock cannot be read.
     """
-    try:
-        with opened(place.root) as repo:
-            yield DvcPlace(repo)
-    except DvcException as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"DVC cannot read {place.root}: {reason}", "put dvc.yaml and dvc.lock right, or restore them"
-        ) from None
+    with opened(place.root) as repo:
+        yield DvcPlace(repo)
 
 
 def _lives(process: int) -> bool:
