@@ -19,6 +19,10 @@ from upkeep.findings import Checked, Finding
 REMEDY = "stop what uses it (viewforge down) and put back a backup: viewforge recover DIR"
 # Instructions of SQLite's machine between two looks at the clock.
 _INSTRUCTIONS = 10_000
+# SQLite's own patience with who has the file locked.
+_BUSY_SECONDS = 5.0
+# The lowest byte of its error codes; the others tell the reason in detail.
+_PRIMARY_CODE = 0xFF
 
 
 def local_databases(place: Workspace) -> list[Path]:
@@ -71,15 +75,16 @@ def damage(path: Path, seconds: float | None = None) -> str:
         seconds: how long to look; to the end when None.
     """
     try:
-        with closing(_opened_for_reading(path)) as database:
+        with closing(_opened_for_reading(path, seconds)) as database:
             if seconds is not None:
                 deadline = time.monotonic() + seconds
                 database.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS)
             pragma = "integrity_check" if seconds is None else "quick_check"
             (answer,) = database.execute(f"PRAGMA {pragma}(1)").fetchone()
     except sqlite3.OperationalError as error:
-        # Interrupted at the deadline, or busy: neither says that it is damaged.
-        return "" if error.sqlite_errorcode in {sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY} else str(error)
+        # Interrupted at the deadline, or busy (of which there are several kinds): neither says that it is damaged.
+        kind = error.sqlite_errorcode & _PRIMARY_CODE
+        return "" if kind in {sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY} else str(error)
     except sqlite3.DatabaseError as error:
         return str(error)
     return "" if answer == "ok" else " ".join(str(answer).split())
@@ -116,5 +121,6 @@ def _holders(path: Path) -> Iterator[psutil.Process]:
             continue
 
 
-def _opened_for_reading(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)
+def _opened_for_reading(path: Path, seconds: float | None = None) -> sqlite3.Connection:
+    patience = _BUSY_SECONDS if seconds is None else min(seconds, _BUSY_SECONDS)
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=patience)
