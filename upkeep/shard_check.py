@@ -6,7 +6,7 @@ from training.data.index import INDEX
 from training.data.verify import verify
 from upkeep.findings import Checked, Finding
 
-_REMEDY = "restore it with dvc pull, or write it anew with viewforge shard --compact"
+_REMEDY = "viewforge verify --repair and dvc pull, or viewforge shard --compact and dvc commit --force shard"
 
 
 def check_shards(place: Workspace) -> Checked:
