@@ -1,5 +1,6 @@
 """`verify` over a whole workspace: assets, shards, registered versions, databases, and the command around it."""
 
+import fcntl
 import hashlib
 import json
 import shutil
@@ -113,6 +114,20 @@ def test_a_shard_set_that_cannot_be_read_is_a_finding(tmp_path: Path):
     (place.shards / "index.parquet").write_bytes(b"no parquet")
     (found,) = check_shards(place).findings
     assert (found.what, found.place) == ("shard", str(place.shards))
+
+
+def test_a_shard_set_that_its_stage_writes_is_left_out(tmp_path: Path):
+    place = Workspace(tmp_path)
+    place.shards.mkdir(parents=True)
+    (place.shards / "index.parquet").write_bytes(b"no parquet")
+    lock = place.scratch / "locks" / "shard"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        checked = check_shards(place)
+    assert checked.findings == ()
+    assert "is being written" in checked.skipped[0]
+    assert check_shards(place).findings
 
 
 @pytest.fixture
