@@ -94,7 +94,7 @@ def copy_database(source: Path, target: Path) -> None:
     """A consistent copy, also while others write: SQLite's backup interface, which sees whole transactions alone.
 
     Raises:
-        InputError: when either is damaged.
+        InputError: when either is damaged, or there is no room.
     """
     try:
         with closing(_opened_for_reading(source)) as present, closing(sqlite3.connect(target)) as copy:
@@ -102,9 +102,16 @@ def copy_database(source: Path, target: Path) -> None:
             # One file, without a log beside it.
             copy.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
-        raise InputError(f"the database {source} cannot be copied ({error})", REMEDY) from None
+        raise InputError(f"the database {source} cannot be copied ({error})", _remedy(error)) from None
     if problem := damage(target):
         raise InputError(f"the database {source} is damaged ({problem})", REMEDY)
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    """What helps: a full disk or a lock is no reason to put an older database in place."""
+    kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY_CODE
+    damaged = kind in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    return REMEDY if damaged else "see to room and rights of both folders, and take the backup again"
 
 
 def users_of(path: Path) -> list[str]:
