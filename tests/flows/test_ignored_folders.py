@@ -1,6 +1,4 @@
-"""What DVC passes over in a workspace: work in progress and what servers write, and no folder of inputs that is called the same."""
-
-from pathlib import Path
+"""What DVC passes over in a workspace: work in progress and what servers write, and no input folder of the same name."""
 
 import pytest
 
