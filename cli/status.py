@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from cli.options import HERE, WorkspaceOption, opened
-from stage.errors import InputError, ViewforgeError
+from stage.errors import InputError
 from stage.workspace import Workspace
 
 _RUNS = 5
@@ -66,8 +66,8 @@ def _gathered(place: Workspace) -> dict[str, Any]:
 def _told(look: Callable[[Workspace], Any], place: Workspace) -> Any:  # noqa: ANN401 - JSON
     try:
         return look(place)
-    except (ViewforgeError, OSError, ValueError) as error:
-        return {_UNKNOWN: str(error).splitlines()[0]}
+    except Exception as error:  # noqa: BLE001 - whatever a library raises: the other sections are wanted most then
+        return {_UNKNOWN: next(iter(str(error).splitlines()), "") or type(error).__name__}
 
 
 def _stages(place: Workspace) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import networkx
 from dvc.dependency.param import ParamsDependency
 from dvc_data.hashfile.build import build
 from dvc_data.hashfile.tree import Tree
+from dvc_objects.errors import ObjectFormatError
 
 from flows.graph import in_order
 from stage.workspace import Workspace
@@ -54,7 +55,7 @@ def explain(root: Path) -> list[StageDrift]:
     """The stages that would run, in order, each with all reasons.
 
     Raises:
-        InputError: when the folder is no DVC workspace.
+        InputError: when the folder is no DVC workspace, or its dvc.yaml, dvc.lock or parameters cannot be read.
     """
     # The repository is looked at from inside.
     root = root.resolve()
@@ -87,7 +88,7 @@ def _own_reasons(stage: Any, root: Path, locked: Mapping[str, Any]) -> Iterator[
             yield _changed_dependency(dependency, root, record, made_by_stages)
     for out in stage.outs:
         if state := next(iter(out.status().values()), ""):
-            yield Reason("output", f"{out}: {state}{_details(_trees(out)) if state == 'modified' else ''}")
+            yield Reason("output", f"{out}: {state}{_content(out) if state == 'modified' else ''}")
 
 
 def _changed_parameters(dependency: ParamsDependency) -> Iterator[Reason]:
@@ -105,7 +106,7 @@ def _changed_dependency(dependency: Any, root: Path, record: StageRecord | None,
     if not dependency.exists:
         return Reason(kind, f"{name}: {_ABSENT}")
     if data:
-        return Reason(kind, f"{name}{_details(_trees(dependency))}")
+        return Reason(kind, f"{name}{_content(dependency)}")
     return Reason(kind, f"{name}{_details(_recorded(dependency, root / name, record))}")
 
 
@@ -121,11 +122,16 @@ def _recorded(dependency: Any, place: Path, record: StageRecord | None) -> Sides
     return record.files[name], marks(place)
 
 
+def _content(entry: Any) -> str:  # noqa: ANN401 - DVC's output
+    """Which files of a folder differ; nothing more is to be said of a single file."""
+    return _details(_trees(entry)) if entry.hash_info.isdir else ""
+
+
 def _trees(entry: Any) -> Sides | None:  # noqa: ANN401 - DVC's output
-    """Checksums of the files in a folder then and now; None where the cache has no list of the former."""
+    """Checksums of the files in a folder then and now; None where the cache has no list of the former that can be read."""
     try:
         old = Tree.load(entry.cache, entry.hash_info, hash_name=entry.hash_name)
-    except (OSError, ValueError, AttributeError):
+    except (OSError, ValueError, AttributeError, ObjectFormatError):
         return None
     _, _, new = build(entry.cache, entry.fs_path, entry.fs, entry.hash_name, ignore=entry.dvcignore, dry_run=True)
     return (_checksums(old), _checksums(new)) if isinstance(new, Tree) else None

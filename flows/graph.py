@@ -4,9 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import networkx
-from dvc.exceptions import DvcException
 
-from stage.errors import InputError
 from upkeep.repository import opened
 
 
@@ -39,12 +37,13 @@ def dependents(root: Path) -> dict[str, set[str]]:
 
 
 def stale_stages(root: Path) -> dict[str, list[str]]:
-    """The stages that would run, with the reasons that DVC gives; a stage downstream of one counts as stale as well."""
+    """The stages that would run, with the reasons that DVC gives; a stage downstream of one counts as stale as well.
+
+    Raises:
+        InputError: when the folder is no DVC repository or its dvc.yaml cannot be read.
+    """
     with opened(root) as repo:
-        try:
-            status = repo.status()
-        except DvcException as error:
-            raise InputError(f"dvc status failed: {error}", f"see dvc status in {root}") from None
+        status = repo.status()
     direct = {stage: _reasons(changes) for stage, changes in status.items()}
     downstream = dependents(root)
     return {

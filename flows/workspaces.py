@@ -21,7 +21,6 @@ from stage.workspace import Workspace
 
 PROJECT = Path(stage.__file__).resolve().parents[1]
 _ROOM = re.compile(r"\$\{code\}/(\w+)")
-_DVCIGNORE = "scratch/\nmlflow/\n.prefect/\n__pycache__/\n*.pyc\n"
 
 
 def chosen_parameters(base: Path, config: Path | None, assignments: list[str]) -> dict[str, Any]:
@@ -94,7 +93,7 @@ def _link_project(workspace: Workspace) -> None:
         shutil.copyfile(PROJECT / name, root / name)
     if not (root / ".dvc").is_dir():
         _dvc_init(root)
-    write_text(root / ".dvcignore", _DVCIGNORE)
+    shutil.copyfile(PROJECT / ".dvcignore", root / ".dvcignore")
     write_text(root / "dvc.yaml", definition.replace("- code: .\n", "- code: code\n"))
 
 

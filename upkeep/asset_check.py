@@ -58,13 +58,22 @@ def _put_aside(path: Path, aside: Path | None) -> str:
 
 def _parts(store: Path) -> Checked:
     """Unfinished downloads: bytes without a note of where they are from are never continued."""
-    parts = [path for path in store.glob("*/.*.part") if path.stat().st_size]
+    parts = [path for path in store.glob("*/.*.part") if _size(path)]
     found = [
         Finding("asset", str(path), "an unfinished download that does not say what it is of", "delete it")
         for path in parts
-        if not note_path(path).is_file()
+        # One that ended meanwhile has neither.
+        if not note_path(path).is_file() and path.exists()
     ]
     return Checked(tuple(found), len(parts))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file; 0 where a download that ended has just renamed it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _rows(place: Workspace, store: Path, aside: Path | None) -> Checked:

@@ -11,6 +11,7 @@ alone. Secrets (`.dvc/config.local`, environment) stay out.
 import hashlib
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ MANIFEST = "manifest.json"
 _FILES = ("params.yaml", "dvc.yaml", "dvc.lock", "promotion.json", "promotion.md", ".dvc/config", "mlflow/*.yaml")
 _DATABASES, _PLAIN = "databases", "files"
 _OWNER_ALONE = 0o700
+_DAY_SECONDS = 86_400
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,8 @@ def back_up(place: Workspace, folder: Path, keep: int) -> Path:
         for name, source in sources.items():
             _copied(temporary / name, source, shutil.copyfile)
         write_json(temporary / MANIFEST, {"workspace": str(place.root.resolve()), "files": _hashes(temporary)})
-    for old in [path for path in backups(folder) if path.name.startswith(prefix)][:-keep]:
+    own = [path for path in backups(folder) if path.name.startswith(prefix)]
+    for old in [*own[:-keep], *_left_over(folder, prefix)]:
         shutil.rmtree(old)
     return target
 
@@ -124,6 +127,12 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def _files_below(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != MANIFEST)
+
+
+def _left_over(folder: Path, prefix: str) -> list[Path]:
+    """What killed backups of this workspace left: nobody takes a day for one."""
+    unfinished = folder.glob(f".{prefix}*.tmp")
+    return [path for path in unfinished if time.time() - path.stat().st_mtime > _DAY_SECONDS]
 
 
 def _prefix(place: Workspace) -> str:

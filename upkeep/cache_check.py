@@ -48,7 +48,11 @@ def check_cache(folder: Path, repair: bool = False) -> tuple[CacheContents, Chec
     for file in hash_files(_objects(folder), "md5", "cache", total):
         size += file.bytes
         name = file.path.parent.name + file.path.name
-        status = file.path.stat()
+        try:
+            status = file.path.stat()
+        except FileNotFoundError:
+            # Somebody cleaned up meanwhile.
+            continue
         identity = (status.st_dev, status.st_ino)
         if file.digest == name.removesuffix(".dir"):
             contents.sound.add(name)

@@ -19,6 +19,10 @@ from upkeep.findings import Checked, Finding
 REMEDY = "stop what uses it (viewforge down) and put back a backup: viewforge recover DIR"
 # Instructions of SQLite's machine between two looks at the clock.
 _INSTRUCTIONS = 10_000
+# SQLite's own patience with who has the file locked.
+_BUSY_SECONDS = 5.0
+# The lowest byte of its error codes; the others tell the reason in detail.
+_PRIMARY_CODE = 0xFF
 
 
 def local_databases(place: Workspace) -> list[Path]:
@@ -71,15 +75,16 @@ def damage(path: Path, seconds: float | None = None) -> str:
         seconds: how long to look; to the end when None.
     """
     try:
-        with closing(_opened(path)) as database:
+        with closing(_opened(path, seconds)) as database:
             if seconds is not None:
                 deadline = time.monotonic() + seconds
                 database.set_progress_handler(lambda: time.monotonic() > deadline, _INSTRUCTIONS)
             pragma = "integrity_check" if seconds is None else "quick_check"
             (answer,) = database.execute(f"PRAGMA {pragma}(1)").fetchone()
     except sqlite3.OperationalError as error:
-        # Interrupted at the deadline, or busy: neither says that it is damaged.
-        return "" if error.sqlite_errorcode in {sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY} else str(error)
+        # Interrupted at the deadline, or busy (of which there are several kinds): neither says that it is damaged.
+        kind = error.sqlite_errorcode & _PRIMARY_CODE
+        return "" if kind in {sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY} else str(error)
     except sqlite3.DatabaseError as error:
         return str(error)
     return "" if answer == "ok" else " ".join(str(answer).split())
@@ -89,22 +94,26 @@ def copy_database(source: Path, target: Path) -> None:
     """A consistent copy, also while others write: SQLite's backup interface, which sees whole transactions alone.
 
     Raises:
-        InputError: when it is damaged, or there is no room.
+        InputError: when either is damaged, or there is no room.
     """
     try:
         with closing(_opened(source)) as present, closing(sqlite3.connect(target)) as copy:
             present.backup(copy)
             # One file, without a log beside it.
             copy.execute("PRAGMA journal_mode=DELETE")
-    except sqlite3.OperationalError as error:
-        # Of the disk or of a lock, and of neither database's content.
-        raise InputError(
-            f"the database {source} cannot be copied to {target.parent} ({error})", "make room there, and copy again"
-        ) from None
     except sqlite3.Error as error:
-        raise InputError(f"the database {source} cannot be copied ({error})", REMEDY) from None
+        raise InputError(
+            f"the database {source} cannot be copied to {target.parent} ({error})", _remedy(error)
+        ) from None
     if problem := damage(target):
         raise InputError(f"the database {source} is damaged ({problem})", REMEDY)
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    """What helps: a full disk or a lock is no reason to put an older database in place."""
+    kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY_CODE
+    damaged = kind in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+    return REMEDY if damaged else "make room there or wait for who has it locked, and copy again"
 
 
 def users_of(path: Path) -> list[str]:
@@ -122,6 +131,7 @@ def _holders(path: Path) -> Iterator[str]:
             continue
 
 
-def _opened(path: Path) -> sqlite3.Connection:
+def _opened(path: Path, seconds: float | None = None) -> sqlite3.Connection:
     """For writing too, as what a killed process left half written is taken back first, which a reader may not do."""
-    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True)
+    patience = _BUSY_SECONDS if seconds is None else min(seconds, _BUSY_SECONDS)
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=patience)

@@ -7,19 +7,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from dvc.exceptions import DvcException
 from dvc.repo import Repo
 
-from stage.errors import InputError
 from stage.workspace import Workspace
-from upkeep.repository import opened
+from upkeep.repository import locked_stages, opened
 
 
 @dataclass(frozen=True)
 class Output:
-    """An output of a stage, as `dvc.lock` has it."""
+    """An output of a stage, as `dvc.lock` has it, or a file that `dvc add` follows."""
 
     stage: str
+    """Its name, or that of the `.dvc` file."""
     name: str
     """As dvc.yaml calls it."""
     path: Path
@@ -38,13 +37,14 @@ class DvcPlace:
 
     def __init__(self, repo: Repo) -> None:
         self._repo = repo
+        self._root = Path(repo.root_dir)
         self.cache = Path(str(repo.cache.local.path))
 
     def outputs(self) -> list[Output]:
-        """All outputs that `dvc.lock` has a hash of."""
+        """All outputs that DVC has a hash of."""
         return [
             Output(
-                str(out.stage.name),
+                str(out.stage.addressing),
                 str(out.def_path),
                 Path(out.fs_path),
                 str(out.hash_info.value),
@@ -59,7 +59,15 @@ class DvcPlace:
         _, known = self._repo.state.get(str(path), self._repo.fs)
         return str(known.value) if known else None
 
-    def written(self) -> dict[Path, int]:
+    def touched(self, output: Output) -> str:
+        """Why an output is not to be compared: somebody writes it, or it was made anew since it was read; else empty."""
+        if writer := self._written().get(output.path):
+            return f"process {writer} is writing it"
+        outs = locked_stages(self._root).get(output.stage, {}).get("outs", ())
+        now = {out["path"]: out.get("md5") for out in outs}
+        return "" if now.get(output.name, output.md5) == output.md5 else "it was made anew meanwhile"
+
+    def _written(self) -> dict[Path, int]:
         """What living processes are writing, with their numbers."""
         try:
             held = json.loads((Path(str(self._repo.tmp_dir)) / "rwlock").read_text())["write"]
@@ -75,14 +83,8 @@ def opened_dvc(place: Workspace) -> Iterator[DvcPlace]:
     Raises:
         InputError: when there is none, or dvc.yaml or dvc.lock cannot be read.
     """
-    try:
-        with opened(place.root) as repo:
-            yield DvcPlace(repo)
-    except DvcException as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(
-            f"DVC cannot read {place.root}: {reason}", "put dvc.yaml and dvc.lock right, or restore them"
-        ) from None
+    with opened(place.root) as repo:
+        yield DvcPlace(repo)
 
 
 def _lives(process: int) -> bool:

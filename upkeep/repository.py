@@ -20,20 +20,27 @@ def opened(root: Path, remote: str | None = None) -> Iterator[Any]:
         remote: address of a remote that stands for the default one meanwhile.
 
     Raises:
-        InputError: when the folder is none, its dvc.yaml cannot be read, or what is done with it fails in DVC.
+        InputError: when the folder is none, its dvc.yaml cannot be read, or what is done within fails in DVC.
     """
     # They take a second to import.
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
+    root = root.resolve()
     with chdir(root):
         try:
             repo = Repo(config=_with_default(remote) if remote else None)
         except DvcException as error:
             raise InputError(f"{root} is no DVC workspace: {error}", "run viewforge run, which makes one") from None
         with repo:
-            yield repo
+            try:
+                yield repo
+            except DvcException as error:
+                reason = " ".join(str(error).split())
+                raise InputError(
+                    f"DVC in {root}: {reason}", "put dvc.yaml, dvc.lock and params.yaml right, or restore them"
+                ) from error
 
 
 def _with_default(url: str) -> dict[str, Any]:

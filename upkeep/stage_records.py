@@ -39,7 +39,11 @@ def write_record(workspace: Workspace, stage: str, seconds: float) -> None:
         workspace: where it ran.
         stage: its name in dvc.yaml.
         seconds: how long it took.
+
+    Raises:
+        OSError: when it cannot be written, or a dependency cannot be read; there is none then, not that of an earlier run.
     """
+    _path(workspace, stage).unlink(missing_ok=True)
     files, sizes = {}, {}
     for dependency in _own_dependencies(workspace, stage):
         path = workspace.root / dependency

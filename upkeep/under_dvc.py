@@ -35,7 +35,9 @@ def under_dvc(workspace: Workspace, stage: str) -> Iterator[None]:
         put_back(workspace, stage)
     started = time.monotonic()
     yield
-    write_record(workspace, stage, time.monotonic() - started)
+    # Hours of work do not fail for a note: an input that went away meanwhile, a full disk.
+    with suppress(OSError, LookupError):
+        write_record(workspace, stage, time.monotonic() - started)
 
 
 def put_back(workspace: Workspace, stage: str) -> None:
@@ -45,7 +47,7 @@ def put_back(workspace: Workspace, stage: str) -> None:
         workspace: where it works.
         stage: one of those that keep what has not changed.
     """
-    folder = getattr(workspace, _GROWING[stage])
+    folder = getattr(workspace, _GROWING[stage]).resolve()
     # Before the first run there is nothing to bring back, and no need to wait for DVC's libraries.
     if folder.exists() or stage not in locked_stages(workspace.root):
         return
@@ -54,5 +56,5 @@ def put_back(workspace: Workspace, stage: str) -> None:
     # What cannot be had is made again.
     with suppress(DvcException, InputError, OSError), opened(workspace.root) as repo:
         for out in repo.stage.load_one(name=stage).outs:
-            if Path(out.fs_path) == folder.resolve():
+            if Path(out.fs_path).resolve() == folder:
                 out.checkout(force=True, allow_missing=True)

@@ -7,6 +7,7 @@ every byte is read.
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,20 +41,26 @@ def check_versions(place: Workspace, repair: bool = False) -> Checked:
         return Checked(skipped=(f"outputs: {place.root} has no dvc.lock, which names their hashes",))
     try:
         with opened_dvc(place) as dvc:
+            # Before the cache, which takes hours: what is made meanwhile is told by that.
+            outputs = dvc.outputs()
             cache, checked = check_cache(dvc.cache, repair)
-            return together([checked, *_outputs(dvc, cache, repair)])
+            return together([checked, *(_undisturbed(_OneOutput(dvc, cache, output, repair)) for output in outputs)])
     except InputError as error:
         return Checked((Finding("catalogue", str(place.root / "dvc.lock"), "cannot be read", str(error)),))
 
 
-def _outputs(dvc: DvcPlace, cache: CacheContents, repair: bool) -> list[Checked]:
-    parts, busy = [], dvc.written()
-    for output in dvc.outputs():
-        if output.path in busy:
-            parts.append(Checked(skipped=(f"{output.path}: process {busy[output.path]} is writing it",)))
-        else:
-            parts.append(_OneOutput(dvc, cache, output, repair).checked())
-    return parts
+def _undisturbed(one: "_OneOutput") -> Checked:
+    """What an output's check finds, unless a stage is at it, or was meanwhile."""
+    found = None
+    if not (touched := one.dvc.touched(one.output)):
+        with suppress(FileNotFoundError):
+            found = one.checked()
+        if found and not found.findings:
+            return found
+        touched = one.dvc.touched(one.output)
+    if found and not touched:
+        return found
+    return Checked(skipped=(f"{one.output.path}: {touched or 'it changed meanwhile'}",))
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,16 @@ def test_lost_objects_are_counted_by_class(place: Workspace) -> None:
     assert "lost render: 2 timeout, 1 parse" in lines(place)
 
 
+def test_what_cannot_be_told_costs_the_rest_nothing(place: Workspace) -> None:
+    (place.root / "dvc.yaml").write_text("stages: [")
+    pd.DataFrame({"uid": ["a"]}).to_parquet(place.renders / "objects.parquet")
+    found = sections(place)
+    assert "dvc.yaml" in found["stages"]["not known"]
+    assert list(found["quarantine"]) == ["not known"]
+    assert found["disk"]["data"] > 0
+    assert any(line.startswith("stages not known: DVC in") for line in lines(place))
+
+
 @pytest.fixture
 def three(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A registry of three versions: the second champion, the third challenger."""

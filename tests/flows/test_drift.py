@@ -8,9 +8,10 @@ from mini_pipeline import PARAMETERS, mini_workspace, reproduced
 
 from flows.drift import StageDrift, explain
 from flows.graph import stage_order, stale_stages
+from stage.errors import InputError
 from stage.files import write_text
 from stage.workspace import Workspace
-from upkeep.repository import opened
+from upkeep.repository import locked_stages, opened
 from upkeep.stage_records import read_record, write_record
 
 
@@ -68,6 +69,35 @@ def test_what_a_stage_read_and_made_is_compared_with_the_cache(place: Workspace)
         "catalog": ["output data/catalog: modified: 1 changed (1.txt)"],
         "train": ["data data/catalog: 1 changed (1.txt)", "upstream catalog"],
     }
+
+
+def test_a_single_file_is_named_alone(place: Workspace) -> None:
+    definition = (
+        (place.root / "dvc.yaml").read_text().replace("outs: [data/model, data/evaluation]", "outs: [data/model]")
+    )
+    one_file = f"{definition.rstrip()}\n    metrics: [data/evaluation/score]\n"
+    write_text(place.root / "dvc.yaml", one_file)
+    assert reproduced(place) == ["train"]
+    write_text(place.evaluation / "score", "8\n")
+    assert said(explain(place.root)) == {"train": ["output data/evaluation/score: modified"]}
+
+
+def test_a_damaged_list_in_the_cache_is_as_good_as_none(place: Workspace) -> None:
+    listing = locked_stages(place.root)["catalog"]["outs"][0]["md5"]
+    (listed,) = (place.root / ".dvc" / "cache" / "files" / "md5" / listing[:2]).glob(listing[2:])
+    listed.chmod(0o644)
+    listed.write_text("[")
+    write_text(place.catalog / "3.txt", "another\n")
+    assert "which files is not known here" in said(explain(place.root))["train"][0]
+
+
+@pytest.mark.parametrize("name", ["dvc.yaml", "dvc.lock", "params.yaml"])
+def test_a_file_that_dvc_cannot_read_is_one_line(place: Workspace, name: str) -> None:
+    write_text(place.root / name, "stages: [")
+    for look in (explain, stage_order, stale_stages):
+        with pytest.raises(InputError, match=f"'{name}'") as caught:
+            look(place.root)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_lost_cache_is_named(place: Workspace) -> None:

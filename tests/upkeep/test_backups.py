@@ -1,5 +1,7 @@
 """Backups: whole while others write, refused when damaged, rotated; a recovery brings back and deletes nothing."""
 
+import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -181,3 +183,25 @@ def test_nothing_to_back_up_and_nothing_to_recover_are_said(tmp_path: Path, monk
         back_up(Workspace(tmp_path / "empty"), tmp_path / "backups", keep=7)
     with pytest.raises(InputError, match="has no backup of"):
         recover(Workspace(tmp_path / "empty"), tmp_path)
+
+
+def test_what_a_killed_backup_left_goes_with_a_later_one(place: Workspace, tmp_path: Path) -> None:
+    folder = tmp_path / "backups"
+    made = back_up(place, folder, 3)
+    old, present = (folder / f".{made.name}.host-{number}.tmp" for number in (1, 2))
+    for path in (old, present):
+        shutil.copytree(made, path)
+    os.utime(old, (0, 0))
+    back_up(place, folder, 3)
+    assert not old.exists()
+    assert present.exists()
+
+
+def test_a_full_disk_is_no_reason_to_put_back_an_older_database(place: Workspace, tmp_path: Path) -> None:
+    source = place.mlflow / "mlflow.db"
+    with pytest.raises(InputError, match="take the backup again") as caught:
+        copy_database(source, tmp_path / "absent" / "mlflow.db")
+    assert "recover" not in str(caught.value)
+    source.write_bytes(b"no database at all" * 100)
+    with pytest.raises(InputError, match="viewforge recover"):
+        copy_database(source, tmp_path / "mlflow.db")

@@ -62,12 +62,30 @@ def test_each_command_is_one_that_there_is() -> None:
     assert named - {"gives"} <= set(get_command(app).commands)  # type: ignore[attr-defined]
 
 
+def test_each_option_is_one_of_its_command() -> None:
+    seen = 0
+    for page in (RUNBOOK, (PROJECT / "docs" / "data-versions.md").read_text()):
+        for piece in code_pieces(page):
+            words = piece.partition("#")[0].split()
+            if words[:1] != ["viewforge"] or "gives" in words:
+                continue
+            command = get_command(app)
+            for word in words[1:]:
+                if word.startswith("--"):
+                    known = {option for parameter in command.params for option in parameter.opts}
+                    assert word.rstrip(",") in known, piece
+                    seen += 1
+                else:
+                    command = getattr(group, "commands", {}).get(word, command)
+    assert seen > 10
+
+
 def test_each_drill_is_a_file() -> None:
     drills = re.findall(r"`(tests/\S+\.py)`", RUNBOOK)
     assert len(drills) >= 5
     assert [drill for drill in drills if not (PROJECT / drill).is_file()] == []
 
 
-def code_pieces() -> list[str]:
+def code_pieces(page: str = RUNBOOK) -> list[str]:
     """What is in backticks, and the indented lines."""
-    return [*re.findall(r"`([^`]+)`", RUNBOOK), *re.findall(r"^    (\S.*)$", RUNBOOK, flags=re.MULTILINE)]
+    return [*re.findall(r"`([^`]+)`", page), *re.findall(r"^    (\S.*)$", page, flags=re.MULTILINE)]

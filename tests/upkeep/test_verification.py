@@ -1,9 +1,11 @@
 """`verify` over a whole workspace: assets, shards, registered versions, databases, and the command around it."""
 
+import fcntl
 import hashlib
 import json
 import shutil
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -17,13 +19,14 @@ from typer.testing import CliRunner
 from versioned_workspace import rot, versioned_workspace
 
 from catalog.asset_files import PLACE
+from catalog.part_file import note_path
 from catalog.table import Asset, write_table
 from cli.main import app
 from registry.version_records import REGISTERED_TAG
 from stage.errors import InputError
 from stage.workspace import Workspace
 from upkeep.asset_check import check_assets
-from upkeep.databases import check_databases, refuse_damaged
+from upkeep.databases import check_databases, damage, refuse_damaged
 from upkeep.findings import Finding
 from upkeep.registry_check import check_registry
 from upkeep.shard_check import check_shards
@@ -113,6 +116,20 @@ def test_a_shard_set_that_cannot_be_read_is_a_finding(tmp_path: Path):
     assert (found.what, found.place) == ("shard", str(place.shards))
 
 
+def test_a_shard_set_that_its_stage_writes_is_left_out(tmp_path: Path):
+    place = Workspace(tmp_path)
+    place.shards.mkdir(parents=True)
+    (place.shards / "index.parquet").write_bytes(b"no parquet")
+    lock = place.scratch / "locks" / "shard"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        checked = check_shards(place)
+    assert checked.findings == ()
+    assert "is being written" in checked.skipped[0]
+    assert check_shards(place).findings
+
+
 @pytest.fixture
 def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A registry of three versions: the second champion, the third challenger."""
@@ -171,6 +188,38 @@ def test_a_damaged_database_is_named_before_anything_uses_it(tmp_path: Path, mon
     found = verify(place)
     assert [finding.what for finding in found.findings] == ["database"]
     assert "registry: a database is damaged" in found.skipped
+
+
+def test_a_busy_database_is_not_damaged_and_is_waited_for_briefly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "busy.db"
+    with closing(sqlite3.connect(path, isolation_level=None)) as writer:
+        writer.execute("CREATE TABLE runs (name TEXT)")
+        writer.execute("BEGIN EXCLUSIVE")
+        started = time.monotonic()
+        assert damage(path, 0.2) == ""
+        assert time.monotonic() - started < 2
+    # Another process recovers its log: SQLite's code for that is 5 with a detail.
+    recovers = sqlite3.OperationalError("database is locked")
+    recovers.sqlite_errorcode = sqlite3.SQLITE_BUSY_RECOVERY
+
+    def refused(*_: object) -> None:
+        raise recovers
+
+    monkeypatch.setattr("upkeep.databases._opened_for_reading", refused)
+    assert damage(path) == ""
+
+
+def test_a_download_that_ends_meanwhile_is_no_damage(assets: Workspace, monkeypatch: pytest.MonkeyPatch):
+    part = assets.root / PLACE / "incoming" / ".x.glb.part"
+    note = note_path(part)
+
+    def ended(_: Path) -> Path:
+        part.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
+        return note
+
+    monkeypatch.setattr("upkeep.asset_check.note_path", ended)
+    assert check_assets(assets).findings == ()
 
 
 def test_the_command_fails_and_names_everything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -3,12 +3,16 @@
 import json
 import os
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from versioned_workspace import dvc, rot, versioned_workspace
 
 from stage.workspace import Workspace
+from upkeep import hashing
+from upkeep.cache_check import check_cache
 from upkeep.findings import Finding
 from upkeep.version_check import check_versions
 
@@ -131,3 +135,74 @@ def test_a_lock_file_that_cannot_be_read_is_a_finding(place: Workspace):
     (place.root / "dvc.lock").write_text("stages: [")
     (found,) = check_versions(place).findings
     assert "dvc.lock" in found.place
+
+
+def test_a_cache_object_that_goes_meanwhile_is_no_damage(place: Workspace, monkeypatch: pytest.MonkeyPatch):
+    """`dvc gc` or a stage beside a verification that takes hours."""
+    files = hashing.hash_files
+
+    def slow(paths: Iterable[Path], *rest: Any) -> Iterator[hashing.Hashed]:
+        waiting = list(paths)
+        cache_object(place, ONE).unlink(missing_ok=True)
+        return files(waiting, *rest)
+
+    monkeypatch.setattr("upkeep.cache_check.hash_files", slow)
+    contents, checked = check_cache(place.root / ".dvc" / "cache" / "files" / "md5")
+    assert checked.findings == ()
+    assert ONE not in contents.sound
+
+
+def without_links(place: Workspace) -> None:
+    """Packs of their own bytes: of links to the cache the bytes have been read there."""
+    for number, text in enumerate(("one\n", "two\n")):
+        pack = place.renders / f"pack-0000{number}.tar"
+        pack.unlink()
+        pack.write_text(text)
+
+
+def test_an_output_that_a_stage_makes_anew_meanwhile_is_left_out(place: Workspace, monkeypatch: pytest.MonkeyPatch):
+    files = hashing.hash_files
+
+    def slow(paths: Iterable[Path], algorithm: str, subject: str, total: int) -> Iterator[hashing.Hashed]:
+        if subject == "render":
+            # DVC deletes an output before its stage runs, and says who writes.
+            shutil.rmtree(place.renders)
+            held = {str(place.renders): {"pid": os.getpid(), "cmd": "dvc repro"}}
+            (place.root / ".dvc" / "tmp" / "rwlock").write_text(json.dumps({"write": held}))
+        return files(paths, algorithm, subject, total)
+
+    without_links(place)
+    monkeypatch.setattr("upkeep.version_check.hash_files", slow)
+    checked = check_versions(place)
+    assert checked.findings == ()
+    assert checked.skipped == (f"{place.renders}: process {os.getpid()} is writing it",)
+
+
+def test_an_output_that_was_made_anew_meanwhile_is_left_out(place: Workspace, monkeypatch: pytest.MonkeyPatch):
+    files = hashing.hash_files
+
+    def slow(paths: Iterable[Path], algorithm: str, subject: str, total: int) -> Iterator[hashing.Hashed]:
+        if subject == "render":
+            pack = place.renders / "pack-00000.tar"
+            pack.unlink()
+            pack.write_text("another\n")
+            assert dvc(place.root, "commit", "--force", "render") == 0
+        return files(paths, algorithm, subject, total)
+
+    without_links(place)
+    monkeypatch.setattr("upkeep.version_check.hash_files", slow)
+    checked = check_versions(place)
+    assert checked.findings == ()
+    assert checked.skipped == (f"{place.renders}: it was made anew meanwhile",)
+
+
+def test_inputs_that_dvc_follows_are_compared_too(place: Workspace):
+    added = place.root / "inputs" / "one.glb"
+    added.parent.mkdir()
+    added.write_text("three\n")
+    assert dvc(place.root, "add", str(added)) == 0
+    assert check_versions(place).checked == 9
+    rot(added)
+    found = [finding for finding in check_versions(place).findings if finding.place == str(added)]
+    assert [finding.what for finding in found] == ["output"]
+    assert "DVC would not notice" in found[0].remedy
