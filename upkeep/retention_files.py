@@ -8,14 +8,22 @@ import re
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 
+from registry.lineage import read_provenance
+from stage.errors import InputError
 from stage.workspace import Workspace
 from upkeep.retention_item import SECONDS_A_DAY, Item, newest_change, size_of
 from upkeep.retention_parameters import RetentionParameters
 
-# Locks hold no bytes; journals, and wandb's runs that were made offline, may wait for their servers.
-_KEPT = {"locks", "tracking", "wandb", "tensorboard"}
+# Locks, records of the stages' last runs (which nothing makes again) and notes of jobs hold few bytes; journals, and wandb's runs
+# that were made offline, may wait for their servers.
+_KEPT = {"locks", "stages", "launch", "tracking", "wandb", "tensorboard"}
+_TRAINING = "training"
+# As `training.run` names a training's folder, by the start of its fingerprint.
+_NAME = 16
 _PREDICTIONS = {"predictions", "made"}
 _LEFT = ".collected"
 _OLDER_LOG = re.compile(r"\.log\.\d+$")
@@ -54,12 +62,25 @@ class ScratchCollector:
         shutil.rmtree(path)
 
     def _folders(self) -> Iterator[Path]:
-        """Those of each stage; of the evaluation's its parts."""
+        """Those of each stage; of the evaluation its parts, and of trainings those that are done."""
         scratch = self._place.scratch
         for path in sorted(scratch.iterdir()) if scratch.is_dir() else ():
             if path.is_dir() and not path.is_symlink() and path.name not in _KEPT:
-                parts = path.name == "evaluation"
-                yield from sorted(part for part in path.iterdir() if part.is_dir()) if parts else [path]
+                parts = path.name in ("evaluation", _TRAINING)
+                yield from sorted(filter(self._may_go, path.iterdir())) if parts else [path]
+
+    def _may_go(self, part: Path) -> bool:
+        """A training that is not done goes on from its checkpoint, however long it waits; the next one that is done ends it."""
+        if not part.is_dir() or part.is_symlink():
+            return False
+        return part.parent.name != _TRAINING or part.name.endswith(_LEFT) or part.name == self._trained
+
+    @cached_property
+    def _trained(self) -> str:
+        """The folder's name of the training that made the present model; empty where there is none."""
+        with suppress(InputError):
+            return str(read_provenance(self._place).get("fingerprint", ""))[:_NAME]
+        return ""
 
 
 class LogCollector:
