@@ -77,6 +77,7 @@ def test_too_many_in_a_row_without_a_checkpoint_would_happen_again(tmp_path: Pat
     assert not str(caught.value).startswith(StageKilledError.PREFIX)
     assert (told(workspace).kind, told(workspace).attempt) == ("killed", 3)
     assert told(workspace).message == str(caught.value)
+    assert not told(workspace).may_pass, "neither another machine nor another job waits for it"
 
 
 def test_progress_begins_the_count_anew(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from stage.progress import PROGRESS_VARIABLE
 from stage.workspace import Workspace
 from training.launching.attempts import Attempts
 from training.launching.canceller import Canceller, cancel
-from training.launching.exit_reason import MAY_PASS, MESSAGE
+from training.launching.exit_reason import MESSAGE
 from training.launching.followed_files import FollowedFiles
 from training.launching.outcome import Outcome, launch_room, outcome_file, read_outcome
 from training.launching.slurm_job import JOB_NOTE, PROGRESS
@@ -183,7 +183,7 @@ def _as_error(outcome: Outcome, nodes: int) -> ViewforgeError:
     if outcome.kind == "preempted":
         reason = outcome.message.removeprefix(StageKilledError.PREFIX).removeprefix(StagePreemptedError.PREEMPTED)
         return StagePreemptedError(reason)
-    if outcome.kind in MAY_PASS:
+    if outcome.may_pass:
         return StageKilledError(f"{outcome.message.removeprefix(StageKilledError.PREFIX)}{where}", "", outcome.kind)
     return StageFailedError(f"{outcome.message}{where}", "", outcome.kind)
 
