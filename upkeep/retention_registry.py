@@ -4,6 +4,7 @@ Only the experiment of viewforge is looked at: others may share the server.
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from mlflow.tracking import MlflowClient
 
 from registry.decision_record import DECISION_FILE, SINCE_TAG, read_decision
 from registry.lineage import MODEL_TAG
-from registry.version_records import logged_model_id
 from stage.errors import InputError
 from stage.files import folder_sha256
 from stage.workspace import Workspace
@@ -28,6 +28,7 @@ from upkeep.retention_item import KEEP_TAG, SECONDS_A_DAY
 from upkeep.retention_parameters import RetentionParameters
 
 _PAGE = 1000
+_RUN, _MODEL = re.compile(r"[0-9a-f]{32}"), re.compile(r"m-[0-9a-f]{32}")
 # Versions whose aliases move yet, or that a rollback may name although they were promoted before there was a tag for that.
 _DECISIONS = {"awaiting approval", "promoting", "promoted"}
 _OPEN = {"RUNNING", "SCHEDULED"}
@@ -112,13 +113,18 @@ class Holdings:
     @cached_property
     def needed_models(self) -> set[str]:
         """Ids of the logged models of versions that stay."""
-        return {str(logged_model_id(version)) for version in self._staying}
+        return self._named_by_sources(_MODEL)
 
     @cached_property
     def needed_runs(self) -> set[str]:
         """Ids of runs of versions that stay, of their logged models, and of the workspace's present model and journals."""
         of_models = {str(model.source_run_id) for model in self.models if model.model_id in self.needed_models}
-        return {str(version.run_id) for version in self._staying} | of_models | set(self._of_workspace())
+        of_versions = {str(version.run_id) for version in self._staying} | self._named_by_sources(_RUN)
+        return of_versions | of_models | set(self._of_workspace())
+
+    def _named_by_sources(self, pattern: re.Pattern[str]) -> set[str]:
+        """What the addresses of versions that stay name; one that was registered by hand may say no more."""
+        return {name for version in self._staying for name in pattern.findall(str(version.source))}
 
     @property
     def _staying(self) -> list[ModelVersion]:

@@ -225,6 +225,14 @@ def test_a_run_that_is_registered_meanwhile_stays(place: Workspace, client: Mlfl
     assert (place.mlflow / "artifacts" / run).is_dir()
 
 
+def test_a_run_that_a_version_names_by_its_address_alone_stays(place: Workspace, client: MlflowClient):
+    """As somebody registered it by hand, without a run."""
+    run = _run(client, place)
+    client.create_registered_model(MODEL)
+    client.create_model_version(MODEL, f"{client.get_run(run).info.artifact_uri}/model")
+    assert collect(place, PARAMETERS).found == []
+
+
 def test_a_version_that_is_tagged_meanwhile_stays(place: Workspace, client: MlflowClient):
     client.create_registered_model(MODEL)
     client.create_model_version(MODEL, place.root.as_uri(), _run(client, place))
