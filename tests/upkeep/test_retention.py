@@ -303,7 +303,7 @@ def test_nothing_is_deleted_while_a_stage_or_promotion_runs(place: Workspace, cl
 def test_a_server_that_is_away_costs_its_own_kinds_alone(place: Workspace, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:hunter2@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    old = place.scratch / "renders"
+    old = place.scratch / "preview"
     old.mkdir(parents=True)
     os.utime(old, (1, 1))
     outcome = collect(place, PARAMETERS, delete=True)

@@ -36,6 +36,8 @@ def _names(place: Workspace) -> list[tuple[str, str, int]]:
 
 def test_scratch_goes_by_the_age_of_its_youngest_file(tmp_path: Path):
     place = Workspace(tmp_path)
+    for name in ("renders", "shards"):
+        (tmp_path / "data" / name).mkdir(parents=True)
     _aged(place.scratch / "renders" / "ab" / "old", 15)
     _aged(place.scratch / "shards" / "part" / "old", 15)
     _aged(place.scratch / "shards" / "part" / "young", 5)
@@ -59,6 +61,9 @@ def test_what_cannot_be_made_again_and_a_training_that_is_not_done_stay(tmp_path
     done, waits = "d" * 16, "e" * 16
     _aged(place.scratch / "stages" / "render.json", 99)
     _aged(place.scratch / "launch" / "slurm.json", 99)
+    _aged(place.scratch / "assets" / "ab" / "the only copy.glb", 99)
+    _aged(place.scratch / "renders" / "ab" / "of no pack yet", 99)
+    _aged(place.scratch / "of a person" / "notes", 99)
     for name in (done, waits):
         _aged(place.scratch / "training" / name / "checkpoints" / "step-5" / "model", 99)
         _aged(place.scratch / "training" / name / "loss.csv", 99)
@@ -67,7 +72,8 @@ def test_what_cannot_be_made_again_and_a_training_that_is_not_done_stay(tmp_path
     assert _names(place) == []
     place.model.mkdir(parents=True)
     (place.model / "provenance.json").write_text(json.dumps({"fingerprint": done + "0" * 48}))
-    assert [name for _, name, _ in _names(place)] == [f"scratch/training/{done}"]
+    (tmp_path / "data" / "renders").mkdir()
+    assert [name for _, name, _ in _names(place)] == ["scratch/renders", f"scratch/training/{done}"]
 
 
 def test_what_a_kill_left_of_a_deletion_goes_at_once_and_a_link_never_does(tmp_path: Path):
