@@ -117,8 +117,9 @@ class Holdings:
 
     @cached_property
     def needed_runs(self) -> set[str]:
-        """Ids of runs of versions that stay, of their logged models, and of the workspace's present model and journals."""
-        of_models = {str(model.source_run_id) for model in self.models if model.model_id in self.needed_models}
+        """Ids of runs of versions that stay, of logged models that do, and of the workspace's present model and journals."""
+        models = [model for model in self.models if model.model_id in self.needed_models or kept(model.tags)]
+        of_models = {str(model.source_run_id) for model in models}
         of_versions = {str(version.run_id) for version in self._staying} | self._named_by_sources(_RUN)
         return of_versions | of_models | set(self._of_workspace())
 

@@ -233,6 +233,12 @@ def test_a_run_that_a_version_names_by_its_address_alone_stays(place: Workspace,
     assert collect(place, PARAMETERS).found == []
 
 
+def test_the_run_of_a_logged_model_that_is_kept_stays(place: Workspace, client: MlflowClient):
+    model = client.create_logged_model(experiment_id(place), "kept", source_run_id=_run(client, place))
+    client.set_logged_model_tags(model.model_id, {"keep": "figure 3"})
+    assert collect(place, PARAMETERS).found == []
+
+
 def test_a_version_that_is_tagged_meanwhile_stays(place: Workspace, client: MlflowClient):
     client.create_registered_model(MODEL)
     client.create_model_version(MODEL, place.root.as_uri(), _run(client, place))
