@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.options import HERE, WorkspaceOption, opened
-from stage.errors import InputError
+from stage.errors import InputError, StageFailedError
 from stage.parameters import load_section
 
 
@@ -37,6 +37,9 @@ def card(
         if number is None:
             raise InputError(f"{name} has neither champion nor challenger", "name a version")
         text = card_of(client, name, number, Path(folder))
-        if write:
-            publish_cards(client, name, [number])
+        written = publish_cards(client, name, [number]) if write else True
     print(text, end="")
+    if not written:
+        raise StageFailedError(
+            f"the card of {name} version {number} is not in the registry", "its reason is said above"
+        )

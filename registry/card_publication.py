@@ -46,24 +46,30 @@ def _material(client: MlflowClient, model: str, number: str, folder: Path) -> Ca
     return CardMaterial(version, facts, record, run, aliases)
 
 
-def publish_cards(client: MlflowClient, model: str, numbers: Iterable[str | None]) -> None:
+def publish_cards(client: MlflowClient, model: str, numbers: Iterable[str | None]) -> bool:
     """Write the cards of versions anew; what cannot be written is said in one line, and stops nobody.
 
     Args:
         client: the registry's.
         model: the registered model.
         numbers: of the versions; None is passed over.
+
+    Returns:
+        Whether all were written.
     """
+    whole = True
     for number in dict.fromkeys(filter(None, numbers)):
         try:
             _publish(client, model, number)
         except (MlflowException, ViewforgeError, OSError) as error:
+            whole = False
             reason = redacted((str(error).splitlines() or [type(error).__name__])[0])
             print(
                 f"card: that of {model} version {number} is not written ({reason}); run viewforge card {number} --write",
                 file=sys.stderr,
                 flush=True,
             )
+    return whole
 
 
 def _publish(client: MlflowClient, model: str, number: str) -> None:

@@ -17,6 +17,7 @@ from typing import Literal
 from pydantic import Field
 
 from services.exposure import MLFLOW_PASSWORD, check_secret, is_loopback, refuse_exposed, secret_of
+from services.prefect_services import address_of
 from services.service import Service
 from stage.errors import InputError
 from stage.files import replacing
@@ -100,7 +101,7 @@ def mlflow_service(place: Workspace, host: str, port: int) -> Service:
     if parameters.authentication.required == "always" or not is_loopback(host):
         command += ["--app-name", "basic-auth"]
         environment |= _authentication(place, parameters.authentication)
-    address = f"http://{'127.0.0.1' if host in _ANYWHERE else host}:{port}"
+    address = address_of(host, port)
     return Service("mlflow", command, environment, address, f"{address}/health")
 
 
@@ -116,7 +117,9 @@ def allowed_hosts(parameters: MlflowServerParameters, host: str, port: int) -> l
             f"MLflow would listen on {host}, and {CONFIGURATION} does not say by which name clients reach it",
             "add the names to allowed_hosts",
         )
-    own = [] if host in _ANYWHERE or is_loopback(host) else [host]
+    bare = host.strip("[]")
+    # As it stands in the header.
+    own = [] if host in _ANYWHERE or is_loopback(host) else [f"[{bare}]" if ":" in bare else bare]
     inside = [f"{name}:{port}" for name in _LOOPBACK]
     return list(dict.fromkeys([*inside, *(form for name in (*own, *names) for form in (name, f"{name}:{port}"))]))
 

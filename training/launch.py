@@ -62,6 +62,8 @@ def train_on_machine(parameters: TrainParameters, workspace: Workspace, job: str
     program = ("training.run", str(workspace.root))
     machine = machine_rank(parameters.launch, os.environ)
     outcome_file(workspace, machine).unlink(missing_ok=True)
+    for left in launch_room(workspace).glob(f"beats/*/machine-{machine}"):
+        shutil.rmtree(left, ignore_errors=True)
     attempts = Attempts(parameters, workspace, machine, job)
     attempts.run(lambda number: launch(parameters, launch_room(workspace), program, number))
 
@@ -81,7 +83,8 @@ def launch(parameters: TrainParameters, room: Path, program: tuple[str, ...], at
         StagePreemptedError: when this process or one of them was asked to stop.
     """
     machine = machine_rank(parameters.launch, os.environ)
-    watch = Watch(parameters.launch, room / "beats", machine)
+    # Those of an attempt stay beside those of the next: a machine that still is at the earlier one hears that they are silent.
+    watch = Watch(parameters.launch, room / "beats" / f"attempt-{attempt}", machine)
     killed_before = oom_kills()
     process = subprocess.Popen(
         tied(_command(parameters, _emptied(room / "logs" / f"machine-{machine}"), program)),

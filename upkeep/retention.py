@@ -25,7 +25,7 @@ from upkeep.retention_files import LogCollector, ScratchCollector
 from upkeep.retention_item import Collector, Item
 from upkeep.retention_mlflow import ModelCollector, OrphanCollector, RunCollector, VersionCollector
 from upkeep.retention_parameters import RetentionParameters
-from upkeep.retention_registry import Holdings
+from upkeep.retention_registry import Holdings, require_decided
 
 # Whoever holds one of these works with scratch, DVC's cache or the registry.
 _LOCKS = ("pipeline", "catalog", "render", "splatter", "shard", "import", "train", "evaluate", "promotion")
@@ -59,24 +59,24 @@ def collect(place: Workspace, parameters: RetentionParameters, *, delete: bool =
         delete: whether to delete.
     """
     outcome = Collected()
-    with _quiet(place, outcome, delete) as quiet:
+    with _quiet(place, outcome, "all but logs", wanted=delete) as quiet:
         if quiet:
             _registry(place, parameters, outcome, delete)
             _one(lambda: ScratchCollector(place, parameters), "scratch", outcome, delete)
-            _one(lambda: CacheCollector(place, _locks(place)), "DVC's cache", outcome, delete)
+            _cache(place, outcome, delete)
         _one(lambda: LogCollector(place, parameters), "logs", outcome, delete)
     return outcome
 
 
 @contextmanager
-def _quiet(place: Workspace, outcome: Collected, delete: bool) -> Iterator[bool]:
-    """Hold all locks of the workspace's stages while something is deleted; whether that could be had. To look needs none."""
+def _quiet(place: Workspace, outcome: Collected, what: str, *, wanted: bool) -> Iterator[bool]:
+    """Hold all locks of the workspace's stages where that is wanted; whether they could be had."""
     with ExitStack() as stack:
         try:
-            for name in _LOCKS if delete else ():
+            for name in _LOCKS if wanted else ():
                 stack.enter_context(exclusive(place, name, patience=0.0))
         except ViewforgeError as error:
-            outcome.left.append(f"all but logs: {error}")
+            outcome.left.append(f"{what}: {error}")
             yield False
         else:
             yield True
@@ -86,6 +86,7 @@ def _registry(place: Workspace, parameters: RetentionParameters, outcome: Collec
     """Each kind by what MLflow holds then: a version that could not be deleted keeps its run."""
     try:
         with open_registry(place) as client:
+            require_decided(client, place)
             asked = parameters
             for made in _OF_REGISTRY:
                 holdings = Holdings(client, place, asked)
@@ -96,6 +97,13 @@ def _registry(place: Workspace, parameters: RetentionParameters, outcome: Collec
         outcome.left.append(f"MLflow: {error}")
 
 
+def _cache(place: Workspace, outcome: Collected, delete: bool) -> None:
+    """To look takes the locks, too: DVC counts under its own lock, for which a stage that ends meanwhile waits three seconds."""
+    with _quiet(place, outcome, "DVC's cache", wanted=not delete) as quiet:
+        if quiet:
+            _one(lambda: CacheCollector(place, _locks(place)), "DVC's cache", outcome, delete)
+
+
 def _locks(place: Workspace) -> list[str]:
     """The `dvc.lock` of each version whose data must stay.
 
@@ -103,6 +111,7 @@ def _locks(place: Workspace) -> list[str]:
         InputError: when one cannot be had, so that nobody knows what it refers to.
     """
     with open_registry(place) as client:
+        require_decided(client, place)
         versions = Holdings(client, place, RetentionParameters()).restorable
         return [read_data_version(client, v).lock.decode() for v in versions if FILES_TAG in v.tags]
 

@@ -1,28 +1,25 @@
 """DVC's cache: what neither the workspace, nor a branch, tag or experiment, nor a version of the registry refers to.
 
-`dvc gc` counts and deletes. It is told of the other `dvc.lock` files by a project of its own, made for it: one folder a lock,
-with stages that have the lock's outputs.
+`dvc gc` counts and deletes. It is told of the others' files by a project of its own, made for it, with a folder for each file
+(`upkeep.dvc_references`).
 """
 
 import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-import yaml
-
+from registry.data_version import LOCK
 from stage.errors import InputError
 from stage.files import json_sha256
-from stage.repository import git
 from stage.workspace import Workspace
+from upkeep.dvc_references import HeldFile, files_of_git, write_references
 from upkeep.retention_item import Item, size_of
 
 _REMOVING = re.compile(r"^Removing (.*)$", re.MULTILINE)
-_REFERENCES = ("refs/heads", "refs/tags", "refs/exps")
 
 
 class CacheCollector:
@@ -40,11 +37,20 @@ class CacheCollector:
         """All of them as one item, since DVC deletes all or none.
 
         Raises:
-            InputError: when DVC fails, or the cache is shared with other folders, of which nobody here knows.
+            InputError: when DVC fails, or what the cache is needed for is not known: it is shared with other folders, an
+                experiment runs, or a lock is missing or cannot be read.
         """
         if not (self._place.root / ".dvc").is_dir():
             return
+        if left := next(iter(self._experiments()), None):
+            raise InputError(
+                f"an experiment of DVC works in {left}", "wait for it; if it was killed, delete that folder"
+            )
         found = [Path(name) for name in _REMOVING.findall(self._gc("--dry"))]
+        if found and not (self._place.root / LOCK).is_file():
+            raise InputError(
+                f"no {LOCK} in {self._place.root}, which says what it needs", "restore it: viewforge restore"
+            )
         if found:
             size = sum(size_of(path) for path in found)
             yield Item("cache", str(self._cache()), size, f"{len(found)} objects that no dvc.lock refers to")
@@ -68,12 +74,22 @@ class CacheCollector:
             raise InputError(f"DVC's cache {cache} is shared", "run dvc gc with --projects of all that share it")
         return cache.resolve()
 
+    def _experiments(self) -> Iterator[Path]:
+        """Folders of experiments that run outside of the workspace; what they made is in the cache before a lock says so."""
+        folder = self._place.root / ".dvc" / "tmp" / "exps"
+        yield from (*folder.glob("tmp*"), *folder.glob("standalone/tmp*"))
+
     @contextmanager
     def _project(self) -> Iterator[Path | None]:
         """A DVC project that refers to what the other locks refer to; None where there are none."""
-        locks = {json_sha256(lock)[:12]: lock for lock in map(_parsed, (*self._locks, *self._locks_of_git())) if lock}
+        held = [HeldFile("a version", LOCK, lock) for lock in self._locks]
+        others = [HeldFile(str(path), LOCK, path.read_text()) for path in self._place.root.glob(f"runs/*/{LOCK}")]
+        files = {
+            json_sha256([file.name, file.text])[:12]: file
+            for file in (*held, *others, *files_of_git(self._place.root))
+        }
         cache = self._cache()
-        if not locks:
+        if not files:
             yield None
             return
         with tempfile.TemporaryDirectory(prefix="viewforge-gc-") as name:
@@ -81,16 +97,9 @@ class CacheCollector:
             (root / ".dvc").mkdir()
             settings = f"[core]\n    no_scm = True\n    analytics = false\n[cache]\n    dir = {cache}\n"
             (root / ".dvc" / "config").write_text(settings)
-            for digest, lock in locks.items():
-                _write_stages(root / digest, lock)
+            for digest, file in files.items():
+                write_references(root / digest, file)
             yield root
-
-    def _locks_of_git(self) -> Iterator[str]:
-        """Of each branch, tag and experiment that has one."""
-        names = git(self._place.root, "for-each-ref", "--format=%(objectname)", *_REFERENCES) or ""
-        for commit in sorted(set(names.split())):
-            if text := git(self._place.root, "show", f"{commit}:./dvc.lock"):
-                yield text
 
     def _dvc(self, *arguments: str) -> str:
         command = [sys.executable, "-m", "dvc", *arguments]
@@ -99,22 +108,3 @@ class CacheCollector:
             reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
             raise InputError(f"dvc {arguments[0]} failed in {self._place.root}: {reason}", "see dvc doctor there")
         return result.stdout
-
-
-def _parsed(text: str) -> dict[str, Any] | None:
-    try:
-        lock = yaml.safe_load(text)
-    except yaml.YAMLError:
-        return None
-    return lock if isinstance(lock, dict) and isinstance(lock.get("stages"), dict) else None
-
-
-def _write_stages(folder: Path, lock: Mapping[str, Any]) -> None:
-    """A `dvc.yaml` that has the outputs of a lock, whatever stages there are today."""
-    folder.mkdir()
-    stages = {
-        name: {"cmd": stage["cmd"], "outs": [out["path"] for out in stage.get("outs", ())]}
-        for name, stage in lock["stages"].items()
-    }
-    (folder / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
-    (folder / "dvc.lock").write_text(yaml.safe_dump(dict(lock)))

@@ -7,6 +7,7 @@ where a server is between, rows stay in its bin until `viewforge gc` or `mlflow 
 import os
 import re
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -14,12 +15,14 @@ from mlflow.entities import FileInfo, LifecycleStage
 from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils.file_utils import local_file_uri_to_path
+from mlflow.utils.uri import is_local_uri
 
 from registry.claims import claimed
 from registry.client import holders
 from stage.errors import InputError
-from upkeep.retention_item import Item
-from upkeep.retention_registry import Holdings
+from upkeep.retention_item import Item, newest_change, size_of
+from upkeep.retention_registry import Holdings, is_needed
 
 _RUN = re.compile(r"^[0-9a-f]{32}$")
 _MODEL = re.compile(r"^m-[0-9a-f]{32}$")
@@ -39,7 +42,7 @@ class VersionCollector:
             yield Item("version", f"{version.name}/{version.version}", 0, why)
 
     def delete(self, item: Item) -> None:
-        """Delete it, unless it got an alias meanwhile.
+        """Delete it, unless it got an alias, a decision or the tag `keep` meanwhile.
 
         Raises:
             InputError: when it did.
@@ -49,6 +52,8 @@ class VersionCollector:
         with claimed(client, model):
             if number in holders(client, model).values():
                 raise InputError(f"version {number} of {model} has an alias now", "nothing need be done")
+            if is_needed(client.get_model_version(model, number)):
+                raise InputError(f"version {number} of {model} is needed now", "nothing need be done")
             client.delete_model_version(model, number)
 
 
@@ -69,15 +74,15 @@ class RunCollector:
                 yield Item("run", run.info.run_id, size, why)
 
     def delete(self, item: Item) -> None:
-        """Delete it, unless it runs again.
+        """Delete it, unless it runs again, or another workspace registered it meanwhile.
 
         Raises:
-            InputError: when it does.
+            InputError: when that is so.
         """
         client = self._holdings.client
         run = client.get_run(item.name)
-        if run.info.status == "RUNNING":
-            raise InputError(f"the run {item.name} goes on", "let it end")
+        if self._holdings.is_run_needed_now(run):
+            raise InputError(f"the run {item.name} is needed now", "nothing need be done")
         if run.info.lifecycle_stage != LifecycleStage.DELETED:
             client.delete_run(item.name)
         _delete_artifacts(run.info.artifact_uri, item.name)
@@ -99,47 +104,64 @@ class ModelCollector:
             yield Item("logged model", str(model.model_id), size, f"of no version, over {days} days old")
 
     def delete(self, item: Item) -> None:
-        """Delete it."""
-        location = self._holdings.client.get_logged_model(item.name).artifact_location
-        _delete_artifacts(location, item.name)
+        """Delete it, unless it was registered meanwhile.
+
+        Raises:
+            InputError: when it was.
+        """
+        model = self._holdings.client.get_logged_model(item.name)
+        if self._holdings.is_model_needed_now(model):
+            raise InputError(f"the logged model {item.name} is needed now", "nothing need be done")
+        _delete_artifacts(model.artifact_location, item.name)
         self._holdings.client.delete_logged_model(item.name)
         if self._rows:
             self._rows._hard_delete_logged_model(item.name)
 
 
 class OrphanCollector:
-    """Folders among the artifacts that belong to no run and no logged model.
+    """Folders among the artifacts that belong to no run and no logged model, where the disk tells their age.
 
-    They are listed before the runs are: a run is known before its artifacts are there, so none that is new looks like an orphan.
+    A database that was lost, or came back from an older backup, knows nothing of good artifacts: what is young, or older than the
+    experiment itself, is no orphan. Behind a server or in an object store nobody here knows an age, and none is looked for.
     """
 
     def __init__(self, holdings: Holdings) -> None:
-        self._holdings, self._found = holdings, list(_folders(holdings))
+        # Before the runs are listed: a run is known before its artifacts are there, so none that is new looks like an orphan.
+        self._holdings, self._root = holdings, _local_folder(holdings)
+        self._found = list(_folders(self._root)) if self._root else []
 
     def find(self) -> Iterator[Item]:
-        """Folders named as runs and models are, of none of them."""
+        """Old folders, named as runs and models are, of none of them."""
         known = {run.info.run_id for run in self._holdings.runs}
         known |= {model.model_id for model in self._holdings.models}
+        days = self._holdings.parameters.days
         for path in self._found:
-            if path.rpartition("/")[2] not in known:
-                yield Item("orphan", path, _artifact_bytes(self._repository(), path), "of no run and no logged model")
+            if path.name not in known and self._is_old(path):
+                name = path.relative_to(str(self._root)).as_posix()
+                yield Item("orphan", name, size_of(path), f"of no run and no logged model, over {days} days old")
 
     def delete(self, item: Item) -> None:
         """Delete it."""
-        self._repository().delete_artifacts(item.name)
+        get_artifact_repository(self._holdings.experiment.artifact_location).delete_artifacts(item.name)
 
-    def _repository(self) -> ArtifactRepository:
-        return get_artifact_repository(self._holdings.experiment.artifact_location)
+    def _is_old(self, path: Path) -> bool:
+        changed = int(newest_change(path) * 1000)
+        return self._holdings.is_old(changed) and changed >= self._holdings.experiment.creation_time
 
 
-def _folders(holdings: Holdings) -> Iterator[str]:
+def _local_folder(holdings: Holdings) -> Path | None:
+    """The folder of the experiment's artifacts; None where they are not on this disk."""
     if holdings.experiment is None:
-        return
-    repository = get_artifact_repository(holdings.experiment.artifact_location)
-    for pattern, folder in ((_RUN, None), (_MODEL, _MODELS)):
-        for entry in _listed(repository, folder):
-            if entry.is_dir and pattern.match(entry.path.rpartition("/")[2]):
-                yield entry.path
+        return None
+    location = holdings.experiment.artifact_location
+    return Path(local_file_uri_to_path(location)) if is_local_uri(location) else None
+
+
+def _folders(root: Path) -> Iterator[Path]:
+    for folder, pattern in ((root, _RUN), (root / _MODELS, _MODEL)):
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.is_dir() and not path.is_symlink() and pattern.match(path.name):
+                yield path
 
 
 def _listed(repository: ArtifactRepository, path: str | None) -> Iterable[FileInfo]:

@@ -4,19 +4,21 @@ Only the experiment of viewforge is looked at: others may share the server.
 """
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import mlflow
 from mlflow.entities import LoggedModel, Run, ViewType
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
-from registry.decision_record import SINCE_TAG
+from registry.decision_record import DECISION_FILE, SINCE_TAG, read_decision
 from registry.lineage import MODEL_TAG
-from registry.version_records import logged_model_id
+from stage.errors import InputError
 from stage.files import folder_sha256
 from stage.workspace import Workspace
 from training.tracking.journals import journals_folder
@@ -26,7 +28,9 @@ from upkeep.retention_item import KEEP_TAG, SECONDS_A_DAY
 from upkeep.retention_parameters import RetentionParameters
 
 _PAGE = 1000
-_AWAITING = "awaiting approval"
+_RUN, _MODEL = re.compile(r"[0-9a-f]{32}"), re.compile(r"m-[0-9a-f]{32}")
+# Versions whose aliases move yet, or that a rollback may name although they were promoted before there was a tag for that.
+_DECISIONS = {"awaiting approval", "promoting", "promoted"}
 _OPEN = {"RUNNING", "SCHEDULED"}
 
 
@@ -75,14 +79,14 @@ class Holdings:
         old = []
         for version in self.versions:
             rank[version.name] = rank.get(version.name, 0) + 1
-            if rank[version.name] > most and not _is_needed(version):
+            if rank[version.name] > most and not is_needed(version):
                 old.append(version)
         return old
 
     @property
     def restorable(self) -> list[ModelVersion]:
-        """Versions whose data must stay: those with an alias, and former champions, to which a rollback leads."""
-        return [version for version in self.versions if version.aliases or version.tags.get(SINCE_TAG)]
+        """Versions whose data must stay: those that no number of versions lets go."""
+        return [version for version in self.versions if is_needed(version)]
 
     @cached_property
     def runs(self) -> list[Run]:
@@ -109,13 +113,19 @@ class Holdings:
     @cached_property
     def needed_models(self) -> set[str]:
         """Ids of the logged models of versions that stay."""
-        return {str(logged_model_id(version)) for version in self._staying}
+        return self._named_by_sources(_MODEL)
 
     @cached_property
     def needed_runs(self) -> set[str]:
-        """Ids of runs of versions that stay, of their logged models, and of the workspace's present model and journals."""
-        of_models = {str(model.source_run_id) for model in self.models if model.model_id in self.needed_models}
-        return {str(version.run_id) for version in self._staying} | of_models | set(self._of_workspace())
+        """Ids of runs of versions that stay, of logged models that do, and of the workspace's present model and journals."""
+        models = [model for model in self.models if model.model_id in self.needed_models or kept(model.tags)]
+        of_models = {str(model.source_run_id) for model in models}
+        of_versions = {str(version.run_id) for version in self._staying} | self._named_by_sources(_RUN)
+        return of_versions | of_models | set(self._of_workspace())
+
+    def _named_by_sources(self, pattern: re.Pattern[str]) -> set[str]:
+        """What the addresses of versions that stay name; one that was registered by hand may say no more."""
+        return {name for version in self._staying for name in pattern.findall(str(version.source))}
 
     @property
     def _staying(self) -> list[ModelVersion]:
@@ -140,9 +150,26 @@ class Holdings:
 
     def _is_spare(self, run: Run) -> bool:
         info, tags = run.info, run.data.tags
-        if info.run_id in self.needed_runs or kept(tags) or info.status in _OPEN:
+        if info.run_id in self.needed_runs or info.run_id in self._taken_up or goes_on(run) or kept(tags):
             return False
         return self.is_old(info.end_time or info.start_time)
+
+    @cached_property
+    def _taken_up(self) -> set[str]:
+        """Ids of runs with a young logged model: one that is being registered has it before it has a version."""
+        return {str(model.source_run_id) for model in self.models if not self.is_old(model.creation_timestamp)}
+
+    def is_run_needed_now(self, run: Run) -> bool:
+        """Whether somebody runs, tagged or registered a run since it was found to be spare."""
+        run_id = run.info.run_id
+        if goes_on(run) or kept(run.data.tags) or self.client.search_model_versions(f"run_id = '{run_id}'"):
+            return True
+        found = self.client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+        return any(not self.is_old(model.creation_timestamp) for model in found)
+
+    def is_model_needed_now(self, model: LoggedModel) -> bool:
+        """Whether somebody tagged or registered a logged model since it was found to be spare."""
+        return kept(model.tags) or bool(self.client.search_model_versions(f"source_path = 'models:/{model.model_id}'"))
 
     def spare_models(self) -> list[LoggedModel]:
         """Logged models of no version that are old: of registrations that were killed, and of versions that are gone."""
@@ -155,14 +182,43 @@ class Holdings:
         ]
 
 
+def goes_on(run: Run) -> bool:
+    """Whether a run has not ended."""
+    return run.info.status in _OPEN
+
+
 def kept(tags: dict[str, str]) -> bool:
     """Whether somebody tagged a thing `keep`, with anything but false."""
     return tags.get(KEEP_TAG, "false").strip().lower() != "false"
 
 
-def _is_needed(version: ModelVersion) -> bool:
+def require_decided(client: MlflowClient, place: Workspace) -> None:
+    """Refuse a registry that lacks the version that the workspace last decided on: it is another one, new, or of an older backup.
+
+    Nothing that the real one refers to is known to it.
+
+    Raises:
+        InputError: when that is so, or the decision cannot be read.
+    """
+    try:
+        decision = read_decision(place)
+        model, version = (str(decision["model"]), int(decision["version"])) if decision else ("", 0)
+    except (ValueError, TypeError, KeyError):
+        raise InputError(f"{place.root / DECISION_FILE} holds no decision", "run viewforge promote") from None
+    if not version:
+        return
+    versions = _pages(lambda token: client.search_model_versions(f"name = '{model}'", page_token=token))
+    if version > max((int(known.version) for known in versions), default=0):
+        raise InputError(
+            f"{mlflow.get_tracking_uri()} knows no version {version} of {model}, on which {place.root} last decided",
+            f"check MLFLOW_TRACKING_URI, or bring its database back (docs/runbook.md); delete {DECISION_FILE} if it is right",
+        )
+
+
+def is_needed(version: ModelVersion) -> bool:
+    """Whether a version stays whatever its age: it has an alias, was or may become champion, or is tagged `keep`."""
     tags = version.tags
-    return bool(version.aliases or tags.get(SINCE_TAG) or kept(tags) or tags.get("promotion.decision") == _AWAITING)
+    return bool(version.aliases or tags.get(SINCE_TAG) or kept(tags) or tags.get("promotion.decision") in _DECISIONS)
 
 
 def _journals(place: Workspace) -> Iterator[str]:

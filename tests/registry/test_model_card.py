@@ -22,6 +22,7 @@ from registry.promote import promote
 from registry.register import register
 from registry.rollback import roll_back
 from registry.version_records import logged_model_id
+from stage.errors import StageFailedError
 from stage.files import file_sha256, write_json
 from stage.workspace import Workspace
 
@@ -170,6 +171,10 @@ def test_a_card_that_cannot_be_written_stops_no_promotion(
     said = capsys.readouterr().err
     assert "run viewforge card 1 --write" in said
     assert "hunter2" not in said
+    trained.parameters.write_text("seed: 0\n")
+    command = ["card", "1", "--write", "--workspace", str(trained.root)]
+    with pytest.raises(StageFailedError, match="is not in the registry"):
+        CliRunner().invoke(app, command, catch_exceptions=False)
 
 
 def test_models_are_found_by_a_figure_and_the_data_that_it_is_about(

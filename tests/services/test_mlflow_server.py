@@ -61,6 +61,15 @@ def test_a_name_is_allowed_with_its_port_and_as_a_proxy_sends_it(place: Workspac
     assert service.address == "http://127.0.0.1:5001"
 
 
+def test_an_address_of_ipv6_is_in_brackets(place: Workspace, monkeypatch: pytest.MonkeyPatch):
+    service = mlflow_service(place, "::1", 5001)
+    assert service.address == "http://[::1]:5001"
+    assert _option(service, "--host") == "::1"
+    monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", "correct horse battery")
+    hosts = _option(mlflow_service(place, "fd00::7", 5001), "--allowed-hosts").split(",")
+    assert {"[fd00::7]", "[fd00::7]:5001"} <= set(hosts)
+
+
 def test_beyond_loopback_it_wants_a_password_and_a_name(place: Workspace, monkeypatch: pytest.MonkeyPatch):
     with pytest.raises(InputError, match="beyond this machine, without credentials; set MLFLOW_AUTH_ADMIN_PASSWORD"):
         mlflow_service(_configured(place, "allowed_hosts: [mlflow.example]\n"), "0.0.0.0", 5001)

@@ -127,7 +127,8 @@ def srun(arguments: list[str]) -> None:
 
 
 def squeue(arguments: list[str]) -> None:
-    state = _read(arguments[arguments.index("--jobs") + 1])["state"]
+    job = arguments[arguments.index("--jobs") + 1]
+    state = _read(job)["state"] if _file(job).exists() else None
     if state not in {"PENDING", "RUNNING"}:
         sys.exit("slurm_load_jobs error: Invalid job id specified")
     print(state)
@@ -135,6 +136,8 @@ def squeue(arguments: list[str]) -> None:
 
 def sacct(arguments: list[str]) -> None:
     job = arguments[arguments.index("-j") + 1]
+    if not _file(job).exists():
+        return print("JobID|State|NodeList")
     state = _read(job)["state"]
     print("JobID|State|NodeList", f"{job}|{'CANCELLED by 1000' if state == 'CANCELLED' else state}|n1", sep="\n")
 

@@ -1,6 +1,7 @@
 """Attempts at a training: what is tried again and how often, and where it is written how each one ended."""
 
 import os
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,7 @@ def test_too_many_in_a_row_without_a_checkpoint_would_happen_again(tmp_path: Pat
     assert not str(caught.value).startswith(StageKilledError.PREFIX)
     assert (told(workspace).kind, told(workspace).attempt) == ("killed", 3)
     assert told(workspace).message == str(caught.value)
+    assert not told(workspace).may_pass, "neither another machine nor another job waits for it"
 
 
 def test_progress_begins_the_count_anew(tmp_path: Path) -> None:
@@ -83,6 +85,15 @@ def test_progress_begins_the_count_anew(tmp_path: Path) -> None:
     ends = (*(f"step-{number:08d}" for number in range(5)), KILLED, None)
     Attempts(run(restarts=2), workspace, 0).run(ending(workspace, *ends))
     assert told(workspace).attempt == 7
+
+
+def test_who_is_asked_to_stop_between_attempts_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workspace, before = Workspace(tmp_path), signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(attempts_module.time, "sleep", lambda _: signal.raise_signal(signal.SIGTERM))
+    with pytest.raises(StagePreemptedError, match="SIGTERM between two attempts"):
+        Attempts(run(restarts=2), workspace, 0).run(ending(workspace, KILLED, None))
+    assert (told(workspace).kind, told(workspace).may_pass) == ("preempted", True)
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,10 @@ import pytest
 
 from stage.errors import InputError, ParameterError, StageFailedError, StageKilledError
 from stage.parameters import validated
+from stage.workspace import Workspace
 from training.launching.followed_files import FollowedFiles
-from training.launching.slurm import job_error, sha256_of
+from training.launching.outcome import Outcome, write_outcome
+from training.launching.slurm import SlurmTraining, job_error, sha256_of
 from training.launching.slurm_queue import state_of, submit
 from training.launching.slurm_state import JobNote, read_note, write_note
 from training.parameters import TrainParameters
@@ -97,6 +99,47 @@ def test_states(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert state_of("8") == "UNKNOWN"
 
 
+AWAY = "echo 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2; exit 1"
+
+
+def test_a_cluster_that_does_not_answer_gets_no_second_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    submitted = tmp_path / "submitted"
+    commands(tmp_path, monkeypatch, srun="", squeue=AWAY, sacct=AWAY, sbatch=f"touch {submitted}; echo job 8")
+    assert state_of("7") == "UNREACHABLE"
+    workspace = Workspace(tmp_path / "workspace")
+    write_note(workspace.scratch / "launch" / "slurm.json", JobNote("7", 1, sha256_of(run())))
+    with pytest.raises(InputError, match="squeue does not say whether job 7 of"):
+        SlurmTraining(run(), workspace).run()
+    assert not submitted.exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "may_pass"), [("finished", False), ("gpu_memory", False), ("killed", False), ("killed", True)]
+)
+def test_a_job_that_slurm_forgot_has_ended_as_its_machines_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, may_pass: bool
+) -> None:
+    """Without accounting nobody knows of a job that is over for longer than a few minutes."""
+    commands(
+        tmp_path,
+        monkeypatch,
+        srun="",
+        sacct=AWAY,
+        scancel="",
+        squeue="test -e $0.asked || echo RUNNING; touch $0.asked",
+    )
+    monkeypatch.setattr("training.launching.slurm._LOOK_SECONDS", 0.01)
+    workspace, parameters = Workspace(tmp_path / "workspace"), run(poll_seconds=0.01)
+    write_note(workspace.scratch / "launch" / "slurm.json", JobNote("7", 1, sha256_of(parameters)))
+    write_outcome(workspace, Outcome(kind, "3 attempts in a row", may_pass, job="7"))
+    training = SlurmTraining(parameters, workspace)
+    if kind == "finished":
+        training.run()
+    else:
+        with pytest.raises(StageKilledError if may_pass else StageFailedError, match="3 attempts in a row"):
+            training.run()
+
+
 @pytest.mark.parametrize(
     ("state", "error", "kind"),
     [
@@ -149,10 +192,11 @@ with Canceller("7", Path(sys.argv[1])):
 """
 
 
-@pytest.mark.parametrize("killed", [True, False])
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT, None])
 def test_a_job_is_cancelled_when_its_stage_is_killed_and_not_when_that_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, killed: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, by: signal.Signals | None
 ) -> None:
+    killed = by is not None
     commands(tmp_path, monkeypatch, scancel=f"echo $1 > {tmp_path}/part; mv {tmp_path}/part {tmp_path}/cancelled")
     note = tmp_path / "slurm.json"
     write_note(note, JobNote("7", 1, "abc"))
@@ -163,8 +207,8 @@ def test_a_job_is_cancelled_when_its_stage_is_killed_and_not_when_that_ends(
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
-    if killed:
-        os.killpg(process.pid, signal.SIGKILL)
+    if by:
+        os.killpg(process.pid, by)
     process.communicate(timeout=60)
     deadline = time.monotonic() + 30
     while killed and not (tmp_path / "cancelled").exists():

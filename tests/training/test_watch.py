@@ -116,6 +116,30 @@ def test_a_heartbeat_says_where_the_process_is_and_leaves_nothing(
     assert read_beats(tmp_path) == {}
 
 
+def test_a_process_that_ends_by_an_error_falls_silent_for_other_machines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(HEARTBEATS_VARIABLE, str(tmp_path / "machine-0"))
+
+    def work() -> None:
+        with Heartbeat(Pulse(), silence_seconds=0.2):
+            deadline = time.monotonic() + 10
+            while not read_beats(tmp_path):
+                assert time.monotonic() < deadline
+            raise MemoryError
+
+    with pytest.raises(MemoryError):
+        work()
+    left = read_beats(tmp_path)
+    assert list(left) == ["machine-0/0.json"]
+    # As machine 1 hears it, which heard it beat before.
+    listener = Listener(PATIENT, "machine-1")
+    beating(listener, 3, {"machine-0/0.json": replace(left["machine-0/0.json"], count=0, phase="step")})
+    said = beating(listener, 60, {"machine-0/0.json": replace(left["machine-0/0.json"], phase="step")}, tuple(left))
+    assert said is not None
+    assert "silent" in said
+
+
 def test_what_is_no_heartbeat_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "machine-0").mkdir()
     (tmp_path / "machine-0" / "0.json").write_text("{")

@@ -18,6 +18,8 @@ from stage.workspace import Workspace
 from training.tracking.mlflow_place import experiment_id
 from upkeep.remote_data import REMOTE_TAG, push, secure
 from upkeep.restoring import restore
+from upkeep.retention import collect
+from upkeep.retention_parameters import RetentionParameters
 
 MODEL = "toy"
 
@@ -104,6 +106,20 @@ def test_an_earlier_version_comes_back_by_its_number(team: Team) -> None:
     assert folder_sha256(team.theirs.root / "data") == folder_sha256(team.mine.root / "data") != first
     restore(team.theirs, MODEL, "1", force=True)
     assert folder_sha256(team.theirs.root / "data") == first
+
+
+def test_the_champion_comes_back_after_what_nobody_needs_is_deleted_although_nobody_pushed_it(team: Team) -> None:
+    team.register()
+    champion = folder_sha256(team.mine.root / "data")
+    for steps in (6, 7):
+        team.retrain(steps)
+    present = folder_sha256(team.mine.root / "data")
+    outcome = collect(team.mine, RetentionParameters(), delete=True)
+    assert [item.kind for item in outcome.deleted] == ["cache"]
+    assert outcome.left == []
+    assert folder_sha256(team.mine.root / "data") == present
+    assert restore(team.mine, MODEL, force=True).fetched == 0
+    assert folder_sha256(team.mine.root / "data") == champion
 
 
 def test_what_is_committed_nowhere_is_not_lost(team: Team) -> None:

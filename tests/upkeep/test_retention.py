@@ -19,12 +19,16 @@ from typer.testing import CliRunner
 from cli.main import app
 from registry.decision_record import SINCE_TAG
 from registry.lineage import MODEL_TAG
+from stage.errors import InputError
 from stage.files import folder_sha256
 from stage.lifeline import exclusive
 from stage.workspace import Workspace
 from training.tracking.mlflow_place import experiment_id
 from upkeep.retention import Collected, collect
+from upkeep.retention_item import Item
+from upkeep.retention_mlflow import ModelCollector, RunCollector, VersionCollector
 from upkeep.retention_parameters import RetentionParameters
+from upkeep.retention_registry import Holdings
 
 PROJECT = Path(__file__).resolve().parents[2]
 PARAMETERS = RetentionParameters()
@@ -186,8 +190,6 @@ def test_a_version_that_gets_an_alias_meanwhile_stays_with_its_run(
     runs = [_run(client, place) for _ in range(2)]
     for run in runs:
         client.create_model_version(MODEL, place.root.as_uri(), run)
-    from upkeep.retention_mlflow import VersionCollector
-
     delete = VersionCollector.delete
 
     def meanwhile(self: VersionCollector, item: object) -> None:
@@ -201,11 +203,103 @@ def test_a_version_that_gets_an_alias_meanwhile_stays_with_its_run(
     assert _runs(client, place) == set(runs)
 
 
+def test_a_run_that_is_registered_meanwhile_stays(place: Workspace, client: MlflowClient):
+    """By a workspace elsewhere, whose locks nobody holds here: before it has a version, and then."""
+    run = _run(client, place)
+    client.create_registered_model(MODEL)
+    holdings = Holdings(client, place, PARAMETERS)
+    collector = RunCollector(holdings)
+    (item,) = collector.find()
+    young = SimpleNamespace(time=lambda: time.time())
+    model = client.create_logged_model(experiment_id(place), "pipeline", source_run_id=run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("upkeep.retention_registry.time", young)
+        with pytest.raises(InputError, match="is needed now"):
+            collector.delete(item)
+    client.create_model_version(MODEL, f"models:/{model.model_id}", run, model_id=model.model_id)
+    with pytest.raises(InputError, match="is needed now"):
+        collector.delete(item)
+    with pytest.raises(InputError, match="is needed now"):
+        ModelCollector(holdings).delete(Item("logged model", str(model.model_id), 0, ""))
+    assert _runs(client, place) == {run}
+    assert (place.mlflow / "artifacts" / run).is_dir()
+
+
+def test_a_run_that_a_version_names_by_its_address_alone_stays(place: Workspace, client: MlflowClient):
+    """As somebody registered it by hand, without a run."""
+    run = _run(client, place)
+    client.create_registered_model(MODEL)
+    client.create_model_version(MODEL, f"{client.get_run(run).info.artifact_uri}/model")
+    assert collect(place, PARAMETERS).found == []
+
+
+def test_the_run_of_a_logged_model_that_is_kept_stays(place: Workspace, client: MlflowClient):
+    model = client.create_logged_model(experiment_id(place), "kept", source_run_id=_run(client, place))
+    client.set_logged_model_tags(model.model_id, {"keep": "figure 3"})
+    assert collect(place, PARAMETERS).found == []
+
+
+def test_a_version_that_is_tagged_meanwhile_stays(place: Workspace, client: MlflowClient):
+    client.create_registered_model(MODEL)
+    client.create_model_version(MODEL, place.root.as_uri(), _run(client, place))
+    collector = VersionCollector(Holdings(client, place, PARAMETERS))
+    for key, value in (("keep", "figure 3"), ("promotion.decision", "promoting")):
+        client.set_model_version_tag(MODEL, "1", key, value)
+        with pytest.raises(InputError, match="is needed now"):
+            collector.delete(Item("version", f"{MODEL}/1", 0, ""))
+        client.delete_model_version_tag(MODEL, "1", key)
+    assert client.get_model_version(MODEL, "1").version
+
+
+def test_the_data_of_a_version_that_awaits_approval_or_is_kept_are_restorable(place: Workspace, client: MlflowClient):
+    client.create_registered_model(MODEL)
+    for tags in ({"promotion.decision": "awaiting approval"}, {"keep": "yes"}, {}):
+        client.create_model_version(MODEL, place.root.as_uri(), _run(client, place), tags=tags)
+    assert [str(v.version) for v in Holdings(client, place, PARAMETERS).restorable] == ["2", "1"]
+
+
+def test_a_registry_that_lost_the_last_decision_costs_nothing(
+    place: Workspace, client: MlflowClient, template: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """The environment names another database, or it is new: neither artifacts nor DVC's objects are known to it."""
+    registry_of_three(place)
+    folders = set((place.mlflow / "artifacts").iterdir())
+    new = place.mlflow / "new.db"
+    shutil.copy(template, new)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{new}")
+    mlflow.set_tracking_uri(f"sqlite:///{new}")
+    _run(MlflowClient(), place)
+    outcome = collect(place, PARAMETERS, delete=True)
+    assert outcome.found == []
+    assert [line.split(":")[0] for line in outcome.left] == ["MLflow", "DVC's cache"]
+    assert all("knows no version 2" in line for line in outcome.left)
+    assert folders <= set((place.mlflow / "artifacts").iterdir())
+
+
+def test_artifacts_that_are_young_or_older_than_their_experiment_are_no_orphans(
+    place: Workspace, client: MlflowClient
+):
+    client.delete_run(_run(client, place, {"keep": "yes"}))
+    root = place.mlflow / "artifacts"
+    old, young = root / ("1" * 32), root / ("2" * 32)
+    for folder in (old, young):
+        folder.mkdir()
+        (folder / "weights").write_text("w")
+    for path in (old, old / "weights"):
+        os.utime(path, (1, 1))
+    later = time.time() + LATER
+    for path in (young, young / "weights"):
+        os.utime(path, (later, later))
+    assert collect(place, PARAMETERS).found == []
+
+
 def test_nothing_is_deleted_while_a_stage_or_promotion_runs(place: Workspace, client: MlflowClient):
     run = _run(client, place)
     for name in ("train", "promotion"):
         with exclusive(place, name):
             assert _found(collect(place, PARAMETERS)) == {("run", run)}
+            # DVC's count would hold DVC's own lock, for which the stage would not wait long.
+            assert any(line.startswith("DVC's cache: the stage") for line in collect(place, PARAMETERS).left)
             outcome = collect(place, PARAMETERS, delete=True)
         assert outcome.deleted == []
         assert f"the stage {name} is already running" in outcome.left[0]
@@ -215,7 +309,7 @@ def test_nothing_is_deleted_while_a_stage_or_promotion_runs(place: Workspace, cl
 def test_a_server_that_is_away_costs_its_own_kinds_alone(place: Workspace, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://ada:hunter2@127.0.0.1:9")
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    old = place.scratch / "renders"
+    old = place.scratch / "preview"
     old.mkdir(parents=True)
     os.utime(old, (1, 1))
     outcome = collect(place, PARAMETERS, delete=True)

@@ -1,6 +1,9 @@
 """Scratch, kept predictions, logs and DVC's cache: what goes, and what a version's data keep."""
 
+import hashlib
+import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -33,6 +36,8 @@ def _names(place: Workspace) -> list[tuple[str, str, int]]:
 
 def test_scratch_goes_by_the_age_of_its_youngest_file(tmp_path: Path):
     place = Workspace(tmp_path)
+    for name in ("renders", "shards"):
+        (tmp_path / "data" / name).mkdir(parents=True)
     _aged(place.scratch / "renders" / "ab" / "old", 15)
     _aged(place.scratch / "shards" / "part" / "old", 15)
     _aged(place.scratch / "shards" / "part" / "young", 5)
@@ -49,6 +54,26 @@ def test_scratch_goes_by_the_age_of_its_youngest_file(tmp_path: Path):
     assert _names(place) == []
     left = sorted(path.relative_to(place.scratch).as_posix() for path in place.scratch.rglob("*") if path.is_file())
     assert left == ["locks/train", "shards/part/old", "shards/part/young", "tracking/run/journal.jsonl"]
+
+
+def test_what_cannot_be_made_again_and_a_training_that_is_not_done_stay(tmp_path: Path):
+    place = Workspace(tmp_path)
+    done, waits = "d" * 16, "e" * 16
+    _aged(place.scratch / "stages" / "render.json", 99)
+    _aged(place.scratch / "launch" / "slurm.json", 99)
+    _aged(place.scratch / "assets" / "ab" / "the only copy.glb", 99)
+    _aged(place.scratch / "renders" / "ab" / "of no pack yet", 99)
+    _aged(place.scratch / "of a person" / "notes", 99)
+    for name in (done, waits):
+        _aged(place.scratch / "training" / name / "checkpoints" / "step-5" / "model", 99)
+        _aged(place.scratch / "training" / name / "loss.csv", 99)
+        os.utime(place.scratch / "training" / name, (1, 1))
+        os.utime(place.scratch / "training" / name / "checkpoints", (1, 1))
+    assert _names(place) == []
+    place.model.mkdir(parents=True)
+    (place.model / "provenance.json").write_text(json.dumps({"fingerprint": done + "0" * 48}))
+    (tmp_path / "data" / "renders").mkdir()
+    assert [name for _, name, _ in _names(place)] == ["scratch/renders", f"scratch/training/{done}"]
 
 
 def test_what_a_kill_left_of_a_deletion_goes_at_once_and_a_link_never_does(tmp_path: Path):
@@ -115,13 +140,76 @@ def test_of_the_cache_stays_what_workspace_versions_and_branches_refer_to(tmp_pa
     (root / "dvc.yaml").write_text((root / "dvc.yaml").read_text().replace("train:", "fit:"))
     _repro(root, "present")
     assert _cached(root) == {"champion\n", "branch\n", "forgotten\n", "present\n"}
-    collector = CacheCollector(Workspace(root), [champion, "no: lock", "{"])
+    collector = CacheCollector(Workspace(root), [champion, "schema: '2.0'"])
     (item,) = collector.find()
     assert item.why == "2 objects that no dvc.lock refers to"
     assert item.bytes > len("forgotten\n")
     collector.delete(item)
     assert _cached(root) == {"champion\n", "branch\n", "present\n"}
     assert list(collector.find()) == []
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace whose cache has an object that nobody needs, and one that is added on another branch alone."""
+    root = tmp_path_factory.mktemp("repository")
+    for command in (["init", "-q"], ["config", "user.name", "t"], ["config", "user.email", "t@example.org"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    _dvc(root, "init", "--quiet")
+    (root / "dvc.yaml").write_text("stages:\n  train:\n    cmd: echo ${text} > weights\n    outs: [weights]\n")
+    _repro(root, "forgotten")
+    _repro(root, "present")
+    for command in (["add", "."], ["commit", "-qm", "first"], ["checkout", "-qb", "other"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    (root / "input").write_text("added\n")
+    _dvc(root, "add", "--quiet", "input")
+    for command in (["add", "."], ["commit", "-qm", "second"], ["checkout", "-q", "-"]):
+        subprocess.run(["git", *command], cwd=root, check=True)
+    (root / "input").unlink()
+    return root
+
+
+@pytest.mark.parametrize("lock", ["no: lock", "{", "stages: {a: {outs: [{md5: x}]}}"])
+def test_a_version_whose_lock_cannot_be_read_leaves_the_cache(repository: Path, lock: str):
+    with pytest.raises(InputError, match="a version cannot be read"):
+        list(CacheCollector(Workspace(repository), [lock]).find())
+
+
+def test_without_a_lock_or_beside_an_experiment_the_cache_is_left(repository: Path):
+    lock = repository / "dvc.lock"
+    lock.rename(repository / "aside")
+    try:
+        with pytest.raises(InputError, match=r"no dvc\.lock in"):
+            list(CacheCollector(Workspace(repository), []).find())
+    finally:
+        (repository / "aside").rename(lock)
+    running = repository / ".dvc" / "tmp" / "exps" / "tmp12"
+    running.mkdir(parents=True)
+    with pytest.raises(InputError, match=r"works in .*tmp12"):
+        list(CacheCollector(Workspace(repository), []).find())
+    running.rmdir()
+
+
+def test_git_that_does_not_answer_leaves_the_cache(repository: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("upkeep.dvc_references.git", lambda *_: None)
+    with pytest.raises(InputError, match="git for-each-ref fails"):
+        list(CacheCollector(Workspace(repository), []).find())
+
+
+def test_what_another_branch_added_and_another_workspace_made_stays(repository: Path):
+    (repository / "runs" / "one").mkdir(parents=True)
+    forgotten = (repository / "dvc.lock").read_text().replace(_md5("present\n"), _md5("forgotten\n"))
+    (repository / "runs" / "one" / "dvc.lock").write_text(forgotten)
+    collector = CacheCollector(Workspace(repository), [])
+    assert list(collector.find()) == []
+    shutil.rmtree(repository / "runs")
+    (item,) = collector.find()
+    collector.delete(item)
+    assert _cached(repository) == {"present\n", "added\n"}
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def test_a_cache_that_is_shared_is_left(tmp_path: Path):

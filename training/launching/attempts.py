@@ -4,15 +4,20 @@ This is the one place that does so while the stage lives. The stage's own death,
 the flow's retries, or running it again (docs/decisions/0044).
 """
 
+import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 from stage.errors import StageFailedError, StageKilledError, StagePreemptedError, ViewforgeError
 from stage.workspace import Workspace
 from training.launching.outcome import Outcome, outcome_file, outcome_of, read_outcome, record, write_outcome
 from training.parameters import TrainParameters
+from training.preemption import SIGNALS
 
 _LONGEST_PAUSE = 30.0
 
@@ -66,7 +71,12 @@ class Attempts:
         pause = min(_LONGEST_PAUSE, 2.0 ** (self._in_vain - 1))
         told = f"attempt {self._number} ended ({error}); goes on from the last checkpoint in {pause:g} s"
         print(f"train: {told}", file=sys.stderr, flush=True)
-        time.sleep(pause)
+        try:
+            with _stoppable():
+                time.sleep(pause)
+        except StagePreemptedError as stopped:
+            record(self._workspace, self._told(stopped), self._parameters, since)
+            raise
         self._heed_others()
 
     def _heed_others(self) -> None:
@@ -104,6 +114,21 @@ class Attempts:
 
     def _checkpoints(self) -> set[Path]:
         return set(self._workspace.scratch.glob("training/*/checkpoints/step-*"))
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Be asked to stop between two attempts, when no process of the training is there to hear it."""
+    before = {number: signal.signal(number, _stop) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stop(number: int, _: FrameType | None) -> NoReturn:
+    raise StagePreemptedError(f"{signal.Signals(number).name} between two attempts", "run again: it continues")
 
 
 def _reason(error: ViewforgeError) -> str:

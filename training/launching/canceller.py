@@ -35,7 +35,8 @@ class Canceller:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.communicate(_DONE)
+        # What ends by an error, as an interrupt from the keyboard, waits for its job no more than what is killed.
+        self._process.communicate(_DONE if kind is None else b"")
 
 
 def cancel(job: str, note: Path) -> None:

@@ -71,7 +71,10 @@ class Pulse:
 
 
 class Heartbeat:
-    """Writes a process' heartbeat for as long as it is entered, where `VIEWFORGE_HEARTBEATS` says; it leaves no file.
+    """Writes a process' heartbeat for as long as it is entered, where `VIEWFORGE_HEARTBEATS` says.
+
+    It leaves no file, except where the process ends by an error: a file that is not written any more tells other machines, which
+    may wait for the process in an exchange, that it is gone.
 
     Args:
         pulse: where the process is.
@@ -98,7 +101,8 @@ class Heartbeat:
         self._ended.set()
         if self._path:
             self._thread.join()
-            self._path.unlink(missing_ok=True)
+            if kind is None:
+                self._path.unlink(missing_ok=True)
 
     def _work(self) -> None:
         while not self._ended.is_set():

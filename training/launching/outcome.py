@@ -6,10 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import time
 
-from stage.errors import ViewforgeError
+from stage.errors import StageKilledError, ViewforgeError
 from stage.files import write_json
 from stage.workspace import Workspace
-from training.launching.exit_reason import MAY_PASS
 from training.parameters import TrainParameters
 from training.tracking.journals import note_tag
 
@@ -59,9 +58,8 @@ def write_outcome(workspace: Workspace, outcome: Outcome) -> None:
 
 
 def outcome_of(error: ViewforgeError, attempt: int, machine: int, job: str | None = None) -> Outcome:
-    """An error as an outcome."""
-    kind = error.kind or "named"
-    return Outcome(kind, str(error), kind in MAY_PASS, attempt, machine, job)
+    """An error as an outcome; what would pass and came too often is final, whatever its kind."""
+    return Outcome(error.kind or "named", str(error), isinstance(error, StageKilledError), attempt, machine, job)
 
 
 def record(

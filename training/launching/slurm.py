@@ -12,22 +12,24 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from stage.errors import StageFailedError, StageKilledError, StagePreemptedError, ViewforgeError
+from stage.errors import InputError, StageFailedError, StageKilledError, StagePreemptedError, ViewforgeError
 from stage.files import json_sha256
 from stage.progress import PROGRESS_VARIABLE
 from stage.workspace import Workspace
 from training.launching.attempts import Attempts
 from training.launching.canceller import Canceller, cancel
-from training.launching.exit_reason import MAY_PASS, MESSAGE
+from training.launching.exit_reason import MESSAGE
 from training.launching.followed_files import FollowedFiles
 from training.launching.outcome import Outcome, launch_room, outcome_file, read_outcome
 from training.launching.slurm_job import JOB_NOTE, PROGRESS
-from training.launching.slurm_queue import OVER, UNKNOWN, state_of, submit, tell_to_stop
+from training.launching.slurm_queue import OVER, UNKNOWN, UNREACHABLE, state_of, submit, tell_to_stop
 from training.launching.slurm_state import JobNote, read_note, write_note
 from training.parameters import TrainParameters
 from training.preemption import SIGNALS, Notice
 
 _LOOK_SECONDS = 1.0
+# Twice in a row: a job that goes back into the queue passes through the states of an end.
+_LOOKS, _LOOKS_FOR_NOTHING = 2, 10
 # A machine that ends because of another one says so; the other one's reason comes first.
 _BECAUSE_OF_OTHERS = ("exchange_lost", "exchange_timeout", "silent")
 
@@ -81,10 +83,20 @@ class SlurmTraining:
         return job
 
     def _running(self) -> str | None:
-        """The job of an earlier stage, if it still does this training; one that does not is ended first."""
+        """The job of an earlier stage, if it still does this training; one that does not is ended first.
+
+        Raises:
+            InputError: when Slurm does not say whether it runs: two jobs would write the same checkpoints.
+        """
         note = read_note(self._note)
-        if note is None or state_of(note.job) in {*OVER, UNKNOWN}:
+        state = state_of(note.job) if note else UNKNOWN
+        if note is None or state in {*OVER, UNKNOWN}:
             return None
+        if state == UNREACHABLE:
+            raise InputError(
+                f"squeue does not say whether job {note.job} of {self._workspace.root} runs",
+                "run again when it answers",
+            )
         if not note.cancelled and note.parameters_sha256 == sha256_of(self._parameters):
             _say(f"goes on waiting for job {note.job}, which was submitted earlier")
             return note.job
@@ -97,7 +109,7 @@ class SlurmTraining:
     def _wait(self, job: str, notice: Notice) -> str:
         """Follow a job to its end; its last state."""
         state, over, asked, deadline = "", 0, 0.0, float("inf")
-        while over < 2:
+        while over < (_LOOKS_FOR_NOTHING if state == UNKNOWN else _LOOKS):
             self._tell_more()
             now = time.monotonic()
             if notice.given and deadline == float("inf"):
@@ -108,7 +120,6 @@ class SlurmTraining:
             if now - asked >= self._slurm.poll_seconds or over or self._outcomes(job, whole=True):
                 asked, known = now, state
                 state = state_of(job)
-                # Twice in a row: one that goes back into the queue passes through the states of an end.
                 over = over + 1 if self._is_over(state) else 0
                 if state != known:
                     _say(f"job {job} is {state}")
@@ -117,7 +128,7 @@ class SlurmTraining:
         return state
 
     def _is_over(self, state: str) -> bool:
-        return state in OVER or (state == "PREEMPTED" and not self._slurm.requeue)
+        return state in {*OVER, UNKNOWN} or (state == "PREEMPTED" and not self._slurm.requeue)
 
     def _stop(self, job: str) -> float:
         """Hand on that the stage is asked to stop; the seconds that the job has."""
@@ -157,7 +168,7 @@ class SlurmTraining:
         )
         if failed:
             return _as_error(failed[0], self._slurm.nodes)
-        if state == "COMPLETED" and len(outcomes) == self._slurm.nodes:
+        if state in {"COMPLETED", UNKNOWN} and len(outcomes) == self._slurm.nodes:
             return None
         if notice.given:
             return StagePreemptedError(
@@ -172,7 +183,7 @@ def _as_error(outcome: Outcome, nodes: int) -> ViewforgeError:
     if outcome.kind == "preempted":
         reason = outcome.message.removeprefix(StageKilledError.PREFIX).removeprefix(StagePreemptedError.PREEMPTED)
         return StagePreemptedError(reason)
-    if outcome.kind in MAY_PASS:
+    if outcome.may_pass:
         return StageKilledError(f"{outcome.message.removeprefix(StageKilledError.PREFIX)}{where}", "", outcome.kind)
     return StageFailedError(f"{outcome.message}{where}", "", outcome.kind)
 

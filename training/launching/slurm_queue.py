@@ -15,6 +15,10 @@ OVER: Final = frozenset(
 )
 """States of a job that ends; PREEMPTED is one more where it does not go back into the queue."""
 UNKNOWN: Final = "UNKNOWN"
+"""Slurm answers, and knows no such job any more: it ended long ago, where there is no accounting."""
+UNREACHABLE: Final = "UNREACHABLE"
+"""Slurm does not answer; the job may run."""
+_NO_SUCH_JOB = "Invalid job id"
 _SIGNAL = "USR1"
 
 
@@ -45,16 +49,17 @@ def submit(parameters: TrainParameters, root: Path, folder: Path) -> str:
 
 
 def state_of(job: str) -> str:
-    """What Slurm says of a job: RUNNING, COMPLETED and the like; UNKNOWN where it says nothing."""
-    queued = _answer(["squeue", "--noheader", "--jobs", job, "--format", "%T"])
+    """What Slurm says of a job: RUNNING, COMPLETED and the like, UNKNOWN or UNREACHABLE."""
+    # In all states, as there may be no accounting to ask about jobs that are over.
+    queued = _answer(["squeue", "--noheader", "--states=all", "--jobs", job, "--format", "%T"])
     if queued:
         return queued.splitlines()[0].strip()
     from submitit.slurm.slurm import SlurmInfoWatcher
 
-    told = _answer(["sacct", "-o", "JobID,State,NodeList", "--parsable2", "-j", job])
+    told = _answer(["sacct", "-o", "JobID,State,NodeList", "--parsable2", "-j", job]) or ""
     # As in "CANCELLED by 1000".
     words = SlurmInfoWatcher().read_info(told).get(job, {}).get("State", "").split()
-    return words[0] if words else UNKNOWN
+    return words[0] if words else UNREACHABLE if queued is None else UNKNOWN
 
 
 def tell_to_stop(job: str) -> None:
@@ -62,13 +67,15 @@ def tell_to_stop(job: str) -> None:
     subprocess.run(["scancel", f"--signal={_SIGNAL}", job], check=False)
 
 
-def _answer(command: Sequence[str]) -> str:
-    """The standard output of a command; empty where it fails, as squeue does for jobs long over."""
+def _answer(command: Sequence[str]) -> str | None:
+    """The standard output of a command, empty for jobs long over; None where it fails."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
     except (OSError, subprocess.TimeoutExpired):
+        return None
+    if _NO_SUCH_JOB in done.stderr:
         return ""
-    return done.stdout if done.returncode == 0 else ""
+    return done.stdout if done.returncode == 0 else None
 
 
 def _asked(parameters: TrainParameters) -> dict[str, Any]:
