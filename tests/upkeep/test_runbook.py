@@ -76,7 +76,7 @@ def test_each_option_is_one_of_its_command() -> None:
                     assert word.rstrip(",") in known, piece
                     seen += 1
                 else:
-                    command = getattr(group, "commands", {}).get(word, command)
+                    command = getattr(command, "commands", {}).get(word, command)
     assert seen > 10
 
 
