@@ -204,6 +204,8 @@ def test_a_job_is_cancelled_when_its_stage_is_killed_and_not_when_that_ends(
         [sys.executable, "-c", HOLDER, str(note), "600" if killed else "0"],
         stdout=subprocess.PIPE,
         start_new_session=True,
+        # A shell starts background processes with SIGINT ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"

@@ -205,7 +205,7 @@ def test_a_busy_database_is_not_damaged_and_is_waited_for_briefly(tmp_path: Path
     def refused(*_: object) -> None:
         raise recovers
 
-    monkeypatch.setattr("upkeep.databases._opened_for_reading", refused)
+    monkeypatch.setattr("upkeep.databases._opened", refused)
     assert damage(path) == ""
 
 
