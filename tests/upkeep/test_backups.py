@@ -199,7 +199,7 @@ def test_what_a_killed_backup_left_goes_with_a_later_one(place: Workspace, tmp_p
 
 def test_a_full_disk_is_no_reason_to_put_back_an_older_database(place: Workspace, tmp_path: Path) -> None:
     source = place.mlflow / "mlflow.db"
-    with pytest.raises(InputError, match="make room there .* copy again") as caught:
+    with pytest.raises(InputError, match=r"make room there .* copy again") as caught:
         copy_database(source, tmp_path / "absent" / "mlflow.db")
     assert "recover" not in str(caught.value)
     source.write_bytes(b"no database at all" * 100)
