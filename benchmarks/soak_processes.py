@@ -19,11 +19,11 @@ _KINDS = {
     "prefect.engine": "flow run",
     "prefect.runner": "flow run",
     "dvc repro": "dvc",
-    "cli.main": "stage",
-    "viewforge": "stage",
     "stage.worker_host": "Blender worker",
     "accelerate": "launcher",
     "training.run": "trainer",
+    "cli.main": "stage",
+    "viewforge": "stage",
 }
 
 PERMANENT = {"supervisor", "Prefect server", "MLflow server", "worker"}
