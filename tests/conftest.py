@@ -16,6 +16,17 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+@pytest.fixture(autouse=True)
+def own_environment() -> Iterator[None]:
+    """Every test leaves the environment as it found it: what a command sets for its own process (`PREFECT_HOME` of its workspace)
+    would otherwise be the next test's, and its subprocesses'."""
+    before = dict(os.environ)
+    yield
+    for name in os.environ.keys() - before.keys():
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultServer]:
     """An HTTP server on loopback that fails as it is told, of this test's own."""
@@ -36,8 +47,9 @@ def shared_assets() -> Path:
 
 @pytest.fixture(scope="session")
 def program_environment() -> dict[str, str]:
-    """The environment of subprocesses: this interpreter's commands first, no server of the outside."""
-    kept = {key: value for key, value in os.environ.items() if key not in {"PREFECT_API_URL", "MLFLOW_TRACKING_URI"}}
+    """The environment of subprocesses: this interpreter's commands first, no server of the outside, no other workspace's Prefect."""
+    foreign = {"PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI"}
+    kept = {key: value for key, value in os.environ.items() if key not in foreign}
     return {**kept, "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]]), "COLUMNS": "200"}
 
 
