@@ -190,7 +190,10 @@ def _growth(disk: dict[int, dict[str, int]]) -> list[str]:
     numbers = sorted(disk)
     if len(numbers) < _POINTS_OF_A_CURVE:
         return []
-    first, middle, last = disk[numbers[0]]["all"], disk[numbers[len(numbers) // 2]]["all"], disk[numbers[-1]]["all"]
+    first, middle, last = (
+        disk[number]["all"] + disk[number]["temporary"]
+        for number in (numbers[0], numbers[len(numbers) // 2], numbers[-1])
+    )
     steps = (numbers[len(numbers) // 2] - numbers[0], numbers[-1] - numbers[len(numbers) // 2])
     before, after = (middle - first) / steps[0], (last - middle) / steps[1]
     if after > _FASTER * before + 1.0:
