@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -57,6 +58,33 @@ def test_what_depends_on_a_stage_that_ran_runs(place: Workspace, monkeypatch: py
     )
     assert run_all(place, monkeypatch, everything, ["render"], becomes="fresh")[0] == ["render"]
     assert run_all(place, monkeypatch, everything, []) == ([], ["fresh"] * 4)
+
+
+def test_a_run_that_failed_shows_what_was_done_what_failed_and_what_was_not_tried(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shown: list[StageRun] = []
+
+    def run(_: Workspace, stage: str, *__: object) -> StageRun:
+        if stage == "shard":
+            raise ViewforgeError("no space left on device", "free some")
+        return StageRun(stage, "ran", 1.0)
+
+    monkeypatch.setattr(stage_loop, "stale_stages", lambda _: {stage: ["changed"] for stage in ("render", "shard")})
+    monkeypatch.setattr(stage_loop, "run_stage_task", run)
+    monkeypatch.setattr(stage_loop.artifacts, "publish_stages", shown.extend)
+    with pytest.raises(ViewforgeError, match="no space left"):
+        stage_loop.bring_up_to_date(place, list(BELOW))
+    states = {found.stage: found.state for found in shown}
+    assert states == {"render": "ran", "splatter": "fresh", "shard": "failed", "train": "not tried"}
+
+    def away(_: object) -> None:
+        raise httpx.ConnectError("All connection attempts failed")
+
+    monkeypatch.setattr(stage_loop.artifacts, "publish_stages", away)
+    with pytest.raises(ViewforgeError, match="no space left"):
+        stage_loop.bring_up_to_date(place, list(BELOW))
+    assert "not shown: All connection attempts failed" in caplog.text
 
 
 def test_stages_outside_of_the_group_stay_as_they_are_and_the_log_says_so(
