@@ -90,7 +90,7 @@ def bring_up_to_date(place: Workspace, chosen: Collection[str]) -> list[StageRun
     stages, runs = [stage for stage in order if stage in chosen], list[StageRun]()
     try:
         for run in _run(place, stages, limits):
-            runs.append(run)  # noqa: PERF402 - those before a failure are shown, too
+            runs.append(run)
     except Exception:
         _show(artifacts.publish_stages, [*runs, *(StageRun(stage, "not tried", 0.0) for stage in stages[len(runs) :])])
         raise
