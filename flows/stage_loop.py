@@ -13,7 +13,7 @@ import tenacity
 from prefect import get_run_logger
 from prefect.runtime import deployment
 
-from flows import artifacts
+from flows import artifacts, lost_leases  # noqa: F401 - the latter for its effect
 from flows.flow_parameters import FlowParameters
 from flows.graph import dependents, stage_order, stale_stages
 from flows.messages import without_secrets

@@ -192,6 +192,37 @@ def test_a_server_without_limits_is_named_with_its_remedy(monkeypatch: pytest.Mo
         pass
 
 
+def test_a_server_that_is_away_is_waited_for_and_fails_nothing_that_is_done(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+
+    def limit(name: str) -> int:
+        asked.append(name)
+        if len(asked) < 3:
+            raise httpx.ConnectError("All connection attempts failed")
+        return 1
+
+    @contextmanager
+    def held(*_: object, **__: object) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            raise httpx.ConnectError("away again")
+
+    monkeypatch.setattr(slots, "_limit", limit)
+    monkeypatch.setattr(slots, "concurrency", held)
+    monkeypatch.setattr(slots, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(slots, "get_run_logger", logging.getLogger)
+    with temporary_settings({PREFECT_API_URL: NOBODY}):
+        with slots.slots({"gpu": 1}):
+            pass
+        with pytest.raises(ViewforgeError, match="the stage's own"), slots.slots({"gpu": 1}):
+            raise ViewforgeError("the stage's own error")
+    assert asked == ["gpu"] * 4
+    assert "come free by themselves: away again" in caplog.text
+
+
 def test_without_a_server_nothing_is_held_and_nothing_deployed(monkeypatch: pytest.MonkeyPatch) -> None:
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         with slots.slots({"gpu": 1}):
