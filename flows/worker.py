@@ -51,18 +51,31 @@ class GracefulWorker(ProcessWorker):
 
     async def get_and_submit_flow_runs(self) -> list[Any]:
         """Submit the runs that are due, unless leaving."""
-        return [] if self.leaving else await super().get_and_submit_flow_runs()
+        try:
+            return [] if self.leaving else await super().get_and_submit_flow_runs()
+        except httpx.HTTPError as error:
+            _bear(error)
+            return []
 
     async def sync_with_backend(self) -> None:
         """Give a sign of life, at the start and twice a minute, and have runs started that a killed worker had taken."""
-        await super().sync_with_backend()
-        if self.leaving:
-            return
         try:
-            for run in await schedule_unstarted(self.client, self._work_pool_name):
+            await super().sync_with_backend()
+            for run in [] if self.leaving else await schedule_unstarted(self.client, self._work_pool_name):
                 print(f"worker: flow run {run} is scheduled anew: its worker did not live to start it", flush=True)
         except httpx.HTTPError as error:
-            print(f"worker: runs of killed workers are not looked for: {error}", flush=True)
+            _bear(error)
+
+
+def _bear(error: httpx.HTTPError) -> None:
+    """Say that the server is away: after twenty minutes of it Prefect's worker would end, and kill its runs.
+
+    Raises:
+        HTTPStatusError: when the server refuses, which does not pass by itself.
+    """
+    if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+        raise error
+    print(f"worker: the server is away: {str(error) or type(error).__name__}", flush=True)
 
 
 async def work(pool: str, limit: int | None, grace_seconds: float, *, with_healthcheck: bool = False) -> None:

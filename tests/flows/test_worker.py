@@ -16,6 +16,7 @@ import httpx
 import psutil
 import pytest
 from prefect.client.schemas.objects import StateType
+from prefect.utilities.services import critical_service_loop
 from prefect_server import PROJECT
 
 from flows import worker
@@ -169,3 +170,28 @@ def test_a_sign_of_life_looks_for_runs_of_killed_workers_and_bears_a_server_that
     said = capsys.readouterr().out
     assert looked == ([] if leaving else ["cpu", "cpu"])
     assert ("scheduled anew" in said, "All connection attempts failed" in said) == (not leaving, not leaving)
+
+
+@pytest.mark.parametrize(("status", "ends"), [(None, False), (503, False), (401, True)])
+@pytest.mark.parametrize("loop", ["get_and_submit_flow_runs", "sync_with_backend"])
+def test_a_worker_bears_a_server_that_is_away_for_as_long_as_it_is_and_no_refusal(
+    monkeypatch: pytest.MonkeyPatch, loop: str, status: int | None, ends: bool
+) -> None:
+    """Prefect's loops end the worker, and with it its runs, after twelve errors."""
+    asked: list[int] = []
+
+    async def fail(_: object) -> None:
+        asked.append(1)
+        if status is None:
+            raise httpx.ConnectError("All connection attempts failed")
+        request = httpx.Request("POST", "http://127.0.0.1:9/api")
+        httpx.Response(status, request=request).raise_for_status()
+
+    async def work(made: worker.GracefulWorker) -> None:
+        until = asyncio.wait_for(critical_service_loop(getattr(made, loop), 0.001, backoff=1, printer=str), 0.5)
+        with pytest.raises(httpx.HTTPStatusError if ends else TimeoutError):
+            await until
+
+    monkeypatch.setattr(worker.ProcessWorker, loop, fail)
+    asyncio.run(work(worker.GracefulWorker(work_pool_name="cpu")))
+    assert (len(asked) == 1) == ends
