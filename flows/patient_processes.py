@@ -10,7 +10,8 @@ from prefect.runner import _flow_run_executor
 from prefect.runner._process_manager import ProcessManager
 
 _TICK_SECONDS = 0.5
-_MOST_SECONDS = 600.0
+MOST_SECONDS = 600.0
+"""The longest time that a run is given."""
 
 
 class PatientProcesses(ProcessManager):
@@ -34,10 +35,10 @@ class PatientProcesses(ProcessManager):
 
 
 def give(seconds: float) -> None:
-    """Have all runs that this process starts from now on get so long when they are cancelled.
+    """Have all runs that this process starts from now on get so long when they are asked to end.
 
     Args:
         seconds: ten minutes at most. Its flow kills a stage after `flow.grace_seconds`, and has little to do then.
     """
-    PatientProcesses.seconds = min(seconds, _MOST_SECONDS)
+    PatientProcesses.seconds = min(seconds, MOST_SECONDS)
     _flow_run_executor.ProcessManager = PatientProcesses  # type: ignore[misc]
