@@ -108,10 +108,7 @@ def _show(publish: Callable[[Any], None], what: object) -> None:
 
 
 def _run(place: Workspace, stages: list[str], limits: FlowParameters) -> Iterator[StageRun]:
-    """Run what is stale and what depends on something that ran; the rest is fresh without asking DVC again.
-
-    A stage that fails is yielded as such before its error is raised.
-    """
+    """Run what is stale and what depends on something that ran; the rest is fresh without asking DVC again."""
     stale, downstream, needs = stale_stages(place.root), dependents(place.root), stage_needs(place.root)
     for stage in stale:
         if stage not in stages and any(below in stages for below in downstream[stage]):
@@ -126,6 +123,7 @@ def _run(place: Workspace, stages: list[str], limits: FlowParameters) -> Iterato
         try:
             run = run_stage_task(place, stage, needs[stage], limits)
         except Exception:
+            # Among what became of them, before it ends the run.
             yield StageRun(stage, "failed", round(time.monotonic() - started, 1))
             raise
         yield run
