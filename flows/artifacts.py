@@ -23,7 +23,7 @@ _THUMBNAIL = (640, 640)
 
 
 def publish_stages(runs: list[StageRun]) -> None:
-    """A table of the stages: what ran and for how long."""
+    """A table of the stages: what ran and for how long, and of a run that failed, which did and what was not tried."""
     rows = [{"stage": run.stage, "state": run.state, "seconds": run.seconds} for run in runs]
     create_table_artifact(table=rows, key="pipeline-stages", description="Stages of this run, in order")
 

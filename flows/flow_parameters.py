@@ -24,9 +24,9 @@ class FlowParameters(Parameters):
     """Longest that a stage may run; what takes longer is taken to hang. Waiting for a slot does not count."""
     stage_hours: dict[str, Annotated[float, Field(gt=0)]] = Field(default_factory=dict)
     """The same for single stages, as {train: 400, render: 48}."""
-    grace_seconds: float = Field(default=25.0, ge=0)
-    """What a stage that is asked to end gets for it, as a training for its checkpoint. Prefect's process worker kills a cancelled
-    run after 30 s."""
+    grace_seconds: float = Field(default=45.0, ge=0)
+    """What a stage that is asked to end gets for it: more than `train.launch.grace_seconds` gives a training for its checkpoint,
+    and less than the worker gives its runs (`--grace-seconds`)."""
     wait_hours: float = Field(default=24.0, ge=0)
     """How long a run waits for another one that works in the same workspace."""
 

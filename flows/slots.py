@@ -6,6 +6,8 @@ They are leases: one whose holder was killed comes free by itself after a minute
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+import httpx
+import tenacity
 from prefect import get_run_logger
 from prefect.client.orchestration import get_client
 from prefect.concurrency.sync import concurrency
@@ -15,6 +17,8 @@ from prefect.settings import get_current_settings
 from stage.errors import InputError
 
 _LEASE_SECONDS = 60.0
+# While the server is away, as for a restart, a stage waits to begin, and does not fail once it is done.
+_AWAY_SECONDS, _AGAIN_SECONDS = 600.0, 5.0
 
 
 @contextmanager
@@ -27,12 +31,36 @@ def slots(needs: dict[str, int]) -> Iterator[None]:
     Raises:
         InputError: when the server has no such limit.
     """
-    with ExitStack() as held:
+    held = ExitStack()
+    try:
         if get_current_settings().api.url:
             # In one order, so that no two runs wait for each other.
             for name in sorted(needs):
-                _hold(held, name, needs[name])
+                _patiently()(_hold, held, name, needs[name])
         yield
+    finally:
+        _release(held)
+
+
+def _patiently() -> tenacity.Retrying:
+    return tenacity.Retrying(
+        retry=tenacity.retry_if_exception(_is_away),
+        wait=tenacity.wait_fixed(_AGAIN_SECONDS),
+        stop=tenacity.stop_after_delay(_AWAY_SECONDS),
+        before_sleep=lambda state: get_run_logger().info("waiting: %s", state.outcome and state.outcome.exception()),
+        reraise=True,
+    )
+
+
+def _is_away(error: BaseException) -> bool:
+    return isinstance(error, httpx.TransportError) or isinstance(error.__cause__, httpx.TransportError)
+
+
+def _release(held: ExitStack) -> None:
+    try:
+        held.close()
+    except httpx.HTTPError as error:
+        get_run_logger().warning("the slots come free by themselves: %s", error)
 
 
 def _hold(held: ExitStack, name: str, number: int) -> None:

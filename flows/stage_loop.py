@@ -1,17 +1,19 @@
 """What all flows share: a workspace to themselves, and the loop that runs what is stale among some stages."""
 
 import os
-from collections.abc import Collection, Iterator
+import time
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import httpx
 import tenacity
 from prefect import get_run_logger
 from prefect.runtime import deployment
 
-from flows import artifacts
+from flows import artifacts, lost_leases  # noqa: F401 - the latter for its effect
 from flows.flow_parameters import FlowParameters
 from flows.graph import dependents, stage_order, stale_stages
 from flows.messages import without_secrets
@@ -85,10 +87,24 @@ def bring_up_to_date(place: Workspace, chosen: Collection[str]) -> list[StageRun
     limits = load_section(place.parameters, "flow", FlowParameters)
     order = stage_order(place.root)
     limits.check_stages(order)
-    runs = list(_run(place, [stage for stage in order if stage in chosen], limits))
-    artifacts.publish_stages(runs)
-    artifacts.publish_lineage(place)
+    stages, runs = [stage for stage in order if stage in chosen], list[StageRun]()
+    try:
+        for run in _run(place, stages, limits):
+            runs.append(run)
+    except Exception:
+        _show(artifacts.publish_stages, [*runs, *(StageRun(stage, "not tried", 0.0) for stage in stages[len(runs) :])])
+        raise
+    _show(artifacts.publish_stages, runs)
+    _show(artifacts.publish_lineage, place)
     return runs
+
+
+def _show(publish: Callable[[Any], None], what: object) -> None:
+    """Show something; a server that is away takes nothing from what is done, nor from why it failed."""
+    try:
+        publish(what)
+    except httpx.HTTPError as error:
+        get_run_logger().warning("not shown: %s", str(error) or type(error).__name__)
 
 
 def _run(place: Workspace, stages: list[str], limits: FlowParameters) -> Iterator[StageRun]:
@@ -103,7 +119,13 @@ def _run(place: Workspace, stages: list[str], limits: FlowParameters) -> Iterato
             yield StageRun(stage, "fresh", 0.0)
             continue
         get_run_logger().info("%s is stale: %s", stage, "; ".join(stale[stage]))
-        run = run_stage_task(place, stage, needs[stage], limits)
+        started = time.monotonic()
+        try:
+            run = run_stage_task(place, stage, needs[stage], limits)
+        except Exception:
+            # Among what became of them, before it ends the run.
+            yield StageRun(stage, "failed", round(time.monotonic() - started, 1))
+            raise
         yield run
         if run.state != "fresh":
             stale.update({below: [f"upstream: {stage}"] for below in downstream[stage] - set(stale)})

@@ -51,6 +51,9 @@ class StageProcess:
                 ready = selector.select(min(_TICK_SECONDS, max(0.0, until - time.monotonic())))
                 self._tick()
                 if not ready:
+                    if self._process.poll() is not None:
+                        # What it left running has its output, and may have it for ever.
+                        break
                     continue
                 if not (read := os.read(self._process.stdout.fileno(), 65536)):
                     break

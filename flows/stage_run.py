@@ -39,7 +39,7 @@ class StageCrashError(ViewforgeError):
 
 @dataclass(frozen=True)
 class StageRun:
-    """What became of a stage: `ran`, `fresh` (nothing to do) or `restored` (from DVC's run cache)."""
+    """What became of a stage: `ran`, `fresh` (nothing to do), `restored` (from DVC's run cache), `failed` or `not tried`."""
 
     stage: str
     state: str

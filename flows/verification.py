@@ -8,6 +8,7 @@ from prefect.artifacts import create_table_artifact
 
 from flows.stage_loop import opened
 from stage.errors import ViewforgeError
+from stage.secrets import redacted
 from upkeep.verification import Verification, verify
 
 # Of a table; a disk that dies may damage everything, and viewforge verify lists it all.
@@ -35,7 +36,7 @@ def verification(workspace: str) -> dict[str, Any]:
     """
     with opened(workspace) as place:
         found = verify(place)
-    rows = [asdict(finding) for finding in found.findings[:_ROWS]]
+    rows = [{name: redacted(text) for name, text in asdict(finding).items()} for finding in found.findings[:_ROWS]]
     create_table_artifact(table=rows, key="verification", description=_said(found))
     if rows:
         first = found.findings[0]
@@ -46,4 +47,4 @@ def verification(workspace: str) -> dict[str, Any]:
 def _said(found: Verification) -> str:
     left_out = f"; not looked at: {', '.join(found.skipped)}" if found.skipped else ""
     size = f"{found.bytes / 2**20:.0f} MiB"
-    return f"{len(found.findings)} of {found.checked} things in {size} are not what was written{left_out}"
+    return redacted(f"{len(found.findings)} of {found.checked} things in {size} are not what was written{left_out}")

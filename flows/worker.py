@@ -3,7 +3,8 @@
     python -m flows.worker --pool gpu [--limit 1] [--with-healthcheck] [--grace-seconds 60]
 
 Prefect's own worker of type process kills its runs at once. This one takes no more runs then, hands SIGTERM on to those that it
-has, waits for them, and schedules them anew, so that they go on where they were when a worker is there again.
+has, waits for them, and schedules them anew, so that they go on where they were when a worker is there again. A run that is
+cancelled gets the same time, and what a killed worker of its pool had taken and not started it schedules anew.
 """
 
 import argparse
@@ -21,7 +22,9 @@ from prefect.client.schemas.objects import StateType
 from prefect.states import AwaitingRetry
 from prefect.workers.process import ProcessWorker
 
-_FLOW_RUN = "PREFECT__FLOW_RUN_ID"
+from flows import patient_processes
+from flows.unstarted_runs import FLOW_RUN, schedule_unstarted
+
 _GRACE_SECONDS = 60.0
 _TICK_SECONDS = 0.2
 _SERVER_SECONDS = 10.0
@@ -48,7 +51,31 @@ class GracefulWorker(ProcessWorker):
 
     async def get_and_submit_flow_runs(self) -> list[Any]:
         """Submit the runs that are due, unless leaving."""
-        return [] if self.leaving else await super().get_and_submit_flow_runs()
+        try:
+            return [] if self.leaving else await super().get_and_submit_flow_runs()
+        except httpx.HTTPError as error:
+            _bear(error)
+            return []
+
+    async def sync_with_backend(self) -> None:
+        """Give a sign of life, at the start and twice a minute, and have runs started that a killed worker had taken."""
+        try:
+            await super().sync_with_backend()
+            for run in [] if self.leaving else await schedule_unstarted(self.client, self._work_pool_name):
+                print(f"worker: flow run {run} is scheduled anew: its worker did not live to start it", flush=True)
+        except httpx.HTTPError as error:
+            _bear(error)
+
+
+def _bear(error: httpx.HTTPError) -> None:
+    """Say that the server is away: after twenty minutes of it Prefect's worker would end, and kill its runs.
+
+    Raises:
+        HTTPStatusError: when the server refuses, which does not pass by itself.
+    """
+    if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+        raise error
+    print(f"worker: the server is away: {str(error) or type(error).__name__}", flush=True)
 
 
 async def work(pool: str, limit: int | None, grace_seconds: float, *, with_healthcheck: bool = False) -> None:
@@ -57,9 +84,10 @@ async def work(pool: str, limit: int | None, grace_seconds: float, *, with_healt
     Args:
         pool: name of the work pool.
         limit: how many runs at once; any number when None.
-        grace_seconds: what runs get for ending.
+        grace_seconds: what runs get for ending, when the worker is stopped and when they are cancelled.
         with_healthcheck: whether it tells on PREFECT_WORKER_WEBSERVER_HOST and _PORT that it still asks for work.
     """
+    patient_processes.give(grace_seconds)
     worker = GracefulWorker(work_pool_name=pool, limit=limit)
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -114,7 +142,7 @@ def _runs() -> dict[UUID, psutil.Process]:
     found = {}
     for process in psutil.Process(os.getpid()).children():
         try:
-            run = process.environ().get(_FLOW_RUN)
+            run = process.environ().get(FLOW_RUN)
         except psutil.Error:
             continue
         if run:

@@ -35,10 +35,16 @@ def cut(file: Path, most: int = MOST_BYTES, kept: int = KEPT) -> None:
     """Begin a log anew when it is longer than `most` bytes, keeping the last `kept` under numbered names."""
     if not file.is_file() or file.stat().st_size <= most:
         return
-    for number in range(kept - 1, 0, -1):
+    copy = numbered(file, 0)
+    try:
+        shutil.copyfile(file, copy)
+    except OSError:
+        # On a full disk the older ones stay as they are.
+        copy.unlink(missing_ok=True)
+        raise
+    for number in range(kept - 1, -1, -1):
         with suppress(FileNotFoundError):
             numbered(file, number).replace(numbered(file, number + 1))
-    shutil.copyfile(file, numbered(file, 1))
     with file.open("r+b") as stream:
         stream.truncate(0)
 

@@ -19,6 +19,7 @@ from registry.version_records import AGAIN_TAG, REGISTERED_TAG, download_pipelin
 from stage.errors import InputError, ViewforgeError
 from stage.files import folder_sha256
 from stage.progress import Progress
+from stage.secrets import redacted
 from stage.workspace import Workspace
 from training.tracking.mlflow_place import use_mlflow
 from upkeep.findings import Checked, Finding, together
@@ -113,4 +114,4 @@ def _figures(client: MlflowClient, version: ModelVersion, label: str, tag: str, 
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return redacted((str(error).splitlines() or [type(error).__name__])[0])

@@ -14,11 +14,12 @@ from prefect.client.schemas.objects import Flow, FlowRun
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.utilities.templating import find_placeholders
 
+from flows import container_run
 from training.parameters import LaunchParameters
 
 FOLDER = Path(__file__).parents[2] / "flows" / "deploy"
 POOLS = ("cpu", "gpu")
-ENGINE = ["prefect", "flow-run", "execute"]
+ENGINE = ["python", "-m", "flows.container_run"]
 # What has a job of its own in the manifest.
 CLAIMS = {"workspace": "/workspace", "cache": "/cache", "shm": "/dev/shm", "tmp": "/tmp"}
 
@@ -121,6 +122,19 @@ def test_pods_have_no_privileges(pool: str) -> None:
     assert pod["automountServiceAccountToken"] is False
     own = container_of({"spec": {"template": {"spec": pod}}})["securityContext"]
     assert own == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def test_what_a_container_starts_is_prefects_execution_with_more_time(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(container_run.patient_processes, "give", given.append)
+    monkeypatch.delenv("PREFECT__FLOW_RUN_ID", raising=False)
+    monkeypatch.setattr("sys.argv", ["container_run"])
+    with pytest.raises(SystemExit) as ended:
+        container_run.main()
+    assert (ended.value.code, given) == (1, [600])
+    assert "the ID of the flow run to execute" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize("pool", POOLS)

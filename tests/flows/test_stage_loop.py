@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
@@ -57,6 +58,33 @@ def test_what_depends_on_a_stage_that_ran_runs(place: Workspace, monkeypatch: py
     )
     assert run_all(place, monkeypatch, everything, ["render"], becomes="fresh")[0] == ["render"]
     assert run_all(place, monkeypatch, everything, []) == ([], ["fresh"] * 4)
+
+
+def test_a_run_that_failed_shows_what_was_done_what_failed_and_what_was_not_tried(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    shown: list[StageRun] = []
+
+    def run(_: Workspace, stage: str, *__: object) -> StageRun:
+        if stage == "shard":
+            raise ViewforgeError("no space left on device", "free some")
+        return StageRun(stage, "ran", 1.0)
+
+    monkeypatch.setattr(stage_loop, "stale_stages", lambda _: {stage: ["changed"] for stage in ("render", "shard")})
+    monkeypatch.setattr(stage_loop, "run_stage_task", run)
+    monkeypatch.setattr(stage_loop.artifacts, "publish_stages", shown.extend)
+    with pytest.raises(ViewforgeError, match="no space left"):
+        stage_loop.bring_up_to_date(place, list(BELOW))
+    states = {found.stage: found.state for found in shown}
+    assert states == {"render": "ran", "splatter": "fresh", "shard": "failed", "train": "not tried"}
+
+    def away(_: object) -> None:
+        raise httpx.ConnectError("All connection attempts failed")
+
+    monkeypatch.setattr(stage_loop.artifacts, "publish_stages", away)
+    with pytest.raises(ViewforgeError, match="no space left"):
+        stage_loop.bring_up_to_date(place, list(BELOW))
+    assert "not shown: All connection attempts failed" in caplog.text
 
 
 def test_stages_outside_of_the_group_stay_as_they_are_and_the_log_says_so(
@@ -162,6 +190,37 @@ def test_a_server_without_limits_is_named_with_its_remedy(monkeypatch: pytest.Mo
         slots.slots({"gpu": 1}),
     ):
         pass
+
+
+def test_a_server_that_is_away_is_waited_for_and_fails_nothing_that_is_done(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[str] = []
+
+    def limit(name: str) -> int:
+        asked.append(name)
+        if len(asked) < 3:
+            raise httpx.ConnectError("All connection attempts failed")
+        return 1
+
+    @contextmanager
+    def held(*_: object, **__: object) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            raise httpx.ConnectError("away again")
+
+    monkeypatch.setattr(slots, "_limit", limit)
+    monkeypatch.setattr(slots, "concurrency", held)
+    monkeypatch.setattr(slots, "_AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(slots, "get_run_logger", logging.getLogger)
+    with temporary_settings({PREFECT_API_URL: NOBODY}):
+        with slots.slots({"gpu": 1}):
+            pass
+        with pytest.raises(ViewforgeError, match="the stage's own"), slots.slots({"gpu": 1}):
+            raise ViewforgeError("the stage's own error")
+    assert asked == ["gpu"] * 4
+    assert "come free by themselves: away again" in caplog.text
 
 
 def test_without_a_server_nothing_is_held_and_nothing_deployed(monkeypatch: pytest.MonkeyPatch) -> None:

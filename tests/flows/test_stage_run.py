@@ -157,6 +157,19 @@ def test_a_stage_that_hangs_is_ended_with_all_that_it_started(workspace: Callabl
     ended(tmp_path)
 
 
+def test_a_stage_is_done_when_it_ends_whatever_it_left_with_its_output(
+    workspace: Callable[..., Path], tmp_path: Path
+) -> None:
+    """A program in a session of its own keeps the pipe open."""
+    root = workspace(leaving="setsid sh -c 'echo $$ > pid; exec sleep 40' & sleep 1; echo done")
+    started = time.monotonic()
+    try:
+        assert run_stage(root, "leaving", ignored, ignored, FlowParameters()).state == "ran"
+        assert time.monotonic() - started < 30
+    finally:
+        psutil.Process(int((tmp_path / "pid").read_text())).kill()
+
+
 def test_who_is_interrupted_lets_the_stage_finish_what_it_saves(
     workspace: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -12,12 +12,17 @@ from types import SimpleNamespace
 from typing import Any
 from uuid import UUID
 
+import httpx
 import psutil
 import pytest
 from prefect.client.schemas.objects import StateType
+from prefect.utilities.services import critical_service_loop
 from prefect_server import PROJECT
 
 from flows import worker
+from flows.flow_parameters import FlowParameters
+from services.patience import GRACE_SECONDS
+from training.parameters import LaunchParameters
 
 RUN = UUID(int=7)
 
@@ -49,6 +54,11 @@ def test_a_worker_whose_server_is_away_ends_all_the_same(tmp_path: Path) -> None
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_training_has_time_for_its_checkpoint_in_its_flow_and_the_flow_in_its_worker() -> None:
+    training, stage = LaunchParameters().grace_seconds, FlowParameters().grace_seconds
+    assert training + 10 <= stage <= min(worker._GRACE_SECONDS, GRACE_SECONDS) - 10
 
 
 class Leaving(worker.GracefulWorker):
@@ -134,3 +144,54 @@ def test_the_last_word_on_a_run_that_was_stopped_is_the_workers(
     asyncio.run(worker._schedule_anew(RUN))
     assert told == ([(RUN, "AwaitingRetry", True)] if anew else [])
     assert len(remaining) == 1
+
+
+@pytest.mark.parametrize("leaving", [False, True])
+def test_a_sign_of_life_looks_for_runs_of_killed_workers_and_bears_a_server_that_is_away(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], leaving: bool
+) -> None:
+    looked: list[str] = []
+
+    async def nothing(_: object) -> None:
+        pass
+
+    async def schedule(_: object, pool: str) -> list[UUID]:
+        looked.append(pool)
+        if len(looked) == 2:
+            raise httpx.ConnectError("All connection attempts failed")
+        return [RUN]
+
+    monkeypatch.setattr(worker.ProcessWorker, "sync_with_backend", nothing)
+    monkeypatch.setattr(worker, "schedule_unstarted", schedule)
+    made: Any = worker.GracefulWorker(work_pool_name="cpu")
+    made._client, made.leaving = object(), leaving
+    for _ in range(2):
+        asyncio.run(made.sync_with_backend())
+    said = capsys.readouterr().out
+    assert looked == ([] if leaving else ["cpu", "cpu"])
+    assert ("scheduled anew" in said, "All connection attempts failed" in said) == (not leaving, not leaving)
+
+
+@pytest.mark.parametrize(("status", "ends"), [(None, False), (503, False), (401, True)])
+@pytest.mark.parametrize("loop", ["get_and_submit_flow_runs", "sync_with_backend"])
+def test_a_worker_bears_a_server_that_is_away_for_as_long_as_it_is_and_no_refusal(
+    monkeypatch: pytest.MonkeyPatch, loop: str, status: int | None, ends: bool
+) -> None:
+    """Prefect's loops end the worker, and with it its runs, after twelve errors."""
+    asked: list[int] = []
+
+    async def fail(_: object) -> None:
+        asked.append(1)
+        if status is None:
+            raise httpx.ConnectError("All connection attempts failed")
+        request = httpx.Request("POST", "http://127.0.0.1:9/api")
+        httpx.Response(status, request=request).raise_for_status()
+
+    async def work(made: worker.GracefulWorker) -> None:
+        until = asyncio.wait_for(critical_service_loop(getattr(made, loop), 0.001, backoff=1, printer=str), 0.5)
+        with pytest.raises(httpx.HTTPStatusError if ends else TimeoutError):
+            await until
+
+    monkeypatch.setattr(worker.ProcessWorker, loop, fail)
+    asyncio.run(work(worker.GracefulWorker(work_pool_name="cpu")))
+    assert (len(asked) == 1) == ends

@@ -1,5 +1,6 @@
 """What is planned from what was asked for: addresses, commands, credentials, ports, and what is refused."""
 
+import errno
 import os
 import socket
 import subprocess
@@ -237,6 +238,27 @@ def test_a_long_log_is_cut_while_it_is_written(tmp_path):
         *["mlflow.log", "mlflow.log.1", "mlflow.log.2", "mlflow.log.3"]
     ]
     assert sum(path.stat().st_size for path in place.services.iterdir()) < 1000
+
+
+def test_a_full_disk_costs_no_log(tmp_path, monkeypatch):
+    """However often cutting is tried meanwhile."""
+    place = Workspace(tmp_path)
+    file = logs.path(place, "mlflow")
+    older = [file, logs.numbered(file, 1), logs.numbered(file, 2)]
+    for path in older:
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"{path.name}\n" * 20)
+
+    def full(_, copy):
+        copy.write_text("the beginning")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(logs.shutil, "copyfile", full)
+    for _ in range(4):
+        with pytest.raises(OSError, match="No space left"):
+            logs.cut(file, most=100)
+    assert sorted(place.services.iterdir()) == sorted(older)
+    assert all(logs.tail(path).endswith(path.name) for path in older)
 
 
 def test_a_state_comes_back_as_it_was_written(tmp_path):

@@ -55,7 +55,7 @@ def test_a_worker_has_time_for_a_checkpoint_and_sees_its_gpu() -> None:
 
 @pytest.mark.parametrize("name", UNITS)
 def test_a_unit_waits_for_what_comes_up_within_minutes_and_gives_up_on_a_mistake(name: str) -> None:
-    """After a start of the machine Prefect's server answers after half a minute, and a worker ends where none answers."""
+    """After a start of the machine a database may come up after the server that needs it, which ends then."""
     whole = unit(name)
     tries, within = int(whole["Unit"]["StartLimitBurst"]), int(whole["Unit"]["StartLimitIntervalSec"])
     wait = int(whole["Service"]["RestartSec"])
