@@ -2,13 +2,17 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import chdir, contextmanager
+from contextlib import chdir, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from stage.errors import InputError, ViewforgeError
+
+
+class DvcBusyError(InputError):
+    """Another process holds one of DVC's locks; what failed may succeed later."""
 
 
 @contextmanager
@@ -21,9 +25,11 @@ def opened(root: Path, remote: str | None = None) -> Iterator[Any]:
 
     Raises:
         InputError: when the folder is none, its dvc.yaml cannot be read, or what is done within fails in DVC.
+        DvcBusyError: when that is so because another process holds a lock.
     """
     # They take a second to import.
     from dvc.exceptions import DvcException
+    from dvc.lock import LockError
     from dvc.repo import Repo
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
@@ -36,11 +42,22 @@ def opened(root: Path, remote: str | None = None) -> Iterator[Any]:
         with repo:
             try:
                 yield repo
+            except LockError as error:
+                raise _busy(root, error) from None
             except DvcException as error:
                 reason = " ".join(str(error).split())
                 raise InputError(
                     f"DVC in {root}: {reason}", "put dvc.yaml, dvc.lock and params.yaml right, or restore them"
                 ) from error
+
+
+def _busy(root: Path, error: Exception) -> DvcBusyError:
+    """Of outputs DVC says who holds them; of the repository its lock's file does."""
+    reason = " ".join(str(error).partition("\n\n")[0].split())
+    if reason.startswith("Unable to acquire lock"):
+        with suppress(OSError):
+            reason = f"process {(root / '.dvc' / 'tmp' / 'lock').read_text().strip() or 'unknown'} holds its lock"
+    return DvcBusyError(f"DVC is at work in {root}: {reason}", "wait for it or end it")
 
 
 def _with_default(url: str) -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""DVC's locks in a workspace: mended where whoever held them is gone, and told apart where somebody holds them.
+
+DVC lists who reads and writes which output in `.dvc/tmp/rwlock`. It empties that file before it writes it anew: killed in between, or
+on a full disk, it leaves a file that no command of DVC reads any more. It takes an entry for held while its process number
+lives, and after a reboot, or in a container that starts again, that is another's.
+"""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from stage.errors import InputError
+from stage.files import write_text
+from upkeep.repository import DvcBusyError, opened
+
+__all__ = ["DvcBusyError", "mend_locks"]
+
+_LIST, _GUARD = "rwlock", "rwlock.lock"
+Entries = dict[str, dict[str, Any]]
+
+
+def mend_locks(root: Path) -> bool:
+    """Take out of DVC's list what nobody holds; whether there was any of that.
+
+    Args:
+        root: of a workspace.
+
+    Raises:
+        InputError: when the list is damaged, and a process of DVC that may be on it lives.
+        DvcBusyError: when another process changes the list and does not end.
+    """
+    path = root.resolve() / ".dvc" / "tmp" / _LIST
+    if (entries := _read(path)) is not None and _held(entries) == entries:
+        return False
+    with _guarded(root):
+        # What was being written a moment ago is whole by now.
+        entries = _read(path)
+        if entries is None and (users := list(_at_work(root.resolve()))):
+            raise InputError(
+                f"{path} is damaged, and DVC's process {', '.join(map(str, users))} may be on it", "wait for it or end it"
+            )
+        write_text(path, json.dumps(_held(entries or {})))
+    return True
+
+
+def _read(path: Path) -> Entries | None:
+    """The list as DVC has it; None where it cannot be read."""
+    try:
+        values = json.loads(path.read_bytes())
+        whole = all(_is_entry(entry) for _, _, entry in _entries(values))
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError, TypeError):
+        return None
+    return values if whole else None
+
+
+def _entries(values: Entries) -> Iterator[tuple[str, str, Any]]:
+    """Kind, path and entry: a path has one that writes, or some that read."""
+    for kind, found in values.items():
+        for path, entry in found.items():
+            yield from ((kind, path, each) for each in (entry if kind == "read" else [entry]))
+
+
+def _is_entry(entry: Any) -> bool:  # noqa: ANN401 - of JSON
+    return isinstance(entry["pid"], int) and isinstance(entry["cmd"], str)
+
+
+def _held(entries: Entries) -> Entries:
+    """The entries without those whose number another process has now; DVC itself sees to those whose number nobody has."""
+    kept: Entries = {kind: {} for kind in entries}
+    for kind, path, entry in _entries(entries):
+        if not _is_anothers(entry["pid"], entry["cmd"]):
+            if kind == "read":
+                kept[kind].setdefault(path, []).append(entry)
+            else:
+                kept[kind][path] = entry
+    return kept
+
+
+def _is_anothers(number: int, command: str) -> bool:
+    """Whether a living process is another than the one that wrote its number and arguments down."""
+    try:
+        line = psutil.Process(number).cmdline()
+    except psutil.ZombieProcess:
+        return True
+    except psutil.Error:
+        # It is gone, or nobody may see what it is.
+        return False
+    # The first is how Python was told of the program, which the system may know by another name.
+    return not " ".join(line).endswith(command.partition(" ")[2])
+
+
+def _at_work(root: Path) -> Iterator[int]:
+    """Processes of DVC in a workspace, and those of which nobody may see where they are."""
+    for process in psutil.process_iter():
+        try:
+            if any(Path(argument).name == "dvc" for argument in process.cmdline()):
+                if Path(process.cwd()).is_relative_to(root):
+                    yield process.pid
+        except psutil.AccessDenied:
+            yield process.pid
+        except psutil.Error:
+            continue
+
+
+@contextmanager
+def _guarded(root: Path) -> Iterator[None]:
+    """Hold what DVC holds while it changes the list, and the lock of the repository, under which it looks at it."""
+    with opened(root) as repo:
+        from dvc.lock import make_lock
+
+        hardlink = repo.config["core"].get("hardlink_lock", False)
+        guard = make_lock(str(Path(repo.tmp_dir) / _GUARD), tmp_dir=repo.tmp_dir, hardlink_lock=hardlink)
+        with repo.lock, guard:
+            yield
