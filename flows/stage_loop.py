@@ -22,6 +22,11 @@ from stage.errors import InputError, ViewforgeError
 from stage.lifeline import exclusive
 from stage.parameters import load_section
 from stage.workspace import Workspace
+from upkeep.dvc_locks import DvcBusyError, mend_locks
+
+# Of a command that a person waits for.
+_DVC_SECONDS = 60.0
+_PAUSE_SECONDS = 2.0
 
 
 def refuse_recursion() -> None:
@@ -56,11 +61,15 @@ def opened(workspace: str) -> Iterator[Workspace]:
         yield place
 
 
-def _attempts(place: Workspace) -> tenacity.Retrying:
+def _attempts(
+    place: Workspace, passing: type[ViewforgeError] = ViewforgeError, least: float = 0.0, pause: float = 0.0
+) -> tenacity.Retrying:
+    """Attempts until nothing is raised that may pass: for `wait_hours` in a deployment's run, for `least` seconds in any."""
     hours = load_section(place.parameters, "flow", FlowParameters).wait_hours if deployment.id else 0.0
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(ViewforgeError),
-        stop=tenacity.stop_after_delay(hours * 3600),
+        retry=tenacity.retry_if_exception_type(passing),
+        stop=tenacity.stop_after_delay(max(least, hours * 3600)),
+        wait=tenacity.wait_fixed(pause),
         before_sleep=lambda state: get_run_logger().info("waiting: %s", state.outcome and state.outcome.exception()),
         reraise=True,
     )
@@ -93,7 +102,7 @@ def bring_up_to_date(place: Workspace, chosen: Collection[str]) -> list[StageRun
 
 def _run(place: Workspace, stages: list[str], limits: FlowParameters) -> Iterator[StageRun]:
     """Run what is stale and what depends on something that ran; the rest is fresh without asking DVC again."""
-    stale, downstream, needs = stale_stages(place.root), dependents(place.root), stage_needs(place.root)
+    stale, downstream, needs = _stale(place), dependents(place.root), stage_needs(place.root)
     for stage in stale:
         if stage not in stages and any(below in stages for below in downstream[stage]):
             get_run_logger().warning("%s is stale and no part of this flow: its outputs are taken as they are", stage)
@@ -107,6 +116,16 @@ def _run(place: Workspace, stages: list[str], limits: FlowParameters) -> Iterato
         yield run
         if run.state != "fresh":
             stale.update({below: [f"upstream: {stage}"] for below in downstream[stage] - set(stale)})
+
+
+def _stale(place: Workspace) -> dict[str, list[str]]:
+    """What is stale, as soon as DVC tells: somebody may push, or check data out, in the same workspace."""
+    for attempt in _attempts(place, DvcBusyError, _DVC_SECONDS, _PAUSE_SECONDS):
+        with attempt:
+            if mend_locks(place.root):
+                get_run_logger().warning("DVC's list of locks was damaged or named processes that are gone: mended")
+            stale = stale_stages(place.root)
+    return stale
 
 
 def as_result(runs: list[StageRun]) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import IO, Any
 from flows.flow_parameters import FlowParameters
 from flows.stage_process import StageProcess, stage_process
 from stage.errors import StageKilledError, ViewforgeError
+from upkeep.dvc_locks import DvcBusyError, mend_locks
 
 _MESSAGE = re.compile(r"^viewforge: (.*)$")
 _OF_DVC = re.compile(r"^ERROR: (.*)$")
@@ -69,6 +70,7 @@ def run_stage(
         StageTimeoutError: when it ran for longer than it may.
         StageCrashError: when it named no reason, or was killed.
     """
+    _mend_locks(root)
     started = time.monotonic()
     # What tells how it ended comes last; a training of days says more than memory should hold.
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -86,6 +88,14 @@ def run_stage(
     if code:
         raise _failure(root, stage, lines, code)
     return StageRun(stage, _state(lines), round(time.monotonic() - started, 1))
+
+
+def _mend_locks(root: Path) -> None:
+    """See to what an attempt that was killed left of DVC's locks."""
+    try:
+        mend_locks(root)
+    except DvcBusyError as error:
+        raise StageCrashError(str(error)) from None
 
 
 def _followed(

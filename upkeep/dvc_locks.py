@@ -1,8 +1,8 @@
 """DVC's locks in a workspace: mended where whoever held them is gone, and told apart where somebody holds them.
 
-DVC lists who reads and writes which output in `.dvc/tmp/rwlock`. It empties that file before it writes it anew: killed in between, or
-on a full disk, it leaves a file that no command of DVC reads any more. It takes an entry for held while its process number
-lives, and after a reboot, or in a container that starts again, that is another's.
+DVC lists who reads and writes which output in `.dvc/tmp/rwlock` (`dvc/rwlock.py`). It empties that file before it writes it anew:
+killed in between, or on a full disk, it leaves a file that no command of DVC reads any more. It takes an entry for held while
+its process number lives, and after a reboot, or in a container that starts again, that is another's.
 """
 
 import json
@@ -13,7 +13,6 @@ from typing import Any
 
 import psutil
 
-from stage.errors import InputError
 from stage.files import write_text
 from upkeep.repository import DvcBusyError, opened
 
@@ -30,8 +29,7 @@ def mend_locks(root: Path) -> bool:
         root: of a workspace.
 
     Raises:
-        InputError: when the list is damaged, and a process of DVC that may be on it lives.
-        DvcBusyError: when another process changes the list and does not end.
+        DvcBusyError: when the list is damaged and a process of DVC that may be on it lives, or when another one changes it.
     """
     path = root.resolve() / ".dvc" / "tmp" / _LIST
     if (entries := _read(path)) is not None and _held(entries) == entries:
@@ -40,8 +38,9 @@ def mend_locks(root: Path) -> bool:
         # What was being written a moment ago is whole by now.
         entries = _read(path)
         if entries is None and (users := list(_at_work(root.resolve()))):
-            raise InputError(
-                f"{path} is damaged, and DVC's process {', '.join(map(str, users))} may be on it", "wait for it or end it"
+            raise DvcBusyError(
+                f"{path} is damaged, and DVC's process {', '.join(map(str, users))} may be on it",
+                "wait for it or end it",
             )
         write_text(path, json.dumps(_held(entries or {})))
     return True
@@ -99,13 +98,19 @@ def _at_work(root: Path) -> Iterator[int]:
     """Processes of DVC in a workspace, and those of which nobody may see where they are."""
     for process in psutil.process_iter():
         try:
-            if any(Path(argument).name == "dvc" for argument in process.cmdline()):
-                if Path(process.cwd()).is_relative_to(root):
-                    yield process.pid
-        except psutil.AccessDenied:
-            yield process.pid
+            # As `dvc …`, `python /…/dvc …` or `python -m dvc …`.
+            is_dvc = "dvc" in (Path(argument).name for argument in process.cmdline()[:3])
+            if is_dvc and _is_in(process, root):
+                yield process.pid
         except psutil.Error:
             continue
+
+
+def _is_in(process: psutil.Process, root: Path) -> bool:
+    try:
+        return Path(process.cwd()).is_relative_to(root)
+    except psutil.AccessDenied:
+        return True
 
 
 @contextmanager

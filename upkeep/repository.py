@@ -84,9 +84,12 @@ def reaching(url: str) -> Iterator[None]:
     Raises:
         InputError: naming the remote.
     """
+    from dvc.lock import LockError
+
     try:
         yield
-    except ViewforgeError:
+    except (ViewforgeError, LockError):
+        # Neither is of the remote's making.
         raise
     except Exception as error:
         cause = " ".join(str(error).split()) or repr(error)

@@ -16,6 +16,7 @@ from flows.deploying import deploy
 from flows.stage_run import StageRun
 from stage.errors import InputError, ParameterError, ViewforgeError
 from stage.workspace import Workspace
+from upkeep.dvc_locks import DvcBusyError
 
 BELOW = {"render": {"shard", "train"}, "splatter": {"train"}, "shard": {"train"}, "train": set()}
 NOBODY = "http://127.0.0.1:9/api"
@@ -101,6 +102,31 @@ def test_a_deployments_run_waits_for_the_one_before_and_any_other_does_not(
         with pytest.raises(ViewforgeError, match="already running"), stage_loop.opened(str(place.root)):
             pass
     assert len(tried) == tries
+
+
+@pytest.mark.parametrize(("tries", "seconds"), [(3, 60.0), (1, 0.0)])
+def test_a_run_waits_for_who_holds_dvcs_lock_and_not_for_ever(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch, tries: int, seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[int] = []
+
+    def busy_twice(_: Path) -> dict[str, list[str]]:
+        asked.append(1)
+        if len(asked) < 3:
+            raise DvcBusyError("DVC is at work in w: process 7 holds its lock", "wait for it or end it")
+        return {}
+
+    monkeypatch.setattr(stage_loop, "_DVC_SECONDS", seconds)
+    monkeypatch.setattr(stage_loop, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(stage_loop, "stale_stages", busy_twice)
+    caplog.set_level(logging.INFO)
+    if seconds:
+        assert [run.state for run in stage_loop.bring_up_to_date(place, ["train"])] == ["fresh"]
+        assert "waiting: DVC is at work in w: process 7 holds its lock" in caplog.text
+    else:
+        with pytest.raises(DvcBusyError, match="process 7"):
+            stage_loop.bring_up_to_date(place, ["train"])
+    assert len(asked) == tries
 
 
 @pytest.fixture

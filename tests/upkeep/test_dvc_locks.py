@@ -20,7 +20,7 @@ from upkeep.dvc_locks import DvcBusyError, mend_locks
 from upkeep.repository import opened
 
 # What `dvc repro` is to the list of processes, and what it puts into DVC's list.
-_COMMAND = "dvc/__main__.py repro --single-item render"
+_COMMAND = "dvc repro --single-item render"
 
 
 @pytest.fixture
@@ -39,16 +39,15 @@ def locks(place: Workspace) -> Path:
 
 def held(place: Workspace, process: int, command: str = _COMMAND) -> None:
     """Put on DVC's list that a process writes the catalogue."""
-    locks(place).write_text(
-        json.dumps({"write": {str(place.catalog): {"pid": process, "cmd": command}}, "read": {}})
-    )
+    locks(place).write_text(json.dumps({"write": {str(place.catalog): {"pid": process, "cmd": command}}, "read": {}}))
 
 
 @contextmanager
 def living(*command: str, folder: Path) -> Iterator[int]:
     """A process that does nothing, with this command line, in a folder; its number."""
-    script = [sys.executable, "-c", "import time; print(flush=True); time.sleep(600)"]
-    process = subprocess.Popen([*script, *command], cwd=folder, stdout=subprocess.PIPE)
+    script = folder / command[0]
+    script.write_text("import time; print(flush=True); time.sleep(600)")
+    process = subprocess.Popen([sys.executable, str(script), *command[1:]], cwd=folder, stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
     try:
@@ -59,7 +58,9 @@ def living(*command: str, folder: Path) -> Iterator[int]:
         process.stdout.close()
 
 
-@pytest.mark.parametrize("left", [b"", b'{"write": {"/w/data/cat', b"\0" * 64, b"\xff\xfe", b"[1, 2]", b'{"write": []}'])
+@pytest.mark.parametrize(
+    "left", [b"", b'{"write": {"/w/data/cat', b"\0" * 64, b"\xff\xfe", b"[1, 2]", b'{"write": []}']
+)
 def test_a_list_that_was_cut_off_is_mended(place: Workspace, left: bytes) -> None:
     """DVC empties the file before it writes it anew: a kill, a full disk or a power cut leaves this."""
     locks(place).write_bytes(left)
@@ -80,11 +81,11 @@ def test_a_list_that_is_whole_stays_as_it_is(place: Workspace) -> None:
 def test_a_list_that_was_cut_off_stays_while_dvc_works_there(place: Workspace) -> None:
     """Its entries are lost, and whoever made one would find it missing at its end."""
     locks(place).write_bytes(b"")
-    with living("-m", "dvc", "repro", folder=place.root) as process:
-        with pytest.raises(InputError, match=rf"is damaged, .* process {process} .*; wait for it or end it"):
+    with living("dvc", "repro", folder=place.root) as process:
+        with pytest.raises(DvcBusyError, match=rf"is damaged, .* process {process} .*; wait for it or end it"):
             mend_locks(place.root)
         assert locks(place).is_file()
-    with living("-m", "dvc", "repro", folder=place.root.parent):
+    with living("dvc", "repro", folder=place.root.parent):
         assert mend_locks(place.root), "that one works elsewhere"
 
 
@@ -107,7 +108,9 @@ def test_the_process_that_holds_a_lock_keeps_it(place: Workspace) -> None:
 
 
 def test_who_holds_the_repository_is_named(place: Workspace) -> None:
-    holder = "import sys, time, zc.lockfile; held = zc.lockfile.LockFile(sys.argv[1]); print(flush=True); time.sleep(600)"
+    holder = (
+        "import sys, time, zc.lockfile; held = zc.lockfile.LockFile(sys.argv[1]); print(flush=True); time.sleep(600)"
+    )
     lock = place.root / ".dvc" / "tmp" / "lock"
     process = subprocess.Popen([sys.executable, "-c", holder, str(lock)], stdout=subprocess.PIPE)
     assert process.stdout is not None
@@ -125,7 +128,7 @@ def test_who_holds_the_repository_is_named(place: Workspace) -> None:
 
 def test_what_else_fails_in_dvc_has_its_own_remedy(place: Workspace) -> None:
     (place.root / "dvc.yaml").write_text("stages: [")
-    with pytest.raises(InputError, match="put dvc.yaml") as caught, opened(place.root) as repo:
+    with pytest.raises(InputError, match=r"put dvc\.yaml") as caught, opened(place.root) as repo:
         repo.status()
     assert not isinstance(caught.value, DvcBusyError)
 
