@@ -83,8 +83,7 @@ def damage(path: Path, seconds: float | None = None) -> str:
             (answer,) = database.execute(f"PRAGMA {pragma}(1)").fetchone()
     except sqlite3.OperationalError as error:
         # Interrupted at the deadline, or busy (of which there are several kinds): neither says that it is damaged.
-        kind = error.sqlite_errorcode & _PRIMARY_CODE
-        return "" if kind in {sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY} else str(error)
+        return "" if _kind(error) in {sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY} else str(error)
     except sqlite3.DatabaseError as error:
         return str(error)
     return "" if answer == "ok" else " ".join(str(answer).split())
@@ -111,9 +110,21 @@ def copy_database(source: Path, target: Path) -> None:
 
 def _remedy(error: sqlite3.Error) -> str:
     """What helps: a full disk or a lock is no reason to put an older database in place."""
-    kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY_CODE
-    damaged = kind in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-    return REMEDY if damaged else "make room there or wait for who has it locked, and copy again"
+    return REMEDY if tells_damage(error) else "make room there or wait for who has it locked, and copy again"
+
+
+def tells_damage(error: sqlite3.Error) -> bool:
+    """Whether an error says that the file is damaged or no database."""
+    return _kind(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def tells_lock(error: sqlite3.Error) -> bool:
+    """Whether an error says that another process has the file locked."""
+    return _kind(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _kind(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & _PRIMARY_CODE
 
 
 def users_of(path: Path) -> list[str]:
