@@ -22,7 +22,8 @@ from stage.errors import InputError, ViewforgeError
 from stage.lifeline import exclusive
 from stage.parameters import load_section
 from stage.workspace import Workspace
-from upkeep.dvc_locks import DvcBusyError, mend_locks
+from upkeep.dvc_mending import mend
+from upkeep.repository import DvcBusyError
 
 # Of a command that a person waits for.
 _DVC_SECONDS = 60.0
@@ -48,7 +49,7 @@ def opened(workspace: str) -> Iterator[Workspace]:
 
     Raises:
         InputError: when it is no workspace.
-        ViewforgeError: when another flow does not leave it in time.
+        ViewforgeError: when another flow does not leave it in time, or a command of DVC where one was killed before.
     """
     refuse_recursion()
     place = Workspace(Path(workspace))
@@ -58,6 +59,8 @@ def opened(workspace: str) -> Iterator[Workspace]:
         for attempt in _attempts(place):
             with attempt:
                 held.enter_context(exclusive(place, "pipeline"))
+        for line in _while_dvc_is_busy(place)(mend, place.root):
+            get_run_logger().warning(line)
         yield place
 
 
@@ -73,6 +76,10 @@ def _attempts(
         before_sleep=lambda state: get_run_logger().info("waiting: %s", state.outcome and state.outcome.exception()),
         reraise=True,
     )
+
+
+def _while_dvc_is_busy(place: Workspace) -> tenacity.Retrying:
+    return _attempts(place, DvcBusyError, _DVC_SECONDS, _PAUSE_SECONDS)
 
 
 def bring_up_to_date(place: Workspace, chosen: Collection[str]) -> list[StageRun]:
@@ -120,12 +127,7 @@ def _run(place: Workspace, stages: list[str], limits: FlowParameters) -> Iterato
 
 def _stale(place: Workspace) -> dict[str, list[str]]:
     """What is stale, as soon as DVC tells: somebody may push, or check data out, in the same workspace."""
-    for attempt in _attempts(place, DvcBusyError, _DVC_SECONDS, _PAUSE_SECONDS):
-        with attempt:
-            if mend_locks(place.root):
-                get_run_logger().warning("DVC's list of locks was damaged or named processes that are gone: mended")
-            stale = stale_stages(place.root)
-    return stale
+    return _while_dvc_is_busy(place)(stale_stages, place.root)
 
 
 def as_result(runs: list[StageRun]) -> list[dict[str, Any]]:

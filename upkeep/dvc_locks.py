@@ -16,8 +16,6 @@ import psutil
 from stage.files import write_text
 from upkeep.repository import DvcBusyError, opened
 
-__all__ = ["DvcBusyError", "mend_locks"]
-
 _LIST, _GUARD = "rwlock", "rwlock.lock"
 Entries = dict[str, dict[str, Any]]
 

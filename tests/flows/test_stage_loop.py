@@ -8,15 +8,17 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from mini_pipeline import mini_workspace
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import deploying, slots, stage_loop
 from flows.deploying import deploy
+from flows.graph import stage_order, stale_stages
 from flows.stage_run import StageRun
 from stage.errors import InputError, ParameterError, ViewforgeError
 from stage.workspace import Workspace
-from upkeep.dvc_locks import DvcBusyError
+from upkeep.repository import DvcBusyError
 
 BELOW = {"render": {"shard", "train"}, "splatter": {"train"}, "shard": {"train"}, "train": set()}
 NOBODY = "http://127.0.0.1:9/api"
@@ -102,6 +104,22 @@ def test_a_deployments_run_waits_for_the_one_before_and_any_other_does_not(
         with pytest.raises(ViewforgeError, match="already running"), stage_loop.opened(str(place.root)):
             pass
     assert len(tried) == tries
+
+
+def test_what_a_killed_dvc_left_is_put_right_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = mini_workspace(tmp_path / "workspace")
+    (place.root / ".dvc" / "config").write_text("[core]\n    no_scm = True\n    analytics = false\n")
+    (place.root / "dvc.lock").write_text("")
+    (place.root / ".dvc" / "tmp").mkdir(exist_ok=True)
+    (place.root / ".dvc" / "tmp" / "rwlock").write_text("")
+    monkeypatch.setattr(stage_loop, "get_run_logger", logging.getLogger)
+    with stage_loop.opened(str(place.root)):
+        assert stage_order(place.root) == ["catalog", "train"]
+        assert list(stale_stages(place.root)) == ["catalog", "train"]
+    assert "list of locks was damaged" in caplog.text
+    assert "dvc.lock was cut off" in caplog.text
 
 
 @pytest.mark.parametrize(("tries", "seconds"), [(3, 60.0), (1, 0.0)])

@@ -16,8 +16,8 @@ from mini_pipeline import dvc, mini_workspace
 from flows.graph import stale_stages
 from stage.errors import InputError
 from stage.workspace import Workspace
-from upkeep.dvc_locks import DvcBusyError, mend_locks
-from upkeep.repository import opened
+from upkeep.dvc_locks import mend_locks
+from upkeep.repository import DvcBusyError, opened
 
 # What `dvc repro` is to the list of processes, and what it puts into DVC's list.
 _COMMAND = "dvc repro --single-item render"
