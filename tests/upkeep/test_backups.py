@@ -1,5 +1,6 @@
 """Backups: whole while others write, refused when damaged, rotated; a recovery brings back and deletes nothing."""
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -205,3 +206,27 @@ def test_a_full_disk_is_no_reason_to_put_back_an_older_database(place: Workspace
     source.write_bytes(b"no database at all" * 100)
     with pytest.raises(InputError, match="viewforge recover"):
         copy_database(source, tmp_path / "mlflow.db")
+
+
+def test_a_recovery_without_room_leaves_what_was_there(
+    place: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next server would make an empty database where the damaged one was."""
+    back_up(place, tmp_path / "backups", 3)
+    database = place.mlflow / "mlflow.db"
+    database.write_bytes(b"damaged" * 1000)
+    database.chmod(0o600)
+
+    def full(_: Path, target: Path) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backups.shutil, "copyfile", full)
+        with pytest.raises(OSError, match="No space"):
+            recover(place, tmp_path / "backups")
+    assert database.read_bytes() == b"damaged" * 1000
+    assert [path.name for path in place.mlflow.iterdir() if path.name.startswith(".")] == []
+    recover(place, tmp_path / "backups")
+    assert damage(database) == ""
+    assert database.stat().st_mode & 0o777 == 0o600, "whoever may read it is as before"
