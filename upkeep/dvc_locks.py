@@ -29,7 +29,7 @@ def mend_locks(root: Path) -> bool:
     Raises:
         DvcBusyError: when the list is damaged and a process of DVC that may be on it lives, or when another one changes it.
     """
-    path = root.resolve() / ".dvc" / "tmp" / _LIST
+    path = _path(root)
     if (entries := _read(path)) is not None and _held(entries) == entries:
         return False
     with _guarded(root):
@@ -42,6 +42,17 @@ def mend_locks(root: Path) -> bool:
             )
         write_text(path, json.dumps(_held(entries or {})))
     return True
+
+
+def writers(root: Path) -> dict[Path, int]:
+    """What living processes write with DVC in a workspace, with their numbers; nothing where the list cannot be read."""
+    held = _held(_read(_path(root)) or {})
+    found = {Path(path): int(entry["pid"]) for kind, path, entry in _entries(held) if kind == "write"}
+    return {path: number for path, number in found.items() if psutil.pid_exists(number)}
+
+
+def _path(root: Path) -> Path:
+    return root.resolve() / ".dvc" / "tmp" / _LIST
 
 
 def _read(path: Path) -> Entries | None:
