@@ -8,6 +8,7 @@ uid alone, so an added object changes one pack, and the others are left as they 
 import fcntl
 import hashlib
 import io
+import os
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -173,6 +174,8 @@ def _unpack(path: Path, root: Path, uids: set[str]) -> set[str]:
     except (tarfile.TarError, IndexError, OSError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise InputError(f"{path} is damaged: {error}", "restore it with dvc pull, or run its stage again") from None
+    # A folder under its name is taken for whole, after a power cut too.
+    os.sync()
     for folder in sorted(staging.glob("*/*")):
         final = object_folder(root, folder.name)
         final.parent.mkdir(parents=True, exist_ok=True)

@@ -185,3 +185,12 @@ def test_what_a_killed_writer_left_is_no_part_of_the_packs(tmp_path: Path) -> No
     (object_folder(tmp_path / "loose", UIDS[0]) / "record.json").write_text("{}")
     (pack,) = write_packs(tmp_path / "loose", UIDS[:1], packed, 3)
     assert list(packed.iterdir()) == [pack]
+
+
+def test_what_is_unpacked_is_on_the_disk_before_it_is_taken_for_whole(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back, flushed = tmp_path / "back", list[bool]()
+    monkeypatch.setattr(os, "sync", lambda: flushed.append(object_folder(back, UIDS[0]).exists()))
+    unpack_missing(packed, back, UIDS[:1])
+    assert flushed == [False]
