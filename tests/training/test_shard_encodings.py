@@ -274,8 +274,8 @@ _OF_FORMAT = {
 def test_what_becomes_of_pictures_and_depth_is_of_their_formats(workspace: Workspace, kind: str) -> None:
     """A set that is there stays when code changes: code that gives other values raises the format's number.
 
-    Whoever changes a sum raises `training.data.shard_parameters._FORMAT`, or `_DEPTH_FORMAT`, too. Of a codec with losses only alpha
-    counts here, as its bytes are the library's.
+    Whoever changes a sum raises `training.data.shard_parameters._FORMAT`, or `_DEPTH_FORMAT`, too. Of a codec with losses only
+    alpha counts here, as its bytes are the library's.
     """
     folder = object_folder(workspace.scratch / "renders", "00train")
     steps = np.arange(16 * 16 * 4, dtype=np.uint32).reshape(16, 16, 4)
