@@ -15,9 +15,9 @@ import pytest
 
 from stage.errors import InputError
 from stage.workspace import Workspace
-from upkeep import backups
+from upkeep import backups, databases
 from upkeep.backups import back_up, recover
-from upkeep.databases import copy_database, damage, users_of
+from upkeep.databases import check_databases, copy_database, damage, refuse_damaged_file, users_of
 
 # Commits two rows that belong together, without end.
 WRITER = """
@@ -230,3 +230,25 @@ def test_a_recovery_without_room_leaves_what_was_there(
     recover(place, tmp_path / "backups")
     assert damage(database) == ""
     assert database.stat().st_mode & 0o777 == 0o600, "whoever may read it is as before"
+
+
+def test_a_database_that_a_full_disk_keeps_shut_is_not_called_damaged(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who put back a backup for that would lose what came after it."""
+    database = place.mlflow / "mlflow.db"
+
+    def full(*_: object) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(databases, "_opened", full)
+    with pytest.raises(
+        InputError, match=r"mlflow\.db cannot be opened \(database or disk is full\); make room"
+    ) as caught:
+        refuse_damaged_file(database, 1.0)
+    assert "recover" not in str(caught.value)
+    found = check_databases(place).findings
+    assert {Path(finding.place).name for finding in found} == {"mlflow.db", "prefect.db"}
+    assert all("make room" in finding.remedy and "recover" not in finding.remedy for finding in found)
