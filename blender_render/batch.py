@@ -6,6 +6,7 @@ tail of standard error; a share that runs beside others writes its own, and all 
 """
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -106,7 +107,8 @@ class Batch:
         return sorted(todo, key=lambda job: (-job.cost, job.uid))
 
     def _is_here(self, job: BatchJob) -> bool:
-        return is_complete(object_folder(self.root, job.uid), job.fingerprint)
+        folder = object_folder(self.root, job.uid)
+        return is_complete(folder, job.fingerprint) and not _has_lost_bytes(folder)
 
     @property
     def _handler(self) -> str:
@@ -167,6 +169,12 @@ class Batch:
             if failure and failure.lasting:
                 failed[row["uid"]] = Outcome(failure=failure, result={}, **{**row, "stderr_tail": ""})
         return failed
+
+
+def _has_lost_bytes(folder: Path) -> bool:
+    """Whether a file is empty, as a power cut leaves those that were written in the half-minute before it."""
+    with os.scandir(folder) as entries:
+        return any(entry.is_file() and not entry.stat().st_size for entry in entries)
 
 
 def _unsafe_uids(jobs: Sequence[BatchJob]) -> dict[str, Outcome]:

@@ -28,7 +28,7 @@ class FlowParameters(Parameters):
     """What a stage that is asked to end gets for it: more than `train.launch.grace_seconds` gives a training for its checkpoint,
     and less than the worker gives its runs (`--grace-seconds`)."""
     wait_hours: float = Field(default=24.0, ge=0)
-    """How long a run waits for another one that works in the same workspace."""
+    """How long a deployment's run waits for another one, or for a command of DVC, in the same workspace."""
 
     def delays(self) -> list[float]:
         """Seconds before each attempt after the first."""

@@ -1,6 +1,7 @@
 """The last flow runs, asked of Prefect's server or read in its local database; without Prefect's library, which costs seconds.
 
-A server that is away is given two seconds. The local database is that of runs without a server.
+A server that is away, or a database that somebody has locked, is given two seconds. The local database is that of runs without
+a server.
 """
 
 import os
@@ -15,6 +16,7 @@ import httpx
 
 from catalog.http_errors import shown
 from stage.errors import InputError
+from upkeep.databases import tells_damage, tells_lock
 
 _PATIENCE_SECONDS = 2.0
 _UNSTARTED = ["SCHEDULED"]
@@ -87,11 +89,20 @@ def local_runs(database: Path, number: int) -> Runs:
     if not database.is_file():
         return Runs(str(database), ())
     try:
-        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+        address = f"{database.resolve().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(address, uri=True, timeout=_PATIENCE_SECONDS)) as connection:
             rows = connection.execute(_QUERY, (number,)).fetchall()
     except sqlite3.Error as error:
-        raise InputError(f"the database {database} cannot be read ({error})", "viewforge recover DIR") from None
+        raise InputError(f"the database {database} cannot be read ({error})", _remedy(error)) from None
     return Runs(str(database), tuple(_run(*row) for row in rows))
+
+
+def _remedy(error: sqlite3.Error) -> str:
+    if tells_damage(error):
+        return "viewforge recover DIR"
+    if tells_lock(error):
+        return "wait for the run that writes it, and ask again"
+    return "start the server of its version, which brings it up to date, or see who may read it"
 
 
 def _asked(client: httpx.Client, api: str, number: int) -> Runs:

@@ -24,6 +24,12 @@ from stage.errors import InputError, ViewforgeError
 from stage.lifeline import exclusive
 from stage.parameters import load_section
 from stage.workspace import Workspace
+from upkeep.dvc_mending import mend
+from upkeep.repository import DvcBusyError
+
+# Of a command that a person waits for.
+_DVC_SECONDS = 60.0
+_PAUSE_SECONDS = 2.0
 
 
 def refuse_recursion() -> None:
@@ -45,7 +51,7 @@ def opened(workspace: str) -> Iterator[Workspace]:
 
     Raises:
         InputError: when it is no workspace.
-        ViewforgeError: when another flow does not leave it in time.
+        ViewforgeError: when another flow does not leave it in time, or a command of DVC where one was killed before.
     """
     refuse_recursion()
     place = Workspace(Path(workspace))
@@ -55,17 +61,27 @@ def opened(workspace: str) -> Iterator[Workspace]:
         for attempt in _attempts(place):
             with attempt:
                 held.enter_context(exclusive(place, "pipeline"))
+        for line in _while_dvc_is_busy(place)(mend, place.root):
+            get_run_logger().warning(line)
         yield place
 
 
-def _attempts(place: Workspace) -> tenacity.Retrying:
+def _attempts(
+    place: Workspace, passing: type[ViewforgeError] = ViewforgeError, least: float = 0.0, pause: float = 0.0
+) -> tenacity.Retrying:
+    """Attempts until nothing is raised that may pass: for `wait_hours` in a deployment's run, for `least` seconds in any."""
     hours = load_section(place.parameters, "flow", FlowParameters).wait_hours if deployment.id else 0.0
     return tenacity.Retrying(
-        retry=tenacity.retry_if_exception_type(ViewforgeError),
-        stop=tenacity.stop_after_delay(hours * 3600),
+        retry=tenacity.retry_if_exception_type(passing),
+        stop=tenacity.stop_after_delay(max(least, hours * 3600)),
+        wait=tenacity.wait_fixed(pause),
         before_sleep=lambda state: get_run_logger().info("waiting: %s", state.outcome and state.outcome.exception()),
         reraise=True,
     )
+
+
+def _while_dvc_is_busy(place: Workspace) -> tenacity.Retrying:
+    return _attempts(place, DvcBusyError, _DVC_SECONDS, _PAUSE_SECONDS)
 
 
 def bring_up_to_date(place: Workspace, chosen: Collection[str]) -> list[StageRun]:
@@ -109,7 +125,7 @@ def _show(publish: Callable[[Any], None], what: object) -> None:
 
 def _run(place: Workspace, stages: list[str], limits: FlowParameters) -> Iterator[StageRun]:
     """Run what is stale and what depends on something that ran; the rest is fresh without asking DVC again."""
-    stale, downstream, needs = stale_stages(place.root), dependents(place.root), stage_needs(place.root)
+    stale, downstream, needs = _stale(place), dependents(place.root), stage_needs(place.root)
     for stage in stale:
         if stage not in stages and any(below in stages for below in downstream[stage]):
             get_run_logger().warning("%s is stale and no part of this flow: its outputs are taken as they are", stage)
@@ -129,6 +145,11 @@ def _run(place: Workspace, stages: list[str], limits: FlowParameters) -> Iterato
         yield run
         if run.state != "fresh":
             stale.update({below: [f"upstream: {stage}"] for below in downstream[stage] - set(stale)})
+
+
+def _stale(place: Workspace) -> dict[str, list[str]]:
+    """What is stale, as soon as DVC tells: somebody may push, or check data out, in the same workspace."""
+    return _while_dvc_is_busy(place)(stale_stages, place.root)
 
 
 def as_result(runs: list[StageRun]) -> list[dict[str, Any]]:

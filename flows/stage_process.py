@@ -26,6 +26,9 @@ _TICK_SECONDS = 0.5
 _FLOW_RUN = "PREFECT__FLOW_RUN_ID"
 # Lines as they are written, and no bars of the libraries among them.
 _PLAIN = {"PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}
+# Else DVC gives up after three seconds where another command holds the repository's lock, and a stage that has worked for hours
+# is lost to its end.
+_DVC = (sys.executable, "-m", "dvc", "--wait-for-lock")
 # By which DVC starts stages: a service's own may be `nologin`, which starts nothing.
 _SHELL = "/bin/sh"
 
@@ -104,7 +107,7 @@ def stage_process(root: Path, stage: str, progress: IO[str], tick: Callable[[], 
         tick: called at least twice a second while its lines are awaited.
     """
     process = subprocess.Popen(
-        tied([sys.executable, "-m", "dvc", "repro", "--single-item", stage]),
+        tied([*_DVC, "repro", "--single-item", stage]),
         cwd=root,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,

@@ -14,6 +14,8 @@ from typing import IO, Any
 from flows.flow_parameters import FlowParameters
 from flows.stage_process import StageProcess, stage_process
 from stage.errors import StageKilledError, ViewforgeError
+from upkeep.dvc_mending import mend
+from upkeep.repository import DvcBusyError
 
 _MESSAGE = re.compile(r"^viewforge: (.*)$")
 _OF_DVC = re.compile(r"^ERROR: (.*)$")
@@ -69,6 +71,7 @@ def run_stage(
         StageTimeoutError: when it ran for longer than it may.
         StageCrashError: when it named no reason, or was killed.
     """
+    _mend(root, on_line)
     started = time.monotonic()
     # What tells how it ended comes last; a training of days says more than memory should hold.
     lines: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -86,6 +89,15 @@ def run_stage(
     if code:
         raise _failure(root, stage, lines, code)
     return StageRun(stage, _state(lines), round(time.monotonic() - started, 1))
+
+
+def _mend(root: Path, on_line: Callable[[str], None]) -> None:
+    """See to what an attempt that was killed left of DVC's files."""
+    try:
+        for line in mend(root):
+            on_line(line)
+    except DvcBusyError as error:
+        raise StageCrashError(str(error)) from None
 
 
 def _followed(

@@ -13,6 +13,8 @@ from upkeep.verification import Verification, verify
 
 # Of a table; a disk that dies may damage everything, and viewforge verify lists it all.
 _ROWS = 500
+# Of what could not be looked at, in one line.
+_NAMED = 5
 
 
 @flow(
@@ -45,6 +47,7 @@ def verification(workspace: str) -> dict[str, Any]:
 
 
 def _said(found: Verification) -> str:
-    left_out = f"; not looked at: {', '.join(found.skipped)}" if found.skipped else ""
+    more = [f"and {len(found.skipped) - _NAMED} more"] if len(found.skipped) > _NAMED else []
+    left_out = f"; not looked at: {', '.join([*found.skipped[:_NAMED], *more])}" if found.skipped else ""
     size = f"{found.bytes / 2**20:.0f} MiB"
     return redacted(f"{len(found.findings)} of {found.checked} things in {size} are not what was written{left_out}")

@@ -20,6 +20,8 @@ from stage.parameters import merged, overridden, read_parameters
 from stage.workspace import Workspace
 
 PROJECT = Path(stage.__file__).resolve().parents[1]
+# A workspace may have its own.
+_GATE = "mlflow/promotion.yaml"
 _ROOM = re.compile(r"\$\{code\}/(\w+)")
 
 
@@ -55,6 +57,7 @@ def prepare(workspace: Workspace, parameters: dict[str, Any] | None = None) -> N
         write_text(workspace.parameters, yaml.safe_dump(parameters, sort_keys=False))
     if not (workspace.root / "dvc.yaml").is_file():
         _link_project(workspace)
+    _complete_ignores(workspace.root / ".dvcignore")
     for folder in ("objects", "gso", "lists"):
         (workspace.root / "inputs" / folder).mkdir(parents=True, exist_ok=True)
 
@@ -86,15 +89,25 @@ def _link_project(workspace: Workspace) -> None:
         "inputs/objects/README.md",
         "inputs/gso/README.md",
         "inputs/lists/README.md",
-        "mlflow/promotion.yaml",
+        _GATE,
         "mlflow/served_model.py",
     ):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(PROJECT / name, root / name)
+        if name != _GATE or not (root / name).exists():
+            shutil.copyfile(PROJECT / name, root / name)
     if not (root / ".dvc").is_dir():
         _dvc_init(root)
-    shutil.copyfile(PROJECT / ".dvcignore", root / ".dvcignore")
     write_text(root / "dvc.yaml", definition.replace("- code: .\n", "- code: code\n"))
+
+
+def _complete_ignores(path: Path) -> None:
+    """Add what the project ignores by now to a workspace's list; nothing of the list goes, as a person may have added to it."""
+    present = path.read_text().splitlines() if path.is_file() else []
+    # A pattern without its slash at the start covers the one with it.
+    known = {*present, *(f"/{line}" for line in present)}
+    missing = [line for line in (PROJECT / ".dvcignore").read_text().splitlines() if line not in known]
+    if any(not line.startswith("#") for line in missing):
+        write_text(path, "\n".join([*present, *missing]) + "\n")
 
 
 def _link_code(folder: Path, definition: str) -> None:

@@ -8,6 +8,7 @@ uid alone, so an added object changes one pack, and the others are left as they 
 import fcntl
 import hashlib
 import io
+import os
 import shutil
 import tarfile
 from collections.abc import Iterable, Iterator
@@ -16,7 +17,7 @@ from pathlib import Path
 
 from stage.changes import Changes
 from stage.errors import InputError
-from stage.files import replacing
+from stage.files import remove_leftovers, replacing
 from stage.foreign_files import members
 
 # The files of an object that say what it was made of.
@@ -40,7 +41,7 @@ def write_packs(
 
     A pack that is there and holds just these objects as they are is left alone: its members have the names and sizes of the
     loose files, and the objects' records, which hold the fingerprints of what they were made of, are the same. Packs from before
-    that none of the objects belongs to are removed.
+    that none of the objects belongs to are removed, and what killed writers left; one process at a time writes into a folder.
 
     Args:
         root: folder of loose object folders.
@@ -50,6 +51,7 @@ def write_packs(
         without: name of a folder within an object's that stays out.
         changes: is told how many packs there are, and how many of them were written.
     """
+    remove_leftovers(target)
     groups: dict[int, list[str]] = {}
     for uid in sorted(uids):
         groups.setdefault(pack_of(uid, count), []).append(uid)
@@ -69,7 +71,7 @@ def write_packs(
 
 
 def _holds(path: Path, root: Path, uids: Iterable[str], without: str) -> bool:
-    """Whether a pack is what `write_tar` would write, by names, sizes and records."""
+    """Whether a pack is what `write_tar` would write, by names, sizes and records; all else in a header is the same in each."""
     expected = (
         (file, file.relative_to(root).as_posix()) for uid in uids for file in _files(object_folder(root, uid), without)
     )
@@ -172,6 +174,8 @@ def _unpack(path: Path, root: Path, uids: set[str]) -> set[str]:
     except (tarfile.TarError, IndexError, OSError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise InputError(f"{path} is damaged: {error}", "restore it with dvc pull, or run its stage again") from None
+    # A folder under its name is taken for whole, after a power cut too.
+    os.sync()
     for folder in sorted(staging.glob("*/*")):
         final = object_folder(root, folder.name)
         final.parent.mkdir(parents=True, exist_ok=True)

@@ -178,12 +178,16 @@ def _targets(place: Workspace, backup: Path) -> dict[Path, Path]:
 
 
 def _put_in_place(source: Path, target: Path) -> list[Path]:
-    """Copy a file to its place; where the one that was there, and SQLite's logs beside it, are now."""
+    """Copy a file to its place; where the one that was there, and SQLite's logs beside it, are now.
+
+    They go once the copy is whole: without a file the next server would make an empty one.
+    """
     before = [target.with_name(target.name + ending) for ending in ("", "-wal", "-shm", "-journal")]
-    moved = [put_aside(path, target.parent / "damaged") for path in before if path.exists()]
     with replacing(target) as temporary:
         shutil.copyfile(source, temporary)
-    return moved
+        if target.exists():
+            shutil.copymode(target, temporary)
+        return [put_aside(path, target.parent / "damaged") for path in before if path.exists()]
 
 
 def _same(one: Path, other: Path) -> bool:

@@ -21,6 +21,8 @@ REMEDY = "stop what uses it (viewforge down) and put back a backup: viewforge re
 _INSTRUCTIONS = 10_000
 # SQLite's own patience with who has the file locked.
 _BUSY_SECONDS = 5.0
+# What keeps SQLite from a sound file.
+_SHUT = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}
 # The lowest byte of its error codes; the others tell the reason in detail.
 _PRIMARY_CODE = 0xFF
 
@@ -39,8 +41,16 @@ def prefect_database(place: Workspace) -> Path:
 def check_databases(place: Workspace) -> Checked:
     """SQLite's own check of every page of every database."""
     paths = local_databases(place)
-    found = [Finding("database", str(path), problem, REMEDY) for path in paths if (problem := damage(path))]
+    found = [finding for path in paths if (finding := _finding(path))]
     return Checked(tuple(found), len(paths), sum(path.stat().st_size for path in paths))
+
+
+def _finding(path: Path) -> Finding | None:
+    try:
+        problem = damage(path)
+    except InputError as error:
+        return Finding("database", str(path), "it cannot be opened", str(error))
+    return Finding("database", str(path), problem, REMEDY) if problem else None
 
 
 def refuse_damaged(place: Workspace, seconds: float = 2.0) -> None:
@@ -73,6 +83,9 @@ def damage(path: Path, seconds: float | None = None) -> str:
     Args:
         path: an existing file.
         seconds: how long to look; to the end when None.
+
+    Raises:
+        InputError: when it cannot be opened, as on a full disk, which tells nothing about it.
     """
     try:
         with closing(_opened(path, seconds)) as database:
@@ -83,8 +96,12 @@ def damage(path: Path, seconds: float | None = None) -> str:
             (answer,) = database.execute(f"PRAGMA {pragma}(1)").fetchone()
     except sqlite3.OperationalError as error:
         # Interrupted at the deadline, or busy (of which there are several kinds): neither says that it is damaged.
-        kind = error.sqlite_errorcode & _PRIMARY_CODE
-        return "" if kind in {sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY} else str(error)
+        if _kind(error) in _SHUT:
+            raise InputError(
+                f"the database {path} cannot be opened ({error})",
+                "make room on its disk, or see who may read and write it",
+            ) from None
+        return "" if _kind(error) in {sqlite3.SQLITE_INTERRUPT, sqlite3.SQLITE_BUSY} else str(error)
     except sqlite3.DatabaseError as error:
         return str(error)
     return "" if answer == "ok" else " ".join(str(answer).split())
@@ -111,9 +128,21 @@ def copy_database(source: Path, target: Path) -> None:
 
 def _remedy(error: sqlite3.Error) -> str:
     """What helps: a full disk or a lock is no reason to put an older database in place."""
-    kind = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & _PRIMARY_CODE
-    damaged = kind in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
-    return REMEDY if damaged else "make room there or wait for who has it locked, and copy again"
+    return REMEDY if tells_damage(error) else "make room there or wait for who has it locked, and copy again"
+
+
+def tells_damage(error: sqlite3.Error) -> bool:
+    """Whether an error says that the file is damaged or no database."""
+    return _kind(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+def tells_lock(error: sqlite3.Error) -> bool:
+    """Whether an error says that another process has the file locked."""
+    return _kind(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _kind(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)) & _PRIMARY_CODE
 
 
 def users_of(path: Path) -> list[str]:

@@ -1,7 +1,5 @@
 """DVC's repository in a workspace, as verification needs it: its outputs, its cache, and what it is writing at the moment."""
 
-import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +8,7 @@ from pathlib import Path
 from dvc.repo import Repo
 
 from stage.workspace import Workspace
+from upkeep.dvc_locks import writers
 from upkeep.repository import locked_stages, opened
 
 
@@ -61,19 +60,11 @@ class DvcPlace:
 
     def touched(self, output: Output) -> str:
         """Why an output is not to be compared: somebody writes it, or it was made anew since it was read; else empty."""
-        if writer := self._written().get(output.path):
+        if writer := writers(self._root).get(output.path):
             return f"process {writer} is writing it"
         outs = locked_stages(self._root).get(output.stage, {}).get("outs", ())
         now = {out["path"]: out.get("md5") for out in outs}
         return "" if now.get(output.name, output.md5) == output.md5 else "it was made anew meanwhile"
-
-    def _written(self) -> dict[Path, int]:
-        """What living processes are writing, with their numbers."""
-        try:
-            held = json.loads((Path(str(self._repo.tmp_dir)) / "rwlock").read_text())["write"]
-        except (OSError, ValueError, LookupError):
-            return {}
-        return {Path(path): info["pid"] for path, info in held.items() if _lives(info["pid"])}
 
 
 @contextmanager
@@ -85,13 +76,3 @@ def opened_dvc(place: Workspace) -> Iterator[DvcPlace]:
     """
     with opened(place.root) as repo:
         yield DvcPlace(repo)
-
-
-def _lives(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        pass
-    return True

@@ -1,9 +1,13 @@
 """Whether the data of a workspace's dvc.lock are in its DVC remote, from where others get them; and bringing them there.
 
 A registered version says by its tag `dvc.remote` where its data are: what is nowhere but on one disk cannot be restored.
+
+    python -m upkeep.remote_data WORKSPACE      # say what the remote lacks, in a process that whoever asks may end
 """
 
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from mlflow.tracking import MlflowClient
@@ -113,3 +117,15 @@ def default_remote(repo: Any) -> tuple[str, str]:  # noqa: ANN401 - DVC's reposi
         raise InputError(f"{repo.root_dir} has no default DVC remote", "dvc remote add --default NAME URL")
     url = str(repo.config["remote"][name]["url"])
     return name, shown(url) if "://" in url else url
+
+
+def main() -> None:
+    """Print the state of the default remote of the workspace that the command line names; exit status 1 with the reason."""
+    try:
+        print(remote_state(Workspace(Path(sys.argv[1]))))
+    except InputError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main()

@@ -15,8 +15,10 @@ from pathlib import Path
 from registry.data_version import LOCK
 from stage.errors import InputError
 from stage.files import json_sha256
+from stage.lifeline import tied
 from stage.workspace import Workspace
 from upkeep.dvc_references import HeldFile, files_of_git, write_references
+from upkeep.repository import locked_stages
 from upkeep.retention_item import Item, size_of
 
 _REMOVING = re.compile(r"^Removing (.*)$", re.MULTILINE)
@@ -47,9 +49,10 @@ class CacheCollector:
                 f"an experiment of DVC works in {left}", "wait for it; if it was killed, delete that folder"
             )
         found = [Path(name) for name in _REMOVING.findall(self._gc("--dry"))]
-        if found and not (self._place.root / LOCK).is_file():
+        if found and not locked_stages(self._place.root):
             raise InputError(
-                f"no {LOCK} in {self._place.root}, which says what it needs", "restore it: viewforge restore"
+                f"no {LOCK} in {self._place.root} that names a stage, and what it needs is not known",
+                "viewforge run or viewforge restore writes it",
             )
         if found:
             size = sum(size_of(path) for path in found)
@@ -102,7 +105,7 @@ class CacheCollector:
             yield root
 
     def _dvc(self, *arguments: str) -> str:
-        command = [sys.executable, "-m", "dvc", *arguments]
+        command = tied([sys.executable, "-m", "dvc", *arguments])
         result = subprocess.run(command, cwd=self._place.root, capture_output=True, text=True, check=False)
         if result.returncode:
             reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]

@@ -2,6 +2,8 @@
 
 import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -11,12 +13,15 @@ from blender_render.installation import check_system_libraries
 from catalog.http_errors import shown
 from catalog.stats import size_text
 from stage.errors import InputError
+from stage.lifeline import tied
+from stage.secrets import redacted
 from stage.telemetry import speaking
 from stage.workspace import Workspace
-from upkeep.remote_data import remote_state
 from upkeep.repository import locked_stages
 
 _PATIENCE_SECONDS = 5.0
+# A remote of many files is asked for long lists.
+_REMOTE_SECONDS = 60.0
 # Less than this is too little for any stage.
 _LEAST_ROOM = 2 * 2**30
 
@@ -70,10 +75,20 @@ def _disk(workspace: Workspace) -> tuple[bool, str]:
 
 
 def _data(workspace: Workspace) -> tuple[bool, str]:
-    """Whether others can get the data; that some are not pushed yet is no fault of the installation."""
+    """Whether others can get the data; that some are not pushed yet is no fault of the installation.
+
+    Asked in a process that can be ended: the libraries of remotes wait for minutes, in threads that nobody stops.
+    """
     if not locked_stages(workspace.root):
         return True, "no stage has run yet"
-    return True, str(remote_state(workspace))
+    command = tied([sys.executable, "-m", "upkeep.remote_data", str(workspace.root.resolve())])
+    try:
+        told = subprocess.run(command, capture_output=True, text=True, timeout=_REMOTE_SECONDS, check=False)
+    except subprocess.TimeoutExpired:
+        remedy = "check its address (dvc remote list), the network and its server"
+        return False, f"the DVC remote has not answered within {_REMOTE_SECONDS:g} s; {remedy}"
+    lines = (told.stderr if told.returncode else told.stdout).strip().splitlines()
+    return not told.returncode, redacted(lines[-1]) if lines else "what the DVC remote lacks is not known"
 
 
 def _telemetry(_: Workspace) -> tuple[bool, str]:
@@ -88,6 +103,6 @@ def _server(variable: str, path: str) -> tuple[bool, str]:
         return True, f"no server: {variable} names none"
     try:
         answer = httpx.get(url.rstrip("/") + path, timeout=_PATIENCE_SECONDS)
-    except httpx.HTTPError as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return False, f"{shown(url)} does not answer ({type(error).__name__}); start it, or unset {variable}"
     return answer.is_success, f"{shown(url)} answers with status {answer.status_code}"

@@ -172,6 +172,21 @@ def test_runs_without_a_server_are_those_of_the_local_database(tmp_path: Path) -
         local_runs(database, 5)
 
 
+def test_a_database_that_somebody_has_locked_is_not_called_damaged(tmp_path: Path) -> None:
+    """Who then put back a backup would lose what came after it."""
+    database = tmp_path / "prefect.db"
+    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE flow (id TEXT, name TEXT)")
+        connection.execute("BEGIN EXCLUSIVE")
+        started = time.monotonic()
+        with pytest.raises(InputError, match=r"prefect\.db cannot be read \(database is locked\); wait") as caught:
+            local_runs(database, 5)
+        assert time.monotonic() - started < 4
+        assert "recover" not in str(caught.value)
+    with pytest.raises(InputError, match=r"no such table.*; start the server of its version"):
+        local_runs(database, 5)
+
+
 def test_an_address_that_is_none_is_an_error_of_one_line() -> None:
     with pytest.raises(InputError, match="does not answer"):
         server_runs("http://127.0.0.1:1/api", 5)

@@ -1,6 +1,8 @@
 """Data in remotes: a folder and an S3-speaking server; what is missing there is told, and credentials appear nowhere."""
 
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from flows.workspaces import PROJECT
 from stage.errors import InputError
 from stage.files import folder_sha256
 from stage.workspace import Workspace
+from upkeep import surroundings
 from upkeep.remote_data import push, remote_state
 from upkeep.repository import opened
 from upkeep.surroundings import checks
@@ -137,3 +140,27 @@ def test_the_doctor_tells_faults_of_the_surroundings(tmp_path: Path, monkeypatch
     assert "MLFLOW_DISABLE_TELEMETRY=false" in found["telemetry"].text
     assert found["data"].text.startswith("8 of 8 files are not in")
     assert found["disk"].sound
+
+
+def test_the_doctor_does_not_wait_for_a_store_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3's own library would ask five times for a minute each."""
+    monkeypatch.setattr(surroundings, "_REMOTE_SECONDS", 8.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        for name, value in {**CANARY, "AWS_ENDPOINT_URL": endpoint}.items():
+            monkeypatch.setenv(name, value)
+        place = mini_workspace(tmp_path / "workspace", "s3://data/versions")
+        reproduced(place)
+        started = time.monotonic()
+        (data,) = [check for check in checks(place) if check.name == "data"]
+    assert time.monotonic() - started < 40
+    assert not data.sound
+    assert data.text.startswith("the DVC remote has not answered within 8 s")
+
+
+def test_the_doctor_says_why_a_remote_cannot_be_used(tmp_path: Path) -> None:
+    place = mini_workspace(tmp_path / "workspace")
+    reproduced(place)
+    (data,) = [check for check in checks(place) if check.name == "data"]
+    assert not data.sound
+    assert data.text.endswith("has no default DVC remote; dvc remote add --default NAME URL")

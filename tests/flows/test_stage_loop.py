@@ -9,14 +9,17 @@ from types import SimpleNamespace
 
 import httpx
 import pytest
+from mini_pipeline import mini_workspace
 from prefect.exceptions import ObjectNotFound
 from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import deploying, slots, stage_loop
 from flows.deploying import deploy
+from flows.graph import stage_order, stale_stages
 from flows.stage_run import StageRun
 from stage.errors import InputError, ParameterError, ViewforgeError
 from stage.workspace import Workspace
+from upkeep.repository import DvcBusyError
 
 BELOW = {"render": {"shard", "train"}, "splatter": {"train"}, "shard": {"train"}, "train": set()}
 NOBODY = "http://127.0.0.1:9/api"
@@ -129,6 +132,47 @@ def test_a_deployments_run_waits_for_the_one_before_and_any_other_does_not(
         with pytest.raises(ViewforgeError, match="already running"), stage_loop.opened(str(place.root)):
             pass
     assert len(tried) == tries
+
+
+def test_what_a_killed_dvc_left_is_put_right_before_anything_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = mini_workspace(tmp_path / "workspace")
+    (place.root / ".dvc" / "config").write_text("[core]\n    no_scm = True\n    analytics = false\n")
+    (place.root / "dvc.lock").write_text("")
+    (place.root / ".dvc" / "tmp").mkdir(exist_ok=True)
+    (place.root / ".dvc" / "tmp" / "rwlock").write_text("")
+    monkeypatch.setattr(stage_loop, "get_run_logger", logging.getLogger)
+    with stage_loop.opened(str(place.root)):
+        assert stage_order(place.root) == ["catalog", "train"]
+        assert list(stale_stages(place.root)) == ["catalog", "train"]
+    assert "list of locks was damaged" in caplog.text
+    assert "dvc.lock was cut off" in caplog.text
+
+
+@pytest.mark.parametrize(("tries", "seconds"), [(3, 60.0), (1, 0.0)])
+def test_a_run_waits_for_who_holds_dvcs_lock_and_not_for_ever(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch, tries: int, seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    asked: list[int] = []
+
+    def busy_twice(_: Path) -> dict[str, list[str]]:
+        asked.append(1)
+        if len(asked) < 3:
+            raise DvcBusyError("DVC is at work in w: process 7 holds its lock", "wait for it or end it")
+        return {}
+
+    monkeypatch.setattr(stage_loop, "_DVC_SECONDS", seconds)
+    monkeypatch.setattr(stage_loop, "_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(stage_loop, "stale_stages", busy_twice)
+    caplog.set_level(logging.INFO)
+    if seconds:
+        assert [run.state for run in stage_loop.bring_up_to_date(place, ["train"])] == ["fresh"]
+        assert "waiting: DVC is at work in w: process 7 holds its lock" in caplog.text
+    else:
+        with pytest.raises(DvcBusyError, match="process 7"):
+            stage_loop.bring_up_to_date(place, ["train"])
+    assert len(asked) == tries
 
 
 @pytest.fixture

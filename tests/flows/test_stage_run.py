@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
@@ -47,6 +48,9 @@ def workspace(tmp_path: Path) -> Callable[..., Path]:
 
     def made(**commands: str) -> Path:
         subprocess.run([sys.executable, "-m", "dvc", "init", "--quiet", "--no-scm"], cwd=tmp_path, check=True)
+        (tmp_path / ".dvc/config").write_text(
+            "[core]\n    no_scm = True\n    analytics = false\n    check_update = false\n"
+        )
         stages = {name: {"cmd": command} for name, command in commands.items()}
         (tmp_path / "dvc.yaml").write_text(yaml.safe_dump({"stages": stages}))
         return tmp_path
@@ -117,20 +121,38 @@ def test_a_killed_stage_or_dvc_may_be_tried_again(workspace: Callable[..., Path]
         run_stage(workspace(killed=command), "killed", ignored, ignored, FlowParameters())
 
 
-@pytest.mark.parametrize("kind", ["lock", "rwlock"])
-def test_a_locked_repository_may_be_tried_again(workspace: Callable[..., Path], tmp_path: Path, kind: str) -> None:
+def test_an_output_that_somebody_else_writes_may_be_tried_again(
+    workspace: Callable[..., Path], tmp_path: Path
+) -> None:
     root = workspace(locked="echo done > out.txt")
     stages = yaml.safe_load((root / "dvc.yaml").read_text())
     stages["stages"]["locked"]["outs"] = ["out.txt"]
     (root / "dvc.yaml").write_text(yaml.safe_dump(stages))
-    if kind == "rwlock":
-        holder = {"pid": os.getpid(), "cmd": "dvc push"}
-        (tmp_path / ".dvc/tmp/rwlock").write_text(json.dumps({"write": {str(tmp_path / "out.txt"): holder}}))
-        with pytest.raises(StageCrashError):
-            run_stage(root, "locked", ignored, ignored, FlowParameters())
-    else:
-        with RepositoryLock(str(tmp_path / ".dvc/tmp/lock")), pytest.raises(StageCrashError, match="acquire lock"):
-            run_stage(root, "locked", ignored, ignored, FlowParameters())
+    holder = {"pid": os.getpid(), "cmd": " ".join(psutil.Process().cmdline())}
+    listed = tmp_path / ".dvc/tmp/rwlock"
+    listed.write_text(json.dumps({"write": {str(tmp_path / "out.txt"): holder}}))
+    with pytest.raises(StageCrashError):
+        run_stage(root, "locked", ignored, ignored, FlowParameters())
+    listed.write_text("")
+    assert run_stage(root, "locked", ignored, ignored, FlowParameters()).state == "ran", "left by a killed attempt"
+
+
+def test_a_stage_waits_for_the_command_that_holds_the_repository(workspace: Callable[..., Path]) -> None:
+    """DVC by itself would give up after three seconds, at the end of hours of work too."""
+    root = workspace(slow="touch begun; sleep 1; touch done")
+    lock = RepositoryLock(str(root / ".dvc/tmp/lock"))
+
+    def hold() -> None:
+        while not (root / "begun").exists():
+            time.sleep(0.05)
+        with lock:
+            time.sleep(7)
+
+    with ThreadPoolExecutor(1) as pool:
+        holding = pool.submit(hold)
+        found = run_stage(root, "slow", ignored, ignored, FlowParameters(stage_hours={"slow": 1 / 60}))
+        holding.result()
+    assert found.seconds > 7
 
 
 @pytest.mark.parametrize(

@@ -173,3 +173,24 @@ def test_no_object_of_a_pack_cut_short_comes_back_in_part(packed: Path, tmp_path
         unpack_missing(packed, tmp_path / "elsewhere", UIDS)
     for folder in (tmp_path / "elsewhere").glob("*/*"):
         assert (folder / "views" / "000.png").read_text() == folder.name * 100
+
+
+def test_what_a_killed_writer_left_is_no_part_of_the_packs(tmp_path: Path) -> None:
+    """It would take its room for ever, and DVC would version it with them."""
+    packed = tmp_path / "packs"
+    packed.mkdir()
+    for name in (".pack-00000.tar.machine-7.tmp", ".objects.parquet.machine-7.tmp"):
+        (packed / name).write_bytes(b"half")
+    object_folder(tmp_path / "loose", UIDS[0]).mkdir(parents=True)
+    (object_folder(tmp_path / "loose", UIDS[0]) / "record.json").write_text("{}")
+    (pack,) = write_packs(tmp_path / "loose", UIDS[:1], packed, 3)
+    assert list(packed.iterdir()) == [pack]
+
+
+def test_what_is_unpacked_is_on_the_disk_before_it_is_taken_for_whole(
+    packed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back, flushed = tmp_path / "back", list[bool]()
+    monkeypatch.setattr(os, "sync", lambda: flushed.append(object_folder(back, UIDS[0]).exists()))
+    unpack_missing(packed, back, UIDS[:1])
+    assert flushed == [False]

@@ -1,5 +1,6 @@
 """How views are stored: what an encoding keeps, what it loses, and what else a sample may hold."""
 
+import hashlib
 import io
 import json
 import shutil
@@ -259,3 +260,39 @@ def test_a_picture_of_another_kind_is_not_decoded_into_the_room() -> None:
     np.testing.assert_array_equal(picture[..., 1], grey)
     assert not np.shares_memory(picture, room)
     assert not room.any()
+
+
+_OF_FORMAT = {
+    "png": "b01a3d8a977371f89d3b251f5d0dd6599c16953021f721f477512267f0424543",
+    "webp": "b01a3d8a977371f89d3b251f5d0dd6599c16953021f721f477512267f0424543",
+    "jpeg_alpha": "929fcd03ce890b4f6c27ecef6862c63802332217dc907de084fc75fce4c533cc",
+    "depth": "fbf3520a56e6ca537c89e38577b900341579113460248c89517ad1357d936c5b",
+}
+
+
+@pytest.mark.parametrize("kind", _OF_FORMAT)
+def test_what_becomes_of_pictures_and_depth_is_of_their_formats(workspace: Workspace, kind: str) -> None:
+    """A set that is there stays when code changes: code that gives other values raises the format's number.
+
+    Whoever changes a sum raises `training.data.shard_parameters._FORMAT`, or `_DEPTH_FORMAT`, too. Of a codec with losses only
+    alpha counts here, as its bytes are the library's.
+    """
+    folder = object_folder(workspace.scratch / "renders", "00train")
+    steps = np.arange(16 * 16 * 4, dtype=np.uint32).reshape(16, 16, 4)
+    for number in range(4):
+        picture = (steps * (number + 7) % 251).astype(np.uint8)
+        Image.fromarray(picture).save(folder / f"{number:03d}.png")
+        for key in ("00train", "01train"):
+            depth = 1.0 + number + np.arange(256.0).reshape(16, 16) / 256
+            save_depth(object_folder(workspace.scratch / "renders", key) / f"{number:03d}_depth.png", depth)
+    if kind == "depth":
+        write_shards(ShardParameters(include=("depth",)), workspace)
+        cameras = json.loads(members(workspace, "00train")["cameras.json"])
+        assert cameras.keys() > {"c2w", "intrinsics", "depth_scale"}
+        told = json.dumps({name: value for name, value in cameras.items() if name not in ("c2w", "intrinsics")})
+        digest = hashlib.sha256(told.encode())
+    else:
+        write_shards(ShardParameters(encoding=kind, size=8), workspace)  # type: ignore[arg-type]
+        rgba = ShardReader(workspace.shards, "train")[0].rgba
+        digest = hashlib.sha256((rgba[..., 3] if kind == "jpeg_alpha" else rgba).tobytes())
+    assert digest.hexdigest() == _OF_FORMAT[kind]

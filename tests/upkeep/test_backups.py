@@ -1,5 +1,6 @@
 """Backups: whole while others write, refused when damaged, rotated; a recovery brings back and deletes nothing."""
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -14,9 +15,9 @@ import pytest
 
 from stage.errors import InputError
 from stage.workspace import Workspace
-from upkeep import backups
+from upkeep import backups, databases
 from upkeep.backups import back_up, recover
-from upkeep.databases import copy_database, damage, users_of
+from upkeep.databases import check_databases, copy_database, damage, refuse_damaged_file, users_of
 
 # Commits two rows that belong together, without end.
 WRITER = """
@@ -205,3 +206,49 @@ def test_a_full_disk_is_no_reason_to_put_back_an_older_database(place: Workspace
     source.write_bytes(b"no database at all" * 100)
     with pytest.raises(InputError, match="viewforge recover"):
         copy_database(source, tmp_path / "mlflow.db")
+
+
+def test_a_recovery_without_room_leaves_what_was_there(
+    place: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the next server would make an empty database where the damaged one was."""
+    back_up(place, tmp_path / "backups", 3)
+    database = place.mlflow / "mlflow.db"
+    database.write_bytes(b"damaged" * 1000)
+    database.chmod(0o600)
+
+    def full(_: Path, target: Path) -> None:
+        Path(target).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(backups.shutil, "copyfile", full)
+        with pytest.raises(OSError, match="No space"):
+            recover(place, tmp_path / "backups")
+    assert database.read_bytes() == b"damaged" * 1000
+    assert [path.name for path in place.mlflow.iterdir() if path.name.startswith(".")] == []
+    recover(place, tmp_path / "backups")
+    assert damage(database) == ""
+    assert database.stat().st_mode & 0o777 == 0o600, "whoever may read it is as before"
+
+
+def test_a_database_that_a_full_disk_keeps_shut_is_not_called_damaged(
+    place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who put back a backup for that would lose what came after it."""
+    database = place.mlflow / "mlflow.db"
+
+    def full(*_: object) -> sqlite3.Connection:
+        error = sqlite3.OperationalError("database or disk is full")
+        error.sqlite_errorcode = sqlite3.SQLITE_FULL
+        raise error
+
+    monkeypatch.setattr(databases, "_opened", full)
+    with pytest.raises(
+        InputError, match=r"mlflow\.db cannot be opened \(database or disk is full\); make room"
+    ) as caught:
+        refuse_damaged_file(database, 1.0)
+    assert "recover" not in str(caught.value)
+    found = check_databases(place).findings
+    assert {Path(finding.place).name for finding in found} == {"mlflow.db", "prefect.db"}
+    assert all("make room" in finding.remedy and "recover" not in finding.remedy for finding in found)

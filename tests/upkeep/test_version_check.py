@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from versioned_workspace import dvc, rot, versioned_workspace
 
@@ -120,11 +121,19 @@ def test_missing_and_strange_files_are_named(place: Workspace):
 
 def test_what_a_stage_is_writing_is_left_out(place: Workspace):
     (place.renders / "pack-00001.tar").unlink()
-    held = {str(place.renders): {"pid": os.getpid(), "cmd": "dvc repro"}}
+    held = {str(place.renders): {"pid": os.getpid(), "cmd": " ".join(psutil.Process().cmdline())}}
     (place.root / ".dvc" / "tmp" / "rwlock").write_text(json.dumps({"write": held}))
     checked = check_versions(place)
     assert checked.findings == ()
     assert checked.skipped == (f"{place.renders}: process {os.getpid()} is writing it",)
+
+
+def test_what_a_dead_process_was_writing_is_compared_though_its_number_lives(place: Workspace):
+    (place.renders / "pack-00001.tar").unlink()
+    held = {str(place.renders): {"pid": os.getpid(), "cmd": "dvc repro render"}}
+    (place.root / ".dvc" / "tmp" / "rwlock").write_text(json.dumps({"write": held}))
+    (found,) = check_versions(place).findings
+    assert found.problem == "is missing"
 
 
 def test_without_a_lock_file_it_says_that_nothing_was_compared(tmp_path: Path):
@@ -167,7 +176,7 @@ def test_an_output_that_a_stage_makes_anew_meanwhile_is_left_out(place: Workspac
         if subject == "render":
             # DVC deletes an output before its stage runs, and says who writes.
             shutil.rmtree(place.renders)
-            held = {str(place.renders): {"pid": os.getpid(), "cmd": "dvc repro"}}
+            held = {str(place.renders): {"pid": os.getpid(), "cmd": " ".join(psutil.Process().cmdline())}}
             (place.root / ".dvc" / "tmp" / "rwlock").write_text(json.dumps({"write": held}))
         return files(paths, algorithm, subject, total)
 
