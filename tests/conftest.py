@@ -16,6 +16,26 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For several processes (`make test-slow`): the longest tests begin first, or the last of them would run while nothing is left
+    for the others; and tests that share a module's fixture share a process, or each process would make it."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group") and _shares_a_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=_minutes, reverse=True)
+
+
+def _shares_a_fixture(item: pytest.Item) -> bool:
+    definitions = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
+    return any(definition[-1].scope == "module" for definition in definitions)
+
+
+def _minutes(item: pytest.Item) -> float:
+    """What the test says of itself; most take less than one."""
+    mark = item.get_closest_marker("minutes")
+    return float(mark.args[0]) if mark else 0.0
+
+
 @pytest.fixture(autouse=True)
 def own_environment() -> Iterator[None]:
     """Every test leaves the environment as it found it: what a command sets for its own process (`PREFECT_HOME` of its workspace)
