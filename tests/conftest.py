@@ -17,8 +17,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """For several processes (`make test-slow`): the longest tests begin first, or the last of them would run while nothing is left
-    for the others; and tests that share a module's fixture share a process, or each process would make it."""
+    """For several processes (`make test-slow`): the longest tests begin first, or one would be left to run alone at the end.
+
+    Tests that share a module's fixture share a process, or each process would make it.
+    """
     for item in items:
         if not item.get_closest_marker("xdist_group") and _shares_a_fixture(item):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
@@ -38,8 +40,11 @@ def _minutes(item: pytest.Item) -> float:
 
 @pytest.fixture(autouse=True)
 def own_environment() -> Iterator[None]:
-    """Every test leaves the environment as it found it: what a command sets for its own process (`PREFECT_HOME` of its workspace)
-    would otherwise be the next test's, and its subprocesses'."""
+    """Every test leaves the environment as it found it.
+
+    What a command sets for its own process, such as its workspace's `PREFECT_HOME`, would otherwise be the next test's, and its
+    subprocesses'.
+    """
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():
@@ -67,7 +72,7 @@ def shared_assets() -> Path:
 
 @pytest.fixture(scope="session")
 def program_environment() -> dict[str, str]:
-    """The environment of subprocesses: this interpreter's commands first, no server of the outside, no other workspace's Prefect."""
+    """The environment of subprocesses: this interpreter's commands first, no outside server, no other workspace's Prefect."""
     foreign = {"PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI"}
     kept = {key: value for key, value in os.environ.items() if key not in foreign}
     return {**kept, "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]]), "COLUMNS": "200"}
