@@ -102,6 +102,9 @@ def test_a_range_that_is_hardly_another_is_told_in_enough_digits():
         ("a.png", encoded(Image.fromarray(np.zeros((4, 4), np.uint16)))),
         ("a.png", of_sixteen_bits(3)),
         ("a.png", of_sixteen_bits(4)),
+        # Pillow would have Ghostscript run it.
+        ("a.png", encoded(Image.new("RGB", (8, 8)), "EPS")),
+        ("a.jpg", encoded(Image.new("RGB", (8, 8)), "TIFF")),
         ("a.npy", b"\x93NUMPY"),
         ("a.npy", array(np.array([{"a": 1}], dtype=object))),
         ("a.npy", array(np.zeros((3, 8, 8)))),
