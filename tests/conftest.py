@@ -14,6 +14,8 @@ PROJECT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Tensors are small here, and tests run beside one another; set before torch is imported, and for every subprocess.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# rembg imports pymatting, which numba compiles for most of a minute in a new environment; nothing here makes its mattes.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -94,6 +96,16 @@ def viewforge(program_environment: dict[str, str]) -> Viewforge:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables in SQLite, made once: making them takes seconds, copying them none."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def workspace(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """The second version is champion, the third a better challenger."""
     workspace = Workspace(tmp_path / "workspace")
     workspace.mlflow.mkdir(parents=True)
     shutil.copy(PROJECT / "mlflow" / "promotion.yaml", workspace.mlflow)
+    shutil.copy(empty_database, workspace.mlflow / "mlflow.db")
     workspace.parameters.write_text("register: {approval: required}\n")
     uri = f"sqlite:///{workspace.mlflow / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
