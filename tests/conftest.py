@@ -44,8 +44,7 @@ def _minutes(item: pytest.Item) -> float:
 def own_environment() -> Iterator[None]:
     """Every test leaves the environment as it found it.
 
-    What a command sets for its own process, such as its workspace's `PREFECT_HOME`, would otherwise be the next test's, and its
-    subprocesses'.
+    What a command sets for its own process, as `PREFECT_HOME` of its workspace, would otherwise be the next test's, too.
     """
     before = dict(os.environ)
     yield
@@ -74,7 +73,7 @@ def shared_assets() -> Path:
 
 @pytest.fixture(scope="session")
 def program_environment() -> dict[str, str]:
-    """The environment of subprocesses: this interpreter's commands first, no outside server, no other workspace's Prefect."""
+    """The environment of subprocesses: this interpreter's commands first, no server or home of the outside."""
     foreign = {"PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI"}
     kept = {key: value for key, value in os.environ.items() if key not in foreign}
     return {**kept, "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]]), "COLUMNS": "200"}
