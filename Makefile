@@ -12,7 +12,7 @@ test: $(INSTALLED)  ## the test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 test-slow: $(INSTALLED)  ## learning proofs and fault drills
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "slow and not gpu" --timeout 1200
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m "slow and not gpu" --timeout 1200
 
 check: $(INSTALLED)  ## lint, format, types, import contracts
 	$(BIN)/ruff check .

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from blender_render.farm import Farm
 from blender_render.parameters import RenderParameters
@@ -97,8 +98,8 @@ def _write_renderings(farm: Farm, assets: list[Asset]) -> None:
             folder = object_folder(farm.root, asset.uid)
             folder.mkdir(parents=True)
             fingerprint = farm.fingerprint(asset)
-            record = {"uid": asset.uid, "asset_sha256": asset.sha256, "fingerprint": fingerprint, "warnings": []}
-            record |= {"coverage": [0.123456] * farm.parameters.views, "statistics": statistics}
+            record: dict[str, Any] = {"uid": asset.uid, "asset_sha256": asset.sha256, "fingerprint": fingerprint}
+            record |= {"warnings": [], "coverage": [0.123456] * farm.parameters.views, "statistics": statistics}
             (folder / "record.json").write_text(json.dumps(record, indent=2))
             outcome = Outcome(asset.uid, None, "", "", 1, 12.345, 600_000_000, {})
             ledger.write(json.dumps({**outcome.row(), "fingerprint": fingerprint}) + "\n")

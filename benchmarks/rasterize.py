@@ -127,7 +127,8 @@ def measure(cloud: str, backend: str, repeats: int) -> dict[str, float]:
     def both() -> None:
         seen = rasterize(tensors, _CAMERA[None], lens, backend=backend)  # type: ignore[arg-type]
         parts = (seen.rgb, seen.alpha, seen.depth, seen.normals)
-        torch.autograd.grad(sum(part.square().mean() for part in parts), [getattr(tensors, name) for name in _FIELDS])
+        loss = torch.stack([part.square().mean() for part in parts]).sum()
+        torch.autograd.grad(loss, [getattr(tensors, name) for name in _FIELDS])
 
     both()
     times = {"forward": fastest(forward, repeats, device)[0], "both": fastest(both, repeats, device)[0]}

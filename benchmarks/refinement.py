@@ -61,7 +61,7 @@ class Gain:
 
 def parameters(quick: bool, steps: int | None, depth_reach: float | None) -> SplatterParameters:
     """128² and the defaults of refinement but for its steps, or the small version."""
-    chosen = {} if depth_reach is None else {"depth_reach": depth_reach}
+    chosen: dict[str, Any] = {} if depth_reach is None else {"depth_reach": depth_reach}
     refinement = RefinementParameters(
         steps=steps or (60 if quick else 150), views=12 if quick else 24, timeout_seconds=7200, **chosen
     )

@@ -19,7 +19,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -50,7 +50,7 @@ class Setting:
     quality: QualityParameters
     handler: str = "benchmarks.render_worker:render_measured"
     seed: int = 0
-    passes: tuple[str, ...] = ("depth", "normal")
+    passes: tuple[Literal["depth", "normal"], ...] = ("depth", "normal")
     workers: int = 1
     views: int = _VIEWS
 
@@ -75,7 +75,8 @@ def settings() -> dict[str, Setting]:
         "truth": Setting(truth, seed=1, passes=(), workers=0, views=_JUDGED_VIEWS),
         "published": Setting(published, handler=_PUBLISHED, passes=()),
         "adaptive": Setting(adaptive, handler=_PUBLISHED, passes=()),
-        **{name: Setting(QualityParameters(device="cpu", preset=name)) for name in ("fast", "standard")},  # type: ignore[arg-type]
+        "fast": Setting(QualityParameters(device="cpu", preset="fast")),
+        "standard": Setting(QualityParameters(device="cpu", preset="standard")),
     }
 
 

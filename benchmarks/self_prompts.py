@@ -81,7 +81,7 @@ def objects(count: int) -> list[ObjectViews]:
     for number in range(count):
         angles = chance.uniform([0.4, 0.0], [2.6, 6.2], (_VIEWS, 2))
         rgba = chance.integers(0, 256, (_VIEWS, _SIZE, _SIZE, 4), dtype=np.uint8)
-        c2w = np.stack([look_at_origin(*angle, 2.0) for angle in angles])
+        c2w = np.stack([look_at_origin(polar, azimuth, 2.0) for polar, azimuth in angles])
         made.append(ObjectViews(f"object {number}", rgba, c2w, np.ones((_VIEWS, 4))))
     return made
 

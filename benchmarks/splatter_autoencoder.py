@@ -80,7 +80,7 @@ class Scale:
 
 
 FULL = Scale(24, 12, {"autoencoder": 2000, "decoder": 1000})
-QUICK = Scale(12, 8, {"autoencoder": 1200, "decoder": 700})
+QUICK = Scale(12, 8, {"autoencoder": 1200, "decoder": 350})
 
 
 @dataclass(frozen=True, eq=False)

@@ -185,7 +185,7 @@ def pairs(count: int, size: int) -> ViewBatch:
     chance = np.random.default_rng(0)
     rgba = torch.from_numpy(chance.integers(0, 256, (count, 2, size, size, 4), dtype=np.uint8))
     angles = chance.uniform([0.2, 0.0], [2.9, 6.2], (2 * count, 2))
-    c2w = torch.from_numpy(np.stack([look_at_origin(*pair, 2.0) for pair in angles])).float()
+    c2w = torch.from_numpy(np.stack([look_at_origin(polar, azimuth, 2.0) for polar, azimuth in angles])).float()
     intrinsics = torch.ones(count, 2, 4)
     numbers = np.zeros(count, dtype=np.int64)
     views = np.tile(np.arange(2), (count, 1))

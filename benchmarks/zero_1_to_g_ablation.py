@@ -101,7 +101,7 @@ def box(back: float) -> Box:
 
 def cast(
     c2w: Float[np.ndarray, "4 4"], low: Float[np.ndarray, "3"], high: Float[np.ndarray, "3"]
-) -> tuple[np.ndarray, ...]:
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Colour, position, depth and normal of a box with its faces along the axes; depth 0 where nothing is seen."""
     axes = opencv_from_opengl(c2w)
     rows, columns = np.mgrid[:_SIZE, :_SIZE] + 0.5

@@ -74,7 +74,7 @@ def dtu_scene(folder: Path, most: int | None = None) -> Scene:
 
 def _photograph(path: Path, matrix: np.ndarray, pose: np.ndarray) -> Photograph:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
             size = image.size
     except OSError as error:
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())}", _ARCHIVE) from None
@@ -85,7 +85,7 @@ def _photograph(path: Path, matrix: np.ndarray, pose: np.ndarray) -> Photograph:
 
 
 def _decode(path: Path) -> Image.Image:
-    with Image.open(path) as image:
+    with Image.open(path, formats=["PNG"]) as image:
         return image.convert("RGB")
 
 

@@ -44,6 +44,7 @@ SPLITS = {
 PICTURE_FOLDERS = ("images_8", "images_4", "images_2", "images")
 """The first that there is, is read."""
 _ARCHIVE = "take it from the archive 360_v2 of Mip-NeRF 360"
+_FORMATS = ("JPEG", "PNG")
 
 
 def mip_nerf_360_scene(folder: Path, split: Split | None = None, most: int | None = None) -> Scene:
@@ -87,7 +88,7 @@ def _pictures(folder: Path) -> Path:
 
 def _photograph(path: Path, shot: Shot, pose: np.ndarray) -> Photograph:
     try:
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             size = image.size
         lens = pinhole(shot, *size)
     except (OSError, ValueError) as error:
@@ -97,5 +98,5 @@ def _photograph(path: Path, shot: Shot, pose: np.ndarray) -> Photograph:
 
 
 def _decode(path: Path, shot: Shot) -> Image.Image:
-    with Image.open(path) as image:
+    with Image.open(path, formats=_FORMATS) as image:
         return Image.fromarray(undistorted(shot, np.asarray(image.convert("RGB"))))

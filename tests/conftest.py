@@ -14,6 +14,30 @@ PROJECT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # Tensors are small here, and tests run beside one another; set before torch is imported, and for every subprocess.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# rembg imports pymatting, which numba compiles for most of a minute in a new environment; nothing here makes its mattes.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """For several processes (`make test-slow`): the longest tests begin first, or one would be left to run alone at the end.
+
+    Tests that share a module's fixture share a process, or each process would make it.
+    """
+    for item in items:
+        if not item.get_closest_marker("xdist_group") and _shares_a_fixture(item):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
+    items.sort(key=_minutes, reverse=True)
+
+
+def _shares_a_fixture(item: pytest.Item) -> bool:
+    definitions = item._fixtureinfo.name2fixturedefs.values()  # type: ignore[attr-defined]
+    return any(definition[-1].scope == "module" for definition in definitions)
+
+
+def _minutes(item: pytest.Item) -> float:
+    """What the test says of itself; most take less than one."""
+    mark = item.get_closest_marker("minutes")
+    return float(mark.args[0]) if mark else 0.0
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +95,16 @@ def viewforge(program_environment: dict[str, str]) -> Viewforge:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """MLflow's tables in SQLite, made once: making them takes seconds, copying them none."""
+    from mlflow.tracking import MlflowClient
+
+    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    MlflowClient(f"sqlite:///{path}").search_experiments()
+    return path
 
 
 @pytest.fixture(scope="session")

@@ -24,6 +24,7 @@ FILTERS: dict[Filter, Image.Resampling] = {
     "lanczos": Image.Resampling.LANCZOS,
     "box": Image.Resampling.BOX,
 }
+_FORMATS = ("PNG", "WEBP", "JPEG")
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA")
 # A PNG tells its bits a channel behind signature, length and name of its first chunk, width and height.
 _PNG, _PNG_BITS = b"\x89PNG\r\n\x1a\n", 24
@@ -47,7 +48,7 @@ def decode_picture(name: str, data: bytes) -> Float[np.ndarray, "h w 3"]:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data))
+            image = Image.open(io.BytesIO(data), formats=_FORMATS)
             # Of sixteen bits Pillow keeps eight of colours without a word, and calls grey "I;16".
             if image.mode not in _MODES or (data.startswith(_PNG) and data[_PNG_BITS] > 8):
                 raise ObjectFailedError(

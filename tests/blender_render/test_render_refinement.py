@@ -301,6 +301,7 @@ def test_something_must_be_left_to_learn_from() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.minutes(1.5)
 @pytest.mark.timeout(900)
 def test_refinement_gains_three_decibels_on_unseen_views(procedural: Rendered, tmp_path: Path) -> None:
     place = Workspace(tmp_path)

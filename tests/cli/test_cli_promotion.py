@@ -4,6 +4,7 @@ import json
 import os
 import pwd
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from promotion_drill import registry_of_three
 
 from cli import promotion
+from cli.main import main
 from stage import lifeline
 from stage.workspace import Workspace
 
@@ -19,11 +21,12 @@ PROJECT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def workspace(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """The second version is champion, the third a better challenger."""
     workspace = Workspace(tmp_path / "workspace")
     workspace.mlflow.mkdir(parents=True)
     shutil.copy(PROJECT / "mlflow" / "promotion.yaml", workspace.mlflow)
+    shutil.copy(empty_database, workspace.mlflow / "mlflow.db")
     workspace.parameters.write_text("register: {approval: required}\n")
     uri = f"sqlite:///{workspace.mlflow / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
@@ -64,23 +67,41 @@ def test_a_version_waits_is_approved_and_rolled_back(viewforge, workspace):
     assert json.loads((workspace.root / "promotion.json").read_text())["outcome"] == "rolled back"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("promote", "--approve", "a", "--reject", "b"), "--override, --approve and --reject exclude one another"),
-        (
-            ("promote", "--model", "o'ther", "--version", "1"),
-            '--model.model_name = "o\'ther": string should match pattern',
-        ),
-        (("rollback", "--model", "a/b", "--reason", "x"), "--model.model_name = 'a/b': string should match pattern"),
-        (("promote", "--model", "other", "--version", "1"), "names no gate for the model 'other'; add it to models"),
-    ],
-)
-def test_mistakes_are_one_line(viewforge, tmp_path, arguments, message):
+MISTAKES = [
+    (("promote", "--approve", "a", "--reject", "b"), "--override, --approve and --reject exclude one another"),
+    (
+        ("promote", "--model", "o'ther", "--version", "1"),
+        '--model.model_name = "o\'ther": string should match pattern',
+    ),
+    (("rollback", "--model", "a/b", "--reason", "x"), "--model.model_name = 'a/b': string should match pattern"),
+    (("promote", "--model", "other", "--version", "1"), "names no gate for the model 'other'; add it to models"),
+]
+
+
+@pytest.fixture
+def without_registry(tmp_path: Path) -> Path:
+    """A workspace with a policy and no MLflow."""
     (tmp_path / "mlflow").mkdir()
     shutil.copy(PROJECT / "mlflow" / "promotion.yaml", tmp_path / "mlflow")
     (tmp_path / "params.yaml").write_text("seed: 0\n")
-    result = viewforge(*arguments, "-w", tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES)
+def test_mistakes_are_one_line(without_registry, monkeypatch, capsys, arguments, message):
+    """In this process: a program of its own would import the libraries anew, for seconds each."""
+    monkeypatch.setattr(sys, "argv", ["viewforge", *arguments, "-w", str(without_registry)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+
+
+def test_libraries_add_no_line_to_a_mistake(viewforge, without_registry):
+    """The one for which all of them are imported."""
+    arguments, message = MISTAKES[-1]
+    result = viewforge(*arguments, "-w", without_registry)
     assert result.returncode == 1
     (line,) = result.stderr.strip().splitlines()
     assert message in line

@@ -102,10 +102,11 @@ def test_what_cannot_be_told_costs_the_rest_nothing(place: Workspace) -> None:
 
 
 @pytest.fixture
-def three(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def three(place: Workspace, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A registry of three versions: the second champion, the third challenger."""
     place.mlflow.mkdir(parents=True)
     shutil.copy(PROJECT / "mlflow" / "promotion.yaml", place.mlflow)
+    shutil.copy(empty_database, place.mlflow / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place.mlflow / 'mlflow.db'}")
     mlflow.set_tracking_uri(f"sqlite:///{place.mlflow / 'mlflow.db'}")
     registry_of_three(place)

@@ -115,6 +115,12 @@ def test_what_is_no_picture_of_eight_bits_is_refused(name, data):
     assert refused(name, data).failure is FailureClass.PARSE
 
 
+@pytest.mark.parametrize("kind", ["EPS", "TIFF", "GIF"])
+def test_only_the_formats_that_are_asked_for_are_opened(kind):
+    """PostScript, for one, Pillow has Ghostscript run."""
+    assert "a.png is no picture" in str(refused("a.png", encoded(Image.new("RGB", (8, 8)), kind)))
+
+
 def test_another_size_is_refused_unless_a_filter_is_named_and_never_distorted():
     half = np.full((4, 4, 3), 0.25, np.float32)
     with pytest.raises(ObjectFailedError, match=r"4×4 pixels, its truth 8×8: .*--resize"):

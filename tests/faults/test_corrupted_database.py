@@ -28,11 +28,12 @@ def overwrite_pages(path: Path) -> None:
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def place(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A registry of three versions in a workspace that is up to date."""
     place = versioned_workspace(tmp_path / "workspace")
     place.mlflow.mkdir(parents=True)
     shutil.copy(PROJECT / "mlflow" / "promotion.yaml", place.mlflow)
+    shutil.copy(empty_database, place.mlflow / "mlflow.db")
     uri = f"sqlite:///{place.mlflow / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     # Otherwise this process has the database open, and `recover` rightly refuses.

@@ -17,7 +17,7 @@ import pytest
 
 from stage.files import file_sha256
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.minutes(3.5)]
 
 STANDSTILL = Path(__file__).parent / "standstill"
 # Names that a stage gives to what it has finished, below the workspace; in the order in which the stages run.

@@ -15,7 +15,7 @@ from versioned_workspace import versioned_workspace
 from flows.recent_runs import Runs, server_runs
 from stage.workspace import Workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.minutes(1)]
 POOL = "cpu"
 
 

@@ -21,11 +21,12 @@ PROJECT = DRILL.parents[2]
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def workspace(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A workspace with three versions: the second champion, the third a better challenger."""
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow' / 'mlflow.db'}")
     workspace = Workspace(tmp_path)
     shutil.copytree(PROJECT / "mlflow", workspace.mlflow, ignore=shutil.ignore_patterns("*.db*", "artifacts"))
+    shutil.copy(empty_database, workspace.mlflow / "mlflow.db")
     mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
     registry_of_three(workspace)
     yield workspace

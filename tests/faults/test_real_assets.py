@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 # Together where several processes share the tests: one run serves all.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.xdist_group("real assets")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.minutes(2)]
 
 
 @pytest.fixture(scope="module")

@@ -33,10 +33,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 
 @pytest.fixture
-def awaiting(tmp_path: Path) -> Iterator[Workspace]:
+def awaiting(tmp_path: Path, empty_database: Path) -> Iterator[Workspace]:
     """A workspace whose third version passed its gate and waits for a person."""
     workspace = Workspace(tmp_path / "workspace")
     shutil.copytree(PROJECT / "mlflow", workspace.mlflow, ignore=shutil.ignore_patterns("*.db*", "artifacts"))
+    shutil.copy(empty_database, workspace.mlflow / "mlflow.db")
     workspace.parameters.write_text("register: {approval: required}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.mlflow / 'mlflow.db'}")

@@ -18,7 +18,7 @@ from prefect_server import eventually
 from flows.events import resource_id
 from stage.workspace import Workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.xdist_group("deployments")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.minutes(4)]
 
 
 @pytest.fixture(scope="module")

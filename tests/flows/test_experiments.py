@@ -16,7 +16,7 @@ from object_store import door_of, empty_bucket, reach, s3_server
 from flows.workspaces import PROJECT, chosen_parameters
 from stage.files import folder_sha256
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.minutes(2.5)]
 
 
 def run(root: Path, *command: str, **environment: str) -> str:

@@ -1,6 +1,7 @@
 """What a run shows of where its model comes from: DVC's revision, the commit, the training run with its page."""
 
 import hashlib
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,12 +17,13 @@ from stage.workspace import Workspace
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+def place(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Workspace:
     """A workspace with a lock file and a model, and an MLflow of its own."""
     place = Workspace(tmp_path)
     place.model.mkdir(parents=True)
     (place.model / "model_index.json").write_text("{}")
     (tmp_path / "dvc.lock").write_text("schema: '2.0'\n")
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     return place
 

@@ -52,14 +52,6 @@ def pipeline_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture(scope="session")
-def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables in SQLite, made once: making them takes seconds, copying them none."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 def _made(root: Path, pipeline_folder: Path, database: Path) -> Workspace:
     workspace = Workspace(root)
     shutil.copytree(pipeline_folder, workspace.model)

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from mlflow.tracking import MlflowClient
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900), pytest.mark.minutes(2)]
 
 
 def test_with_other_sampler_settings_the_champion_is_evaluated_again(viewforge, tiny_parameters, tmp_path: Path):

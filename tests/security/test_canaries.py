@@ -12,7 +12,7 @@ import pytest
 from canaries_support import CANARY, VARIABLES, leaks_in, leaks_on_command_lines
 from prefect_server import PROJECT, eventually, free_port
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.minutes(2)]
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
 

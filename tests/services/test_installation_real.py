@@ -13,7 +13,7 @@ from services import ports, state
 from services.installation import overview
 from stage.workspace import Workspace
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.minutes(1)]
 PATIENCE = 600
 
 

@@ -13,7 +13,6 @@ import pandas as pd
 import pytest
 import torch
 import yaml
-from mlflow.tracking import MlflowClient
 from PIL import Image
 from tiny_modules import IMAGE_ENCODER
 from train_support import PATIENCE, PROJECT, train_alone, train_command
@@ -125,14 +124,6 @@ def sharded(render_boxes: RenderBoxes, tmp_path_factory: pytest.TempPathFactory)
     return workspace
 
 
-@pytest.fixture(scope="session")
-def _empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables in SQLite, made once: making them takes seconds, copying them none."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 TRAIN: dict[str, Any] = {
     "steps": 12,
     "batch_size": 4,
@@ -151,14 +142,14 @@ Train = Callable[..., "subprocess.Popen[str]"]
 
 
 @pytest.fixture(scope="session")
-def trainable_in(sharded: Workspace, _empty_database: Path) -> Trainable:
+def trainable_in(sharded: Workspace, empty_database: Path) -> Trainable:
     """Make a workspace in a folder, with shards and the parameters of a tiny training; keywords replace keys of `train`."""
 
     def made(folder: Path, **changes: Any) -> Workspace:
         workspace = Workspace(folder)
         shutil.copytree(sharded.shards, workspace.shards)
         workspace.mlflow.mkdir()
-        shutil.copy(_empty_database, workspace.mlflow / "mlflow.db")
+        shutil.copy(empty_database, workspace.mlflow / "mlflow.db")
         workspace.parameters.write_text(yaml.safe_dump({"seed": 7, "train": {**TRAIN, **changes}}))
         return workspace
 

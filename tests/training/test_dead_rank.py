@@ -14,7 +14,7 @@ from stage.files import folder_sha256
 from stage.workspace import Workspace
 from training.launching.outcome import outcome_file, read_outcome
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.minutes(1.5)]
 Trainable = Callable[..., Workspace]
 Train = Callable[..., "subprocess.Popen[str]"]
 SILENCE = 8.0

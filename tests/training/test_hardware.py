@@ -227,6 +227,7 @@ def test_a_compiled_network_is_compared_with_itself_before_the_first_step(
 
 @with_compiler
 @pytest.mark.slow
+@pytest.mark.minutes(1.5)
 @pytest.mark.parametrize(("precision", "tolerance"), [("no", 1e-4), ("bf16", 0.03)])
 def test_the_compiled_denoiser_is_finite_and_the_same(
     system_of: Callable[..., Zero123Training],

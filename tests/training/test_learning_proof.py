@@ -13,6 +13,7 @@ from systems.zero123.pipeline import load_pipeline
 
 
 @pytest.mark.slow
+@pytest.mark.minutes(1)
 def test_a_tiny_model_learns_four_boxes(
     render_boxes: Callable[..., Workspace], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

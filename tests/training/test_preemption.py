@@ -68,6 +68,7 @@ def test_asked_to_stop_it_finishes_its_step_saves_and_says_so(trainable: Trainab
 
 
 @pytest.mark.slow
+@pytest.mark.minutes(1.5)
 @pytest.mark.parametrize(
     ("launch", "number"),
     [

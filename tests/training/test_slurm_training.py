@@ -15,7 +15,7 @@ from train_support import PATIENCE, checkpoints, curve, line_with, processes_of,
 from stage.workspace import Workspace
 from training.launching.outcome import outcome_file, read_outcome
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.minutes(1)]
 Trainable = Callable[..., Workspace]
 Train = Callable[..., "subprocess.Popen[str]"]
 LAUNCH = {"processes": 2, "slurm": {"nodes": 2, "gpus_per_node": 0, "memory": "4G", "poll_seconds": 1}}

@@ -11,6 +11,7 @@ REQUIRED_DB = 2.0
 
 
 @pytest.mark.slow
+@pytest.mark.minutes(4)
 @pytest.mark.timeout(1200)
 def test_fine_tuning_the_decoder_wins_back_what_a_vae_of_pictures_loses(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch

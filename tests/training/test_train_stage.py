@@ -132,7 +132,13 @@ def changed(one: torch.nn.Module, other: torch.nn.Module) -> bool:
 
 @pytest.mark.parametrize(
     "system",
-    ["zero123", *(pytest.param(name, marks=pytest.mark.slow) for name in ("zeronvs", "cascade_zero123"))],
+    [
+        "zero123",
+        *(
+            pytest.param(name, marks=[pytest.mark.slow, pytest.mark.minutes(1)])
+            for name in ("zeronvs", "cascade_zero123")
+        ),
+    ],
 )
 def test_a_killed_training_resumes_to_the_same_bytes(
     system: str, tiny_train: dict[str, Any], trainable: Trainable, start: Train, finish: Callable[..., str]

@@ -1,5 +1,6 @@
 """The parameter files of Zero-1-to-G's stages hold what was published, and really train, shrunk to tiny pictures and networks."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -97,8 +98,14 @@ def shrunk(config: str, pretrained: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("config", STAGES)
 def test_a_shrunk_stage_trains(
-    config: str, workspace: Workspace, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: str,
+    workspace: Workspace,
+    pretrained: Path,
+    empty_database: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     train = shrunk(config, pretrained)
     train_here(TrainParameters.model_validate(train), 7, workspace)

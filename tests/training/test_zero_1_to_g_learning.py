@@ -149,6 +149,7 @@ def write_sheet(path: Path, objects: list[Judged]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.minutes(5.5)
 def test_a_tiny_model_learns_two_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
     workspace = two_objects(tmp_path / "objects")

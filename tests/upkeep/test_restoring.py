@@ -51,14 +51,6 @@ class Team:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables, made once."""
-    path = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
-@pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace that ran."""
     place = mini_workspace(tmp_path_factory.mktemp("trained") / "mine")
@@ -67,8 +59,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def team(database: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
-    shutil.copy(database, tmp_path / "mlflow.db")
+def team(empty_database: Path, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Team:
+    shutil.copy(empty_database, tmp_path / "mlflow.db")
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.setattr("mlflow.tracking._tracking_service.utils._tracking_uri", None)

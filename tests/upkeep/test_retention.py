@@ -36,21 +36,13 @@ DAY = 86_400
 LATER = 40 * DAY
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """MLflow's tables in SQLite, made once."""
-    path = tmp_path_factory.mktemp("tables") / "mlflow.db"
-    MlflowClient(f"sqlite:///{path}").search_experiments()
-    return path
-
-
 @pytest.fixture
-def place(tmp_path: Path, template: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def place(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A workspace with a database of its own, seen forty days later."""
     workspace = Workspace(tmp_path / "workspace")
     workspace.mlflow.mkdir(parents=True)
     shutil.copy(PROJECT / "mlflow" / "promotion.yaml", workspace.mlflow)
-    shutil.copy(template, workspace.mlflow / "mlflow.db")
+    shutil.copy(empty_database, workspace.mlflow / "mlflow.db")
     workspace.parameters.write_text("seed: 0\n")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{workspace.mlflow / 'mlflow.db'}")
     mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
@@ -259,13 +251,13 @@ def test_the_data_of_a_version_that_awaits_approval_or_is_kept_are_restorable(pl
 
 
 def test_a_registry_that_lost_the_last_decision_costs_nothing(
-    place: Workspace, client: MlflowClient, template: Path, monkeypatch: pytest.MonkeyPatch
+    place: Workspace, client: MlflowClient, empty_database: Path, monkeypatch: pytest.MonkeyPatch
 ):
     """The environment names another database, or it is new: neither artifacts nor DVC's objects are known to it."""
     registry_of_three(place)
     folders = set((place.mlflow / "artifacts").iterdir())
     new = place.mlflow / "new.db"
-    shutil.copy(template, new)
+    shutil.copy(empty_database, new)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{new}")
     mlflow.set_tracking_uri(f"sqlite:///{new}")
     _run(MlflowClient(), place)

@@ -131,12 +131,13 @@ def test_a_shard_set_that_its_stage_writes_is_left_out(tmp_path: Path):
 
 
 @pytest.fixture
-def three(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
+def three(tmp_path: Path, empty_database: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workspace]:
     """A registry of three versions: the second champion, the third challenger."""
     place = Workspace(tmp_path / "three")
     place.mlflow.mkdir(parents=True)
     place.parameters.write_text("seed: 0\n")
     shutil.copy(PROJECT / "mlflow" / "promotion.yaml", place.mlflow)
+    shutil.copy(empty_database, place.mlflow / "mlflow.db")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{place.mlflow / 'mlflow.db'}")
     monkeypatch.setenv("PREFECT_HOME", str(place.root / ".prefect"))
     mlflow.set_tracking_uri(f"sqlite:///{place.mlflow / 'mlflow.db'}")

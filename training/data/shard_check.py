@@ -19,7 +19,7 @@ from training.data.index import INDEX, IndexRow
 from training.data.members import layout, listed_names
 from training.data.shard_store import ShardStore
 
-_PICTURES = (".png", ".webp", ".jpg")
+_PICTURES, _FORMATS = (".png", ".webp", ".jpg"), ("PNG", "WEBP", "JPEG")
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _first_damage(data: bytes | bytearray) -> int:
 def _is_picture(data: bytes | bytearray) -> bool:
     """Whether a picture can be opened and, of PNG, its checksums are right."""
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with Image.open(io.BytesIO(data), formats=_FORMATS) as image:
             image.verify()
     except (OSError, SyntaxError, ValueError):
         return False

@@ -173,7 +173,7 @@ def _check_projection(fused: Gaussians, pictures: Sequence[Path], cameras: Seque
     if not len(means):
         raise PartFailedError(PART, FailureClass.BLANK, "none of its Gaussians is opaque")
     for path, view in zip(pictures, cameras, strict=True):
-        with Image.open(path) as image:
+        with Image.open(path, formats=["PNG"]) as image:
             alpha = np.asarray(image)[..., 3]
         share = _share_inside(means, alpha >= _LEAST_ALPHA, view.c2w, view.intrinsics)
         if share < _LEAST_SHARE:
