@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -166,6 +168,33 @@ def test_logged_models_of_no_version_go(place: Workspace, client: MlflowClient):
     with pytest.raises(MlflowException):
         client.get_logged_model(models[1])
     assert collect(place, PARAMETERS, delete=True) == Collected()
+
+
+def test_the_row_of_a_deleted_model_goes_and_those_of_others_and_of_versions_stay(
+    place: Workspace, client: MlflowClient
+):
+    """As a kill leaves it before the last step, or a deletion behind a server."""
+    theirs = client.create_experiment("theirs", artifact_location=(place.mlflow / "theirs").as_uri())
+    ours = [client.create_logged_model(experiment_id(place), name).model_id for name in ("left", "versions")]
+    other = client.create_logged_model(theirs, "other").model_id
+    client.create_registered_model(MODEL)
+    client.create_model_version(MODEL, f"models:/{ours[1]}", model_id=ours[1])
+    weights = place.mlflow / "artifacts" / "models" / ours[1] / "weights"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("w")
+    for model in (*ours, other):
+        client.delete_logged_model(model)
+    assert [(i.kind, i.name) for i in collect(place, PARAMETERS).found] == [("logged model", ours[0])]
+    assert _deleted_models(place) == {*ours, other}
+    assert [i.name for i in collect(place, PARAMETERS, delete=True).deleted] == [ours[0]]
+    assert _deleted_models(place) == {ours[1], other}
+    assert weights.is_file()
+    assert collect(place, PARAMETERS, delete=True) == Collected()
+
+
+def _deleted_models(place: Workspace) -> set[str]:
+    with closing(sqlite3.connect(place.mlflow / "mlflow.db")) as database:
+        return {row for (row,) in database.execute("SELECT model_id FROM logged_models WHERE lifecycle_stage = 'deleted'")}
 
 
 def test_old_versions_go_when_a_number_is_given_and_never_champions(place: Workspace, client: MlflowClient):
