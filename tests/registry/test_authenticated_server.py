@@ -3,10 +3,14 @@
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import httpx
 import mlflow
@@ -139,6 +143,35 @@ def test_old_runs_are_collected_through_it_to_the_last_artifact(reached: Workspa
     assert client.list_artifacts(run) == []
     assert client.get_run(referred).info.lifecycle_stage == "active"
     assert collect(reached, RetentionParameters(), delete=True).found == []
+
+
+def test_rows_in_the_server_s_bin_go_where_its_database_is_at_hand(
+    reached: Workspace, server: Service, monkeypatch: pytest.MonkeyPatch
+):
+    client = MlflowClient()
+    run = client.create_run(experiment_id(reached), start_time=1).info.run_id
+    client.set_terminated(run, end_time=2)
+    model = str(client.create_logged_model(experiment_id(reached), "forgotten").model_id)
+    clock = SimpleNamespace(time=lambda: time.time() + 40 * 86_400)
+    monkeypatch.setattr("upkeep.retention_registry.time", clock)
+    binned = collect(reached, RetentionParameters(), delete=True)
+    assert {("run", run), ("logged model", model)} <= {(i.kind, i.name) for i in binned.deleted}
+    assert client.get_run(run).info.lifecycle_stage == "deleted"
+    assert collect(reached, RetentionParameters(), delete=True).found == []
+    store = server.environment["MLFLOW_BACKEND_STORE_URI"]
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", store)
+    listed = collect(reached, RetentionParameters())
+    assert {("run", run), ("logged model", model)} <= {(i.kind, i.name) for i in listed.found}
+    assert _rows(store, run, model) == 2
+    assert collect(reached, RetentionParameters(), delete=True).deleted == listed.found
+    assert _rows(store, run, model) == 0
+    assert collect(reached, RetentionParameters(), delete=True).found == []
+
+
+def _rows(store: str, run: str, model: str) -> int:
+    with closing(sqlite3.connect(store.removeprefix("sqlite:///"))) as database:
+        runs = database.execute("SELECT 1 FROM runs WHERE run_uuid = ?", (run,)).fetchall()
+        return len([*runs, *database.execute("SELECT 1 FROM logged_models WHERE model_id = ?", (model,))])
 
 
 def test_a_wrong_password_is_one_line_that_names_the_variables_and_not_the_password(
