@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
+from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -44,7 +45,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, empty_database: Path) -> It
     place = Workspace(tmp_path_factory.mktemp("installation"))
     place.mlflow.mkdir()
     shutil.copy(empty_database, place.mlflow / "mlflow.db")
-    (place.mlflow / "server.yaml").write_text("authentication: {required: always}\n")
+    (place.mlflow / "server.yaml").write_text("authentication: {required: always}\nmost_artifact_gib: 1\n")
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", PASSWORD)
         service = mlflow_service(place, "127.0.0.1", free_port())
@@ -104,6 +105,24 @@ def test_another_host_or_origin_is_refused(server: Service):
         timeout=20,
     )
     assert answer.status_code == 403
+
+
+def test_what_is_too_long_is_refused_before_it_has_come_or_anybody_says_who_sends_it(server: Service):
+    for method, path, length in (
+        ("POST", "/api/2.0/mlflow/runs/create", 32 * 2**20 + 1),
+        ("PUT", "/api/2.0/mlflow-artifacts/artifacts/1/weights", 2**30 + 1),
+    ):
+        connection = HTTPConnection(str(server.address).removeprefix("http://"), timeout=20)
+        connection.putrequest(method, path)
+        connection.putheader("Content-Length", str(length))
+        connection.endheaders()
+        assert connection.getresponse().status == 413, path
+        connection.close()
+    # A request of no length is refused as soon as it is too long.
+    answer = httpx.post(
+        f"{server.address}/api/2.0/mlflow/runs/create", content=iter([bytes(2**20)] * 33), trust_env=False, timeout=20
+    )
+    assert answer.status_code == 413
 
 
 def test_registering_promoting_serving_and_journals_go_through_it(reached: Workspace, server: Service):

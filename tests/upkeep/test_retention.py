@@ -194,7 +194,9 @@ def test_the_row_of_a_deleted_model_goes_and_those_of_others_and_of_versions_sta
 
 def _deleted_models(place: Workspace) -> set[str]:
     with closing(sqlite3.connect(place.mlflow / "mlflow.db")) as database:
-        return {row for (row,) in database.execute("SELECT model_id FROM logged_models WHERE lifecycle_stage = 'deleted'")}
+        return {
+            row for (row,) in database.execute("SELECT model_id FROM logged_models WHERE lifecycle_stage = 'deleted'")
+        }
 
 
 def test_old_versions_go_when_a_number_is_given_and_never_champions(place: Workspace, client: MlflowClient):
