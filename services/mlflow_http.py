@@ -7,6 +7,7 @@ with 413. The limits are in the server's environment (`services.mlflow_server`).
 import os
 from typing import Any
 
+from uvicorn.config import Config
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
 from registry.body_limit import Application, BodyLimit, Message, Receive, Send
@@ -69,8 +70,8 @@ def behind_limits(application: Application, most_request: int, most_artifact: in
 class LimitedHttp(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
     """uvicorn's own protocol, of which each connection asks the application behind its limits."""
 
-    def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 - uvicorn's
-        super().__init__(*arguments, **named)
+    def __init__(self, config: Config, **named: Any) -> None:  # noqa: ANN401 - uvicorn's
+        super().__init__(config, **named)
         most_artifact = os.environ.get(MOST_ARTIFACT)
         limits = int(os.environ[MOST_REQUEST]), int(most_artifact) if most_artifact else None
-        self.app = behind_limits(self.app, *limits)
+        self.app = behind_limits(config.loaded_app, *limits)
