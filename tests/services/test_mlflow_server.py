@@ -70,6 +70,7 @@ def test_a_name_is_allowed_with_its_port_and_as_a_proxy_sends_it(place: Workspac
     hosts = _option(service, "--allowed-hosts").split(",")
     assert {"mlflow.example", "mlflow.example:5001", "127.0.0.1:5001"} <= set(hosts)
     assert not any("*" in host or "0.0.0.0" in host for host in hosts)
+    assert _option(service, "--app-name") == "basic-auth"
     assert service.address == "http://127.0.0.1:5001"
 
 
