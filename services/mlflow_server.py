@@ -116,7 +116,8 @@ def allowed_hosts(parameters: MlflowServerParameters, host: str, port: int) -> l
     Raises:
         InputError: when the server listens on every address and no name of it is given.
     """
-    names = [*parameters.allowed_hosts, *filter(None, os.environ.get("MLFLOW_SERVER_ALLOWED_HOSTS", "").split(","))]
+    of_environment = (name.strip() for name in os.environ.get("MLFLOW_SERVER_ALLOWED_HOSTS", "").split(","))
+    names = [*parameters.allowed_hosts, *filter(None, of_environment)]
     if host in _ANYWHERE and not names:
         raise InputError(
             f"MLflow would listen on {host}, and {CONFIGURATION} does not say by which name clients reach it",

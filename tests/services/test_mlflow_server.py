@@ -66,9 +66,12 @@ def test_requests_have_limits_in_number_and_in_length(place: Workspace):
 
 def test_a_name_is_allowed_with_its_port_and_as_a_proxy_sends_it(place: Workspace, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", PASSWORD)
+    monkeypatch.setenv("MLFLOW_SERVER_ALLOWED_HOSTS", "mlflow, tracking.example,")
     service = mlflow_service(_configured(place, "allowed_hosts: [mlflow.example]\n"), "0.0.0.0", 5001)
     hosts = _option(service, "--allowed-hosts").split(",")
     assert {"mlflow.example", "mlflow.example:5001", "127.0.0.1:5001"} <= set(hosts)
+    assert {"mlflow", "mlflow:5001", "tracking.example", "tracking.example:5001"} <= set(hosts)
+    assert "" not in hosts
     assert not any("*" in host or "0.0.0.0" in host for host in hosts)
     assert _option(service, "--app-name") == "basic-auth"
     assert service.address == "http://127.0.0.1:5001"
