@@ -28,6 +28,7 @@ from upkeep.retention_registry import Holdings, is_needed
 _RUN = re.compile(r"^[0-9a-f]{32}$")
 _MODEL = re.compile(r"^m-[0-9a-f]{32}$")
 _MODELS = "models"
+_SQLITE = "sqlite:///"
 
 
 class VersionCollector:
@@ -201,8 +202,13 @@ def _database() -> Any:  # noqa: ANN401 - MLflow's store, which has no public ty
     """MLflow's own store on the database, where this process may use it; None behind a server.
 
     `mlflow gc` deletes rows by the same calls, but takes every deleted experiment of the database with it.
+
+    Raises:
+        InputError: when it is no file, of which MLflow would make an empty database.
     """
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         uri = os.environ.get("MLFLOW_BACKEND_STORE_URI", "")
+    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE).partition("?")[0]).is_file():
+        raise InputError(f"there is no database {uri}", "check MLFLOW_BACKEND_STORE_URI, or leave it out")
     return SqlAlchemyStore(uri, "mlflow-artifacts:/") if uri else None

@@ -349,6 +349,19 @@ def test_a_server_that_is_away_costs_its_own_kinds_alone(place: Workspace, monke
     assert "hunter2" not in " ".join(outcome.left)
 
 
+def test_a_mistyped_database_of_the_server_is_named_and_not_made(
+    place: Workspace, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+):
+    holdings = Holdings(client, place, PARAMETERS)
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    absent = place.mlflow / "mistyped.db"
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"sqlite:///{absent}")
+    for collector in (RunCollector, ModelCollector):
+        with pytest.raises(InputError, match=r"no database sqlite:.*mistyped.db; check MLFLOW_BACKEND_STORE_URI"):
+            collector(holdings)
+    assert not absent.exists()
+
+
 def test_the_command_lists_then_deletes_then_has_nothing_to_do(place: Workspace, client: MlflowClient):
     run = _run(client, place)
 
