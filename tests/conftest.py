@@ -18,8 +18,10 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 @pytest.fixture(autouse=True)
 def own_environment() -> Iterator[None]:
-    """Every test leaves the environment as it found it: what a command sets for its own process (`PREFECT_HOME` of its workspace)
-    would otherwise be the next test's, and its subprocesses'."""
+    """Every test leaves the environment as it found it.
+
+    What a command sets for its own process, as `PREFECT_HOME` of its workspace, would otherwise be the next test's, too.
+    """
     before = dict(os.environ)
     yield
     for name in os.environ.keys() - before.keys():
@@ -47,7 +49,7 @@ def shared_assets() -> Path:
 
 @pytest.fixture(scope="session")
 def program_environment() -> dict[str, str]:
-    """The environment of subprocesses: this interpreter's commands first, no server of the outside, no other workspace's Prefect."""
+    """The environment of subprocesses: this interpreter's commands first, no server or home of the outside."""
     foreign = {"PREFECT_API_URL", "PREFECT_HOME", "MLFLOW_TRACKING_URI"}
     kept = {key: value for key, value in os.environ.items() if key not in foreign}
     return {**kept, "PATH": os.pathsep.join([str(Path(sys.executable).parent), kept["PATH"]]), "COLUMNS": "200"}
