@@ -6,9 +6,9 @@ from hashlib import sha256
 from pathlib import Path
 
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from registry.run_artifacts import fetch_folder
 from stage.errors import InputError
 from stage.files import file_sha256
 from stage.workspace import Workspace
@@ -51,7 +51,7 @@ def read_data_version(client: MlflowClient, version: ModelVersion) -> DataVersio
     """The data that a version was made of.
 
     Raises:
-        InputError: when it carries none, or others than its tags say.
+        InputError: when it carries none, or others than its tags say, or they are out of reach at the moment.
     """
     what = f"{version.name} version {version.version}"
     place = version.tags.get(FILES_TAG)
@@ -60,12 +60,13 @@ def read_data_version(client: MlflowClient, version: ModelVersion) -> DataVersio
             f"{what} names no data: DVC did not make them, or an older viewforge registered it", "take another"
         )
     with tempfile.TemporaryDirectory(prefix="viewforge-data-version-") as folder:
+        root = fetch_folder(client, str(version.run_id), place, Path(folder))
+        if root is None:
+            raise InputError(f"the files that name the data of {what} are gone", "restore its run's artifacts")
         try:
-            root = Path(client.download_artifacts(str(version.run_id), place, folder))
             contents = {name: (root / name).read_bytes() for name in (LOCK, PARAMETERS)}
-        except (MlflowException, OSError) as error:
-            reason = (str(error).splitlines() or ["no reason given"])[0]
-            raise InputError(f"the data of {what} cannot be had ({reason})", "restore its run's artifacts") from None
+        except OSError as error:
+            raise InputError(f"the data of {what} cannot be had ({error})", "restore its run's artifacts") from None
     for name, tag in _SUMS.items():
         if sha256(contents[name]).hexdigest() != version.tags.get(tag):
             raise InputError(f"{name} of {what} is not what its tag {tag} says", "restore its run's artifacts")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from blender_render.parameters import RenderParameters
@@ -21,8 +20,9 @@ from catalog.licences import Licence, licence_of
 from catalog.table import Asset
 from registry.lineage import read_provenance
 from registry.logged_model import training_step
+from registry.run_artifacts import fetch_folder
 from registry.served_pipeline import LIMITS, picture_size
-from stage.errors import ViewforgeError
+from stage.errors import InputError, ViewforgeError
 from stage.files import file_sha256, write_json, write_text
 from stage.parameters import load_section
 from stage.workspace import Workspace
@@ -59,16 +59,19 @@ def fetch_facts(client: MlflowClient, version: ModelVersion, folder: Path) -> di
         client: the registry's.
         version: whose.
         folder: where to download them to, and the attribution with them.
+
+    Raises:
+        InputError: when they are out of reach at the moment, or damaged: a card would say that licences are not recorded.
     """
     place = version.tags.get(FACTS_TAG)
-    if not place:
+    found = fetch_folder(client, str(version.run_id), place, folder) if place else None
+    if found is None:
         return {}
     try:
-        found = Path(client.download_artifacts(str(version.run_id), place, str(folder)))
-        values = json.loads((found / FACTS_FILE).read_text())
-    except (MlflowException, OSError, ValueError):
-        return {}
-    return {**values, "folder": str(found)} if isinstance(values, dict) else {}
+        return dict(json.loads((found / FACTS_FILE).read_text()))
+    except (OSError, ValueError, TypeError):
+        what = f"{place}/{FACTS_FILE} of the run {version.run_id}"
+        raise InputError(f"{what} cannot be read", "restore its run's artifacts, or delete that folder") from None
 
 
 def facts_of(workspace: Workspace, assets: list[Asset]) -> dict[str, Any]:

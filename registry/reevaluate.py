@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+from mlflow.entities import LifecycleStage
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.tracking import MlflowClient
 
@@ -62,8 +63,8 @@ def refresh(
     if comparable_record(client, champion, ours, metrics):
         return None
     stale = f"the champion, version {champion.version}, has no evaluation on the terms of this model"
-    if not has_run(client, champion):
-        return f"{stale}, and its run, which would carry one, is gone"
+    if why := _unwritable(client, champion):
+        return f"{stale}, and {why}"
     try:
         parameters = load_section(workspace.parameters, "evaluate", EvaluateParameters)
         present = read_record(workspace.evaluation, parameters)
@@ -81,6 +82,15 @@ def refresh(
     _attach(client, champion, again)
     differences = ours.differences(again, metrics)
     return f"{stale}; evaluated again here it differs in {'; '.join(differences)}" if differences else None
+
+
+def _unwritable(client: MlflowClient, champion: ModelVersion) -> str:
+    """Why a champion's run could not carry another evaluation; empty where it can. MLflow takes no figure for a deleted one."""
+    if not has_run(client, champion):
+        return "its run, which would carry one, is gone"
+    if client.get_run(str(champion.run_id)).info.lifecycle_stage == LifecycleStage.DELETED:
+        return f"its run is deleted; mlflow runs restore --run-id {champion.run_id} brings it back"
+    return ""
 
 
 def _evaluated_again(

@@ -133,7 +133,8 @@ def _ended_as_before(client: MlflowClient, run_id: str) -> Iterator[None]:
 
 def training_run(client: MlflowClient, model_sha256: str) -> str | None:
     """The newest run whose weights have this hash."""
-    experiments = [experiment.experiment_id for experiment in client.search_experiments(ViewType.ACTIVE_ONLY)]
+    # All of them: the client's own list ends after a thousand, which a server of many teams has.
+    experiments = [experiment.experiment_id for experiment in mlflow.search_experiments(ViewType.ACTIVE_ONLY)]
     found = client.search_runs(
         experiments, f"tags.`{MODEL_TAG}` = '{model_sha256}'", order_by=["attributes.start_time DESC"], max_results=1
     )

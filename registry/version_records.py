@@ -10,6 +10,7 @@ from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
 from registry.evaluation_record import EvaluationRecord, record_sha256, store, stored_record
+from registry.run_artifacts import fetch_folder
 from stage.errors import InputError
 
 # Folders in the run's artifacts: of the evaluation that it was registered with, and of the last one that promotion made of it.
@@ -27,7 +28,11 @@ def log_record(client: MlflowClient, run_id: str, record: EvaluationRecord) -> s
 
 
 def records(client: MlflowClient, version: ModelVersion) -> list[EvaluationRecord]:
-    """The evaluations that a version carries, the last one first; those that cannot be read any more are left out."""
+    """The evaluations that a version carries, the last one first; those that are gone or damaged are left out.
+
+    Raises:
+        InputError: when one is out of reach at the moment.
+    """
     places = [version.tags[tag] for tag in (AGAIN_TAG, REGISTERED_TAG) if version.tags.get(tag)]
     found = [_record(client, str(version.run_id), place) for place in places]
     return [record for record in found if record]
@@ -37,7 +42,7 @@ def own_record(client: MlflowClient, version: ModelVersion) -> EvaluationRecord:
     """The evaluation that a version was registered with.
 
     Raises:
-        InputError: when it carries none.
+        InputError: when it carries none, or it is out of reach at the moment.
     """
     place = version.tags.get(REGISTERED_TAG)
     record = _record(client, str(version.run_id), place) if place else None
@@ -48,9 +53,11 @@ def own_record(client: MlflowClient, version: ModelVersion) -> EvaluationRecord:
 
 def _record(client: MlflowClient, run_id: str, place: str) -> EvaluationRecord | None:
     with tempfile.TemporaryDirectory(prefix="viewforge-record-") as folder:
+        if (found := fetch_folder(client, run_id, place, Path(folder))) is None:
+            return None
         try:
-            return stored_record(Path(client.download_artifacts(run_id, place, folder)))
-        except (MlflowException, InputError, OSError):
+            return stored_record(found)
+        except InputError:
             return None
 
 

@@ -17,6 +17,7 @@ from typing import Literal
 from pydantic import Field
 
 from services.exposure import MLFLOW_PASSWORD, check_secret, is_loopback, refuse_exposed, secret_of
+from services.mlflow_http import HTTP, MOST_ARTIFACT, MOST_REQUEST
 from services.prefect_services import address_of
 from services.service import Service
 from stage.errors import InputError
@@ -59,6 +60,10 @@ class MlflowServerParameters(Parameters):
     """Processes that answer."""
     most_requests: int | None = Field(default=256, ge=1)
     """Requests at once; any number when null."""
+    most_request_mib: int = Field(default=32, ge=1)
+    """MiB of a request, which MLflow holds in memory whole; uploads of artifacts are not."""
+    most_artifact_gib: int | None = Field(default=16, ge=1)
+    """GiB of an artifact; any number when null."""
     frames: Literal["SAMEORIGIN", "DENY", "NONE"] = "SAMEORIGIN"
     """Which pages may show the server's in a frame."""
     authentication: AuthenticationParameters = AuthenticationParameters()
@@ -95,8 +100,8 @@ def mlflow_service(place: Workspace, host: str, port: int) -> Service:
     command += ["--x-frame-options", parameters.frames]
     if parameters.allowed_origins:
         command += ["--cors-allowed-origins", ",".join(parameters.allowed_origins)]
-    if parameters.most_requests:
-        command += ["--uvicorn-opts", f"--limit-concurrency {parameters.most_requests}"]
+    at_once = f" --limit-concurrency {parameters.most_requests}" if parameters.most_requests else ""
+    command += ["--uvicorn-opts", f"--http {HTTP}{at_once}"]
     environment = _environment(place, parameters)
     if parameters.authentication.required == "always" or not is_loopback(host):
         command += ["--app-name", "basic-auth"]
@@ -111,7 +116,8 @@ def allowed_hosts(parameters: MlflowServerParameters, host: str, port: int) -> l
     Raises:
         InputError: when the server listens on every address and no name of it is given.
     """
-    names = [*parameters.allowed_hosts, *filter(None, os.environ.get("MLFLOW_SERVER_ALLOWED_HOSTS", "").split(","))]
+    of_environment = (name.strip() for name in os.environ.get("MLFLOW_SERVER_ALLOWED_HOSTS", "").split(","))
+    names = [*parameters.allowed_hosts, *filter(None, of_environment)]
     if host in _ANYWHERE and not names:
         raise InputError(
             f"MLflow would listen on {host}, and {CONFIGURATION} does not say by which name clients reach it",
@@ -137,6 +143,8 @@ def _environment(place: Workspace, parameters: MlflowServerParameters) -> dict[s
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # Its job workers take 2 GB and serve nothing that is used here.
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        MOST_REQUEST: str(parameters.most_request_mib * 2**20),
+        MOST_ARTIFACT: str(parameters.most_artifact_gib * 2**30) if parameters.most_artifact_gib else "",
     }
 
 

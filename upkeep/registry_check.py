@@ -15,6 +15,7 @@ from registry.client import open_registry
 from registry.evaluation_record import record_sha256
 from registry.lineage import MODEL_TAG
 from registry.rollback import PENDING_TAG
+from registry.run_artifacts import fetch_folder
 from registry.version_records import AGAIN_TAG, REGISTERED_TAG, download_pipeline
 from stage.errors import InputError, ViewforgeError
 from stage.files import folder_sha256
@@ -105,8 +106,11 @@ def _figures(client: MlflowClient, version: ModelVersion, label: str, tag: str, 
     target = folder / tag
     target.mkdir()
     try:
-        digest = record_sha256(Path(client.download_artifacts(str(version.run_id), stored, str(target))))
-    except (MlflowException, OSError) as error:
+        found = fetch_folder(client, str(version.run_id), stored, target)
+        if found is None:
+            return Checked((Finding("evaluation", label, f"{stored} is gone", _REGISTER),), 1)
+        digest = record_sha256(found)
+    except (ViewforgeError, OSError) as error:
         return Checked((Finding("evaluation", label, f"{stored} cannot be had ({_first_line(error)})", _REGISTER),), 1)
     if digest.startswith(stored.rpartition("/")[2]):
         return Checked(checked=1)

@@ -7,6 +7,7 @@ where a server is between, rows stay in its bin until `viewforge gc` or `mlflow 
 import os
 import re
 from collections.abc import Iterable, Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from upkeep.retention_registry import Holdings, is_needed
 _RUN = re.compile(r"^[0-9a-f]{32}$")
 _MODEL = re.compile(r"^m-[0-9a-f]{32}$")
 _MODELS = "models"
+_SQLITE = "sqlite:///"
 
 
 class VersionCollector:
@@ -91,17 +93,18 @@ class RunCollector:
 
 
 class ModelCollector:
-    """Logged models of no version."""
+    """Logged models of no version, with their artifacts."""
 
     def __init__(self, holdings: Holdings) -> None:
         self._holdings, self._rows = holdings, _database()
 
     def find(self) -> Iterator[Item]:
-        """Those that are old."""
+        """Those that are old; of deleted ones, which MLflow lists nowhere, those whose rows can be had here."""
         days = self._holdings.parameters.days
-        for model in self._holdings.spare_models():
+        for model in (*self._holdings.spare_models(), *self._deleted.values()):
             size = _artifact_bytes(get_artifact_repository(model.artifact_location))
-            yield Item("logged model", str(model.model_id), size, f"of no version, over {days} days old")
+            why = "deleted" if model.model_id in self._deleted else "of no version"
+            yield Item("logged model", str(model.model_id), size, f"{why}, over {days} days old")
 
     def delete(self, item: Item) -> None:
         """Delete it, unless it was registered meanwhile.
@@ -109,13 +112,23 @@ class ModelCollector:
         Raises:
             InputError: when it was.
         """
-        model = self._holdings.client.get_logged_model(item.name)
+        client, deleted = self._holdings.client, self._deleted.get(item.name)
+        model = deleted or client.get_logged_model(item.name)
         if self._holdings.is_model_needed_now(model):
             raise InputError(f"the logged model {item.name} is needed now", "nothing need be done")
         _delete_artifacts(model.artifact_location, item.name)
-        self._holdings.client.delete_logged_model(item.name)
+        if not deleted:
+            client.delete_logged_model(item.name)
         if self._rows:
             self._rows._hard_delete_logged_model(item.name)
+
+    @cached_property
+    def _deleted(self) -> dict[str, Any]:
+        """Deleted models of the experiment by their ids: left by a kill, or by a deletion behind a server."""
+        ids = self._rows._get_deleted_logged_models() if self._rows and self._holdings.experiment else ()
+        models = (self._rows.get_logged_model(model_id, allow_deleted=True) for model_id in ids)
+        ours = [model for model in models if model.experiment_id == self._holdings.experiment.experiment_id]
+        return {model.model_id: model for model in ours if self._holdings.is_spare_model(model)}
 
 
 class OrphanCollector:
@@ -134,6 +147,8 @@ class OrphanCollector:
         """Old folders, named as runs and models are, of none of them."""
         known = {run.info.run_id for run in self._holdings.runs}
         known |= {model.model_id for model in self._holdings.models}
+        # What a version refers to is nobody's orphan, though somebody deleted the model or the run itself.
+        known |= self._holdings.needed_models | self._holdings.needed_runs
         days = self._holdings.parameters.days
         for path in self._found:
             if path.name not in known and self._is_old(path):
@@ -187,8 +202,13 @@ def _database() -> Any:  # noqa: ANN401 - MLflow's store, which has no public ty
     """MLflow's own store on the database, where this process may use it; None behind a server.
 
     `mlflow gc` deletes rows by the same calls, but takes every deleted experiment of the database with it.
+
+    Raises:
+        InputError: when it is no file, of which MLflow would make an empty database.
     """
     uri = mlflow.get_tracking_uri()
     if uri.startswith("http"):
         uri = os.environ.get("MLFLOW_BACKEND_STORE_URI", "")
+    if uri.startswith(_SQLITE) and not Path(uri.removeprefix(_SQLITE).partition("?")[0]).is_file():
+        raise InputError(f"there is no database {uri}", "check MLFLOW_BACKEND_STORE_URI, or leave it out")
     return SqlAlchemyStore(uri, "mlflow-artifacts:/") if uri else None

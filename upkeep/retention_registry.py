@@ -173,13 +173,13 @@ class Holdings:
 
     def spare_models(self) -> list[LoggedModel]:
         """Logged models of no version that are old: of registrations that were killed, and of versions that are gone."""
-        return [
-            model
-            for model in self.models
-            if model.model_id not in self.needed_models
-            and not kept(model.tags)
-            and self.is_old(model.creation_timestamp)
-        ]
+        return [model for model in self.models if self.is_spare_model(model)]
+
+    def is_spare_model(self, model: LoggedModel) -> bool:
+        """Whether a logged model, deleted or not, is one of those."""
+        if model.model_id in self.needed_models or kept(model.tags):
+            return False
+        return self.is_old(model.creation_timestamp)
 
 
 def goes_on(run: Run) -> bool:

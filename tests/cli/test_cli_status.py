@@ -1,9 +1,13 @@
 """`viewforge status`: where a workspace stands, whatever was asked for, whatever is away."""
 
 import json
+import os
+import resource
 import shutil
 import socket
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -126,6 +130,17 @@ def test_champion_challenger_and_what_awaits_a_person(three: Workspace) -> None:
     shown = lines(three)
     assert any(line.startswith(f"challenger {MODEL} version 3 since 20") and "PSNR 22.00 dB" in line for line in shown)
     assert "viewforge promote --version 3 --approve WHY, or --reject WHY" in shown
+
+
+@pytest.mark.slow
+def test_with_a_registry_it_takes_less_than_three_seconds_of_a_processor(three: Workspace) -> None:
+    command = [sys.executable, "-m", "cli.main", "status", "-w", str(three.root)]
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True, timeout=300).stdout
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert f"{MODEL} version 2 since" in told
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 3.0
 
 
 def test_a_server_that_hangs_costs_seconds_and_the_rest_is_shown(

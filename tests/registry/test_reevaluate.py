@@ -148,6 +148,20 @@ def test_no_password_gets_into_the_registry(
     assert said.endswith("failed: GET https://host/api failed")
 
 
+def test_a_champion_whose_run_somebody_deleted_refuses_at_once_and_says_how_to_restore_it(
+    champion: Workspace, train: Callable[..., str], client: MlflowClient, evaluated_again: list[dict[str, Any]]
+):
+    """MLflow takes no figure for a run in its bin: to find that out after the evaluation would cost hours at each attempt."""
+    run = client.get_model_version(MODEL, "1").run_id
+    client.delete_run(run)
+    train("second", psnr=30.0, data=NEW)
+    refused = promote(PARAMETERS, champion)
+    assert refused.reasons[0].endswith(f"its run is deleted; mlflow runs restore --run-id {run} brings it back")
+    assert not evaluated_again
+    client.restore_run(run)
+    assert promote(PARAMETERS, champion).promoted
+
+
 def test_a_champion_whose_run_was_removed_refuses_and_gives_way_to_an_override(
     champion: Workspace, train: Callable[..., str], client: MlflowClient, evaluated_again: list[dict[str, Any]]
 ):

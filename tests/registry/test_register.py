@@ -1,8 +1,10 @@
 """Registering with MLflow on SQLite: versions, tags, runs, and what is missing."""
 
 import json
+import sqlite3
 import subprocess
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -84,6 +86,16 @@ def test_the_training_run_is_found_by_its_weights_in_any_experiment(workspace: W
     assert run.data.metrics["evaluation.unseen.copy_input.psnr"] == 15.0
     (model,) = client.search_logged_models([other])
     assert {m.key: m.value for m in model.metrics}["evaluation.unseen.model.ssim"] == 0.8
+
+
+def test_the_training_run_is_found_on_a_server_of_many_teams(workspace: Workspace, client: MlflowClient):
+    run = client.create_run(experiment_id(workspace)).info.run_id
+    client.set_tag(run, "viewforge.model_sha256", folder_sha256(workspace.model))
+    others = [(number, f"of team {number}", "active", 2**42, 2**42) for number in range(1000, 2000)]
+    with closing(sqlite3.connect(workspace.mlflow / "mlflow.db")) as database, database:
+        columns = "experiment_id, name, lifecycle_stage, creation_time, last_update_time"
+        database.executemany(f"INSERT INTO experiments ({columns}) VALUES (?, ?, ?, ?, ?)", others)
+    assert register(PARAMETERS, workspace).run_id == run
 
 
 def test_a_training_run_that_mlflow_has_not_seen_yet_is_sent_first(workspace: Workspace, client: MlflowClient):

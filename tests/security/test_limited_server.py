@@ -15,7 +15,8 @@ from mlflow.types import Schema, TensorSpec
 from typer.testing import CliRunner
 
 from cli.main import app
-from registry.limited_server import BodyLimit, Message, limited_server
+from registry.body_limit import BodyLimit, Message
+from registry.limited_server import limited_server
 from stage.errors import InputError
 
 MOST = 4096
@@ -113,7 +114,7 @@ def test_a_client_that_goes_before_its_request_has_come_is_not_answered() -> Non
     async def never(*_: object) -> None:
         raise AssertionError("half a request is handed on, or answered")
 
-    asyncio.run(BodyLimit(never, MOST)({"type": "http", "headers": []}, receive, never))
+    asyncio.run(BodyLimit(never, MOST, "")({"type": "http", "headers": []}, receive, never))
     assert not messages
 
 

@@ -52,12 +52,28 @@ def test_on_loopback_it_serves_the_workspace_s_own_database_and_artifacts(place:
     assert "--app-name" not in service.command
 
 
+def test_requests_have_limits_in_number_and_in_length(place: Workspace):
+    service = mlflow_service(place, "127.0.0.1", 5001)
+    assert _option(service, "--uvicorn-opts") == "--http services.mlflow_http:LimitedHttp --limit-concurrency 256"
+    assert service.environment["VIEWFORGE_MLFLOW_MOST_REQUEST_BYTES"] == str(32 * 2**20)
+    assert service.environment["VIEWFORGE_MLFLOW_MOST_ARTIFACT_BYTES"] == str(16 * 2**30)
+    any_number = "most_requests: null\nmost_artifact_gib: null\nmost_request_mib: 1\n"
+    service = mlflow_service(_configured(place, any_number), "127.0.0.1", 5001)
+    assert _option(service, "--uvicorn-opts") == "--http services.mlflow_http:LimitedHttp"
+    assert service.environment["VIEWFORGE_MLFLOW_MOST_REQUEST_BYTES"] == str(2**20)
+    assert service.environment["VIEWFORGE_MLFLOW_MOST_ARTIFACT_BYTES"] == ""
+
+
 def test_a_name_is_allowed_with_its_port_and_as_a_proxy_sends_it(place: Workspace, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("MLFLOW_AUTH_ADMIN_PASSWORD", PASSWORD)
+    monkeypatch.setenv("MLFLOW_SERVER_ALLOWED_HOSTS", "mlflow, tracking.example,")
     service = mlflow_service(_configured(place, "allowed_hosts: [mlflow.example]\n"), "0.0.0.0", 5001)
     hosts = _option(service, "--allowed-hosts").split(",")
     assert {"mlflow.example", "mlflow.example:5001", "127.0.0.1:5001"} <= set(hosts)
+    assert {"mlflow", "mlflow:5001", "tracking.example", "tracking.example:5001"} <= set(hosts)
+    assert "" not in hosts
     assert not any("*" in host or "0.0.0.0" in host for host in hosts)
+    assert _option(service, "--app-name") == "basic-auth"
     assert service.address == "http://127.0.0.1:5001"
 
 

@@ -3,8 +3,10 @@
 import json
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -160,6 +162,35 @@ def test_logged_models_of_no_version_go(place: Workspace, client: MlflowClient):
     assert collect(place, PARAMETERS, delete=True) == Collected()
 
 
+def test_the_row_of_a_deleted_model_goes_and_those_of_others_and_of_versions_stay(
+    place: Workspace, client: MlflowClient
+):
+    """As a kill leaves it before the last step, or a deletion behind a server."""
+    theirs = client.create_experiment("theirs", artifact_location=(place.mlflow / "theirs").as_uri())
+    ours = [client.create_logged_model(experiment_id(place), name).model_id for name in ("left", "versions")]
+    other = client.create_logged_model(theirs, "other").model_id
+    client.create_registered_model(MODEL)
+    client.create_model_version(MODEL, f"models:/{ours[1]}", model_id=ours[1])
+    weights = place.mlflow / "artifacts" / "models" / ours[1] / "weights"
+    weights.parent.mkdir(parents=True)
+    weights.write_text("w")
+    for model in (*ours, other):
+        client.delete_logged_model(model)
+    assert [(i.kind, i.name) for i in collect(place, PARAMETERS).found] == [("logged model", ours[0])]
+    assert _deleted_models(place) == {*ours, other}
+    assert [i.name for i in collect(place, PARAMETERS, delete=True).deleted] == [ours[0]]
+    assert _deleted_models(place) == {ours[1], other}
+    assert weights.is_file()
+    assert collect(place, PARAMETERS, delete=True) == Collected()
+
+
+def _deleted_models(place: Workspace) -> set[str]:
+    with closing(sqlite3.connect(place.mlflow / "mlflow.db")) as database:
+        return {
+            row for (row,) in database.execute("SELECT model_id FROM logged_models WHERE lifecycle_stage = 'deleted'")
+        }
+
+
 def test_old_versions_go_when_a_number_is_given_and_never_champions(place: Workspace, client: MlflowClient):
     registry_of_three(place)
     for _ in range(3):
@@ -308,6 +339,19 @@ def test_a_server_that_is_away_costs_its_own_kinds_alone(place: Workspace, monke
     assert [item.kind for item in outcome.deleted] == ["scratch"]
     assert any("MLflow" in line for line in outcome.left)
     assert "hunter2" not in " ".join(outcome.left)
+
+
+def test_a_mistyped_database_of_the_server_is_named_and_not_made(
+    place: Workspace, client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+):
+    holdings = Holdings(client, place, PARAMETERS)
+    mlflow.set_tracking_uri("http://127.0.0.1:9")
+    absent = place.mlflow / "mistyped.db"
+    monkeypatch.setenv("MLFLOW_BACKEND_STORE_URI", f"sqlite:///{absent}")
+    for collector in (RunCollector, ModelCollector):
+        with pytest.raises(InputError, match=r"no database sqlite:.*mistyped.db; check MLFLOW_BACKEND_STORE_URI"):
+            collector(holdings)
+    assert not absent.exists()
 
 
 def test_the_command_lists_then_deletes_then_has_nothing_to_do(place: Workspace, client: MlflowClient):

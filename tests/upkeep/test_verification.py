@@ -165,7 +165,7 @@ def test_the_registrys_damage_is_told_apart(three: Workspace):
     assert found["registry", MODEL] == "a rollback stopped half-way"
     assert found["registry", f"{MODEL} version 3"] == "its promotion stopped half-way"
     assert "is not what was stored there" in found["evaluation", f"{MODEL} version 2"]
-    assert "cannot be had" in found["evaluation", f"{MODEL} version 3"]
+    assert "is gone" in found["evaluation", f"{MODEL} version 3"]
     assert "cannot be had" in found["model", f"{MODEL} version 3"]
     assert len(found) == 5
 

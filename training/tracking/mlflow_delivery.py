@@ -65,15 +65,12 @@ class MlflowDelivery:
         Raises:
             MlflowException: when the server is away.
         """
-        experiments = [experiment.experiment_id for experiment in self._client.search_experiments()]
-        name = self._start["journal"]
-        found = self._client.search_runs(experiments, f"tags.`{JOURNAL_TAG}` = '{name}'", max_results=1)
+        experiment, name = experiment_id(self._workspace), self._start["journal"]
+        found = self._client.search_runs([experiment], f"tags.`{JOURNAL_TAG}` = '{name}'", max_results=1)
         if found:
             self._run = str(found[0].info.run_id)
             return False
-        run = self._client.create_run(
-            experiment_id(self._workspace), self._start["time"], {JOURNAL_TAG: name}, self._start["name"]
-        )
+        run = self._client.create_run(experiment, self._start["time"], {JOURNAL_TAG: name}, self._start["name"])
         self._run = str(run.info.run_id)
         return True
 
