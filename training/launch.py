@@ -112,7 +112,8 @@ def launch(parameters: TrainParameters, room: Path, program: tuple[str, ...], at
 
 def _emptied(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    # A network disk keeps a folder in which somebody reads a file.
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 

@@ -105,6 +105,7 @@ def test_real_messages(lines: list[str], kind: str, says: str) -> None:
     assert isinstance(error, StageKilledError if may_pass else StageFailedError)
     assert error.kind == kind
     assert str(error).startswith(StageKilledError.PREFIX) == may_pass
+    assert ("set train.launch.accumulate to 2: 4 instead of 8 pairs" in str(error)) == (kind == "gpu_memory")
 
 
 def test_what_the_guard_says_is_known() -> None:
