@@ -1,5 +1,6 @@
 """Attempts at a training: what is tried again and how often, and where it is written how each one ended."""
 
+import errno
 import os
 import signal
 import time
@@ -112,6 +113,19 @@ def test_what_ends_at_once(tmp_path: Path, error: ViewforgeError, restarts: int,
     outcome = told(workspace)
     assert (outcome.kind, outcome.attempt, outcome.message) == (kind, 1, str(error))
     assert outcome.may_pass == isinstance(error, StageKilledError)
+
+
+def test_a_full_disk_hides_no_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("training.launching.outcome.write_json", full)
+    error = StageFailedError("training failed: CUDA out of memory", "accumulate", "gpu_memory")
+    with pytest.raises(StageFailedError, match="CUDA out of memory"):
+        Attempts(run(), Workspace(tmp_path), 0).run(ending(Workspace(tmp_path), error))
+    assert "the exit reason gpu_memory is not written: [Errno 28]" in capsys.readouterr().err
 
 
 LOST = StageKilledError("Connection closed by peer", "run again", "exchange_lost")

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -74,14 +74,14 @@ class Attempts:
         told = f"attempt {self._number} ended ({error}); goes on from the last checkpoint in {pause:g} s"
         print(f"train: {told}", file=sys.stderr, flush=True)
         try:
-            with _stoppable():
+            with stoppable():
                 time.sleep(pause)
         except StagePreemptedError as stopped:
             record(self._workspace, self._told(stopped), self._parameters, since)
             raise
-        self._heed_others()
+        self.heed_others()
 
-    def _heed_others(self) -> None:
+    def heed_others(self) -> None:
         """End when another machine has, for a reason that would come again: this one would wait for it."""
         for machine in range(self._parameters.launch.machines):
             other = self._of(machine) if machine != self._machine else None
@@ -89,7 +89,8 @@ class Attempts:
                 continue
             if not other.may_pass and other.kind != "finished":
                 error = StageFailedError(f"machine {machine} ended: {other.message}", "", other.kind)
-                write_outcome(self._workspace, self._told(error))
+                with suppress(OSError):
+                    write_outcome(self._workspace, self._told(error))
                 raise error
 
     def _final(self, error: ViewforgeError) -> ViewforgeError | None:
@@ -124,8 +125,8 @@ class Attempts:
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Be asked to stop between two attempts, when no process of the training is there to hear it."""
+def stoppable() -> Iterator[None]:
+    """Be asked to stop between two attempts or before one, when no process of the training is there to hear it."""
     before = {number: signal.signal(number, _stop) for number in SIGNALS}
     try:
         yield
