@@ -1,5 +1,6 @@
 """Which job a stage waits for: its own, or one that an earlier stage left, and never two. Slurm is a few small scripts."""
 
+import errno
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -79,6 +80,19 @@ def test_a_job_whose_number_nobody_noted_is_ended_before_another_one_is_submitte
     assert note is not None
     assert note.job == "8"
     assert not (tmp_path / "progress").exists(), "what an earlier training reached"
+
+
+def test_a_job_that_cannot_be_noted_is_cancelled(
+    workspace: Workspace, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("training.launching.slurm.write_note", full)
+    cluster(squeue="", scancel=f"echo $1 > {tmp_path}/cancelled", sbatch="echo Submitted batch job 8")
+    with pytest.raises(OSError, match="No space left"):
+        SlurmTraining(run(), workspace).run()
+    assert (tmp_path / "cancelled").read_text() == "8\n"
 
 
 def test_a_cluster_that_does_not_answer_gets_no_second_job(

@@ -96,7 +96,12 @@ class SlurmTraining:
             outcome_file(self._workspace, machine).unlink(missing_ok=True)
         (self._room / PROGRESS).unlink(missing_ok=True)
         job = submit(self._parameters, self._root, self._folder)
-        write_note(self._note, JobNote(job, self._slurm.nodes, sha256_of(self._parameters, self._workspace)))
+        try:
+            write_note(self._note, JobNote(job, self._slurm.nodes, sha256_of(self._parameters, self._workspace)))
+        except BaseException:
+            # As on a full disk: nobody would wait for it.
+            cancel(job, self._note)
+            raise
         _say(f"submitted job {job}")
         return job
 
@@ -137,8 +142,11 @@ class SlurmTraining:
 
     def _end(self, job: str, which: str) -> None:
         _say(f"waits for the end of job {job}, {which}")
-        cancel(job, self._note)
+        again = 0.0
         while state_of(job) not in _OVER_OR_PREEMPTED:
+            if time.monotonic() > again:
+                cancel(job, self._note)
+                again = time.monotonic() + self._parameters.launch.grace_seconds
             time.sleep(self._pause)
 
     def _unsure(self, what: str) -> InputError:

@@ -29,9 +29,9 @@ def name_of(root: Path) -> str:
     """The name of all jobs of a workspace, by which one is found whose number nobody noted.
 
     Args:
-        root: of the workspace, absolute.
+        root: of the workspace.
     """
-    return f"viewforge-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}"
+    return f"viewforge-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]}"
 
 
 def jobs_named(name: str) -> list[str] | None:
