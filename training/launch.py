@@ -153,8 +153,8 @@ def environment(parameters: TrainParameters, meeting: Meeting | None = None) -> 
     here = parameters.launch.processes // parameters.launch.machines
     cores = len(os.sched_getaffinity(0))
     threads = max(1, min(cores // here, _allowed_threads(cores)))
-    # Torch's agent would answer SIGTERM by ending the trainers. Those that heed it, when another one has failed, are killed then.
-    deaf = {"PET_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10"}
+    # Torch's agent would answer SIGTERM by ending the trainers.
+    deaf = {"PET_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT"}
     # Machines that are at different attempts do not meet, and wait for one another.
     name = (meeting or Meeting()).name
     named = {"PET_RDZV_ID": f"viewforge-{name}", "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "[rank${rank}]: "}
