@@ -14,10 +14,11 @@ from training.launching.outcome import launch_room, outcome_file, read_outcome
 from training.parameters import TrainParameters
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-# Rank 0 waits for rank 1 in an exchange, as the others do.
+# Rank 0 waits for rank 1 in an exchange, in that of NCCL so that only SIGKILL ends it.
 TRAINER = """
-import os, sys, time, torch
+import os, signal, sys, time, torch
 if os.environ["RANK"] == "0":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN if {hangs} else signal.SIG_DFL)
     time.sleep(600)
 {end}
 """
@@ -48,7 +49,8 @@ sys.exit(1)
 def test_the_reason_of_the_process_that_failed_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str, kind: str, says: list[str]
 ) -> None:
-    (tmp_path / "trainer.py").write_text(TRAINER.format(end=end))
+    may_pass = kind == "exchange_timeout"
+    (tmp_path / "trainer.py").write_text(TRAINER.format(end=end, hangs=may_pass))
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     section: dict[str, Any] = {
         "batch_size": 8,
@@ -56,7 +58,6 @@ def test_the_reason_of_the_process_that_failed_is_told(
         "tracking": {"trackers": []},
     }
     parameters, workspace = TrainParameters.model_validate(section), Workspace(tmp_path)
-    may_pass = kind == "exchange_timeout"
     with pytest.raises(StageKilledError if may_pass else StageFailedError):
         Attempts(parameters, workspace, 0).run(
             lambda _: launch(parameters, launch_room(workspace).absolute(), ("trainer",))
