@@ -24,6 +24,7 @@ from training.forwarding import Forwarding
 from training.launching.attempts import Attempts
 from training.launching.evidence import oom_kills
 from training.launching.exit_reason import MESSAGE, exit_reason
+from training.launching.meetings import Meeting, Meetings
 from training.launching.outcome import launch_room, outcome_file
 from training.launching.watch import Watch
 from training.parameters import TrainParameters
@@ -65,26 +66,32 @@ def train_on_machine(parameters: TrainParameters, workspace: Workspace, job: str
     for left in launch_room(workspace).glob(f"beats/*/machine-{machine}"):
         shutil.rmtree(left, ignore_errors=True)
     attempts = Attempts(parameters, workspace, machine, job)
-    attempts.run(lambda number: launch(parameters, launch_room(workspace), program, number))
+    meetings = Meetings(launch_room(workspace), machine, parameters.launch.machines, attempts.heed_others)
+
+    def attempt(number: int) -> None:
+        with meetings.at(number) as meeting:
+            launch(parameters, launch_room(workspace), program, meeting)
+
+    attempts.run(attempt)
 
 
-def launch(parameters: TrainParameters, room: Path, program: tuple[str, ...], attempt: int = 1) -> None:
+def launch(parameters: TrainParameters, room: Path, program: tuple[str, ...], meeting: Meeting | None = None) -> None:
     """Run a module with arguments as the processes of a training, and wait for them.
 
     Args:
         parameters: the run.
         room: for heartbeats and logs, the same on all machines.
         program: the module and its arguments.
-        attempt: its number; the machines' processes find those of the same one.
+        meeting: where its processes find those of other machines.
 
     Raises:
         StageFailedError: with the reason that the processes gave.
         StageKilledError: when a signal ended one of them, or it fell silent.
         StagePreemptedError: when this process or one of them was asked to stop.
     """
-    machine = machine_rank(parameters.launch, os.environ)
+    machine, meeting = machine_rank(parameters.launch, os.environ), meeting or Meeting()
     # Those of an attempt stay beside those of the next: a machine that still is at the earlier one hears that they are silent.
-    watch = Watch(parameters.launch, room / "beats" / f"attempt-{attempt}", machine)
+    watch = Watch(parameters.launch, room / "beats" / f"attempt-{meeting.attempt}", machine)
     killed_before = oom_kills()
     process = subprocess.Popen(
         tied(_command(parameters, _emptied(room / "logs" / f"machine-{machine}"), program)),
@@ -93,7 +100,7 @@ def launch(parameters: TrainParameters, room: Path, program: tuple[str, ...], at
         text=True,
         errors="replace",
         start_new_session=True,
-        env={**os.environ, **environment(parameters, attempt), **watch.environment()},
+        env={**os.environ, **environment(parameters, meeting), **watch.environment()},
         preexec_fn=ignore,
     )
     try:
@@ -112,7 +119,8 @@ def launch(parameters: TrainParameters, room: Path, program: tuple[str, ...], at
 
 def _emptied(folder: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    # A network disk keeps a folder in which somebody reads a file.
+    folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
@@ -136,7 +144,7 @@ def _has_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
-def environment(parameters: TrainParameters, attempt: int = 1) -> dict[str, str]:
+def environment(parameters: TrainParameters, meeting: Meeting | None = None) -> dict[str, str]:
     """Threads: the cores shared out to the processes, or fewer by OMP_NUM_THREADS; and how torch's agent behaves.
 
     Idle ones spin for a moment and then sleep: asleep at once, as under a passive wait policy, each small operation pays for
@@ -145,10 +153,11 @@ def environment(parameters: TrainParameters, attempt: int = 1) -> dict[str, str]
     here = parameters.launch.processes // parameters.launch.machines
     cores = len(os.sched_getaffinity(0))
     threads = max(1, min(cores // here, _allowed_threads(cores)))
-    # Torch's agent would answer SIGTERM by ending the trainers. Those that heed it, when another one has failed, are killed then.
-    deaf = {"PET_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT", "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "10"}
+    # Torch's agent would answer SIGTERM by ending the trainers.
+    deaf = {"PET_SIGNALS_TO_HANDLE": "SIGINT,SIGHUP,SIGQUIT"}
     # Machines that are at different attempts do not meet, and wait for one another.
-    named = {"PET_RDZV_ID": f"viewforge-{attempt}", "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "[rank${rank}]: "}
+    name = (meeting or Meeting()).name
+    named = {"PET_RDZV_ID": f"viewforge-{name}", "TORCHELASTIC_LOG_LINE_PREFIX_TEMPLATE": "[rank${rank}]: "}
     return {"OMP_NUM_THREADS": str(threads), "GOMP_SPINCOUNT": "20000", "TQDM_DISABLE": "1", **deaf, **named}
 
 

@@ -13,7 +13,7 @@ ADDRESS_VARIABLES = ("PET_MASTER_ADDR", "MASTER_ADDR")
 PORT_VARIABLES = ("PET_MASTER_PORT", "MASTER_PORT")
 _PORT = "29500"
 # As long as machines may take to start after one another.
-_JOIN_SECONDS = 600
+JOIN_SECONDS = 600
 
 
 def machine_rank(parameters: LaunchParameters, environment: Mapping[str, str]) -> int:
@@ -57,7 +57,7 @@ def rendezvous(parameters: LaunchParameters, environment: Mapping[str, str]) -> 
     port = _found("main_port", parameters.main_port, PORT_VARIABLES, {PORT_VARIABLES[-1]: _PORT, **environment})
     rank = machine_rank(parameters, environment)
     # Torch's own rendezvous; machine 0 holds its store, whatever names the address goes by.
-    meeting = ["--rdzv_backend=c10d", f"--rdzv_conf=is_host={int(rank == 0)},join_timeout={_JOIN_SECONDS}"]
+    meeting = ["--rdzv_backend=c10d", f"--rdzv_conf=is_host={int(rank == 0)},join_timeout={JOIN_SECONDS}"]
     return [f"--machine_rank={rank}", f"--main_process_ip={address}", f"--main_process_port={port}", *meeting]
 
 

@@ -90,6 +90,8 @@ def train_here(
         tracker.finish()
         _forget_others(folder)
         forget_delivered(workspace, kept)
+    # Those of other machines go with this one from its checkpoint if it fails in the last second.
+    accelerator.wait_for_everyone()
     accelerator.end_training()
 
 

@@ -40,6 +40,18 @@ pathlib.Path("pid").write_text(str(os.getpid()))
 print("going", flush=True)
 time.sleep(60)
 """
+# Goes on once its line and its figures have been seen.
+TELLING = """
+import json, os, pathlib, sys, time
+print("step 3", flush=True)
+with open(os.environ["VIEWFORGE_PROGRESS"], "a") as stream:
+    stream.write(json.dumps({"done": 3, "total": 12, "loss": 0.25}) + "\\n")
+for _ in range(600):
+    if all(pathlib.Path(name).exists() for name in ("line", "record")):
+        sys.exit()
+    time.sleep(0.1)
+sys.exit("nobody saw it")
+"""
 
 
 @pytest.fixture
@@ -85,6 +97,24 @@ def test_a_stage_that_was_asked_to_stop_may_be_tried_again(workspace: Callable[.
         run_stage(root, "stopped", ignored, ignored, FlowParameters())
     with pytest.raises(StageRunError, match=str(FAILED)):
         run_stage(root, "failed", ignored, ignored, FlowParameters())
+
+
+def test_output_and_figures_of_a_stage_are_handed_on_while_it_runs(
+    workspace: Callable[..., Path], tmp_path: Path
+) -> None:
+    records = []
+
+    def on_line(line: str) -> None:
+        if line == "step 3":
+            (tmp_path / "line").touch()
+
+    def on_progress(record: dict[str, object]) -> None:
+        records.append(record)
+        (tmp_path / "record").touch()
+
+    run = run_stage(workspace(train=program(tmp_path, TELLING)), "train", on_line, on_progress, FlowParameters())
+    assert run.state == "ran"
+    assert records == [{"done": 3, "total": 12, "loss": 0.25}]
 
 
 def test_a_stage_runs_for_a_user_who_may_not_log_in(

@@ -127,6 +127,13 @@ def srun(arguments: list[str]) -> None:
 
 
 def squeue(arguments: list[str]) -> None:
+    if "--name" in arguments:
+        name = arguments[arguments.index("--name") + 1]
+        for path in sorted(_file("0").parent.glob("*.json")):
+            told = _read(path.stem)
+            if told["state"] in {"PENDING", "RUNNING"} and told["asked"]["job-name"] == name:
+                print(told["job"])
+        return
     job = arguments[arguments.index("--jobs") + 1]
     state = _read(job)["state"] if _file(job).exists() else None
     if state not in {"PENDING", "RUNNING"}:

@@ -1,5 +1,6 @@
 """Attempts at a training: what is tried again and how often, and where it is written how each one ended."""
 
+import errno
 import os
 import signal
 import time
@@ -114,17 +115,48 @@ def test_what_ends_at_once(tmp_path: Path, error: ViewforgeError, restarts: int,
     assert outcome.may_pass == isinstance(error, StageKilledError)
 
 
-def test_a_machine_does_not_wait_for_one_that_ended_for_good(tmp_path: Path) -> None:
+def test_a_full_disk_hides_no_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("training.launching.outcome.write_json", full)
+    error = StageFailedError("training failed: CUDA out of memory", "accumulate", "gpu_memory")
+    with pytest.raises(StageFailedError, match="CUDA out of memory"):
+        Attempts(run(), Workspace(tmp_path), 0).run(ending(Workspace(tmp_path), error))
+    assert "the exit reason gpu_memory is not written: [Errno 28]" in capsys.readouterr().err
+
+
+LOST = StageKilledError("Connection closed by peer", "run again", "exchange_lost")
+MACHINES = run(processes=2, machines=2, restarts=5)
+
+
+@pytest.mark.parametrize("job", [None, "7"])
+def test_a_machine_does_not_wait_for_one_that_ended_for_good(tmp_path: Path, job: str | None) -> None:
     workspace = Workspace(tmp_path)
-    write_outcome(workspace, Outcome("gpu_memory", "training failed: CUDA out of memory", machine=0))
-    lost = StageKilledError("Connection closed by peer", "run again", "exchange_lost")
-    machines = run(processes=2, machines=2, restarts=5)
+
+    def attempt(_: int) -> None:
+        write_outcome(workspace, Outcome("gpu_memory", "training failed: CUDA out of memory", machine=0, job=job))
+        raise LOST
+
     with pytest.raises(StageFailedError, match="machine 0 ended: training failed: CUDA out of memory"):
-        Attempts(machines, workspace, 1).run(ending(workspace, lost))
+        Attempts(MACHINES, workspace, 1, job).run(attempt)
     other = read_outcome(outcome_file(workspace, 1))
     assert other is not None
     assert (other.kind, other.may_pass) == ("gpu_memory", False)
     assert told(workspace).machine == 0
+
+
+@pytest.mark.parametrize("job", [None, "7"])
+def test_what_another_machine_said_of_an_earlier_launch_ends_nothing(tmp_path: Path, job: str | None) -> None:
+    """It has not begun yet, or is on its way to say how this one ended."""
+    workspace = Workspace(tmp_path)
+    write_outcome(workspace, Outcome("gpu_memory", "training failed: CUDA out of memory", machine=0, job=job and "6"))
+    Attempts(MACHINES, workspace, 1, job).run(ending(workspace, LOST, None))
+    other = read_outcome(outcome_file(workspace, 1))
+    assert other is not None
+    assert (other.kind, other.attempt) == ("finished", 2)
 
 
 def test_the_run_that_was_under_way_is_tagged_and_no_older_one(tmp_path: Path) -> None:

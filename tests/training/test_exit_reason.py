@@ -44,6 +44,16 @@ AGENT_KILLED = [
     "  exitcode  : -9 (pid: 4711)",
     "  traceback : Signal 9 (SIGKILL) received by PID 4711",
 ]
+# As torch's agent tells it when rank 1 failed and rank 0, which hung in an exchange, was killed 30 s later.
+AGENT_ENDED_ANOTHER = [
+    "W1122 19:50:54.850000 11338 torch/distributed/elastic/multiprocessing/api.py:1047] Unable to shutdown process 11355 via "
+    "15, forcefully exiting via 9",
+    "  rank      : 0 (local_rank: 0)",
+    "  exitcode  : -9 (pid: 11355)  (SIGKILL)",
+    "  traceback : Signal 9 (SIGKILL) received by PID 11355",
+    "Root Cause (first observed failure):",
+    "  rank      : 1 (local_rank: 1)",
+]
 SHARED = "ERROR: Unexpected bus error encountered in worker. This might be caused by insufficient shared memory (shm)."
 
 
@@ -77,6 +87,13 @@ def run(**launch: Any) -> TrainParameters:
             "exchange_timeout",
             "(rank 2 did not wait for it: suspected)",
         ),
+        (
+            [WATCHDOG.format(1), *AGENT_ENDED_ANOTHER, "Signal 6 (SIGABRT) received by PID 11356"],
+            "exchange_timeout",
+            "(rank 0, 2, 3 did not wait for it: suspected)",
+        ),
+        ([*AGENT_ENDED_ANOTHER, "Signal 11 (SIGSEGV) received by PID 11356"], "killed", "(rank 1) ended by SIGSEGV"),
+        (["ValueError: odd", *AGENT_ENDED_ANOTHER], "error", "ValueError: odd"),
         (REMOTE, "exchange_lost", "ncclRemoteError"),
         ([GLOO], "exchange_lost", "rank 0: RuntimeError: [/pytorch/third_party/gloo"),
         (
@@ -105,6 +122,7 @@ def test_real_messages(lines: list[str], kind: str, says: str) -> None:
     assert isinstance(error, StageKilledError if may_pass else StageFailedError)
     assert error.kind == kind
     assert str(error).startswith(StageKilledError.PREFIX) == may_pass
+    assert ("set train.launch.accumulate to 2: 4 instead of 8 pairs" in str(error)) == (kind == "gpu_memory")
 
 
 def test_what_the_guard_says_is_known() -> None:

@@ -147,6 +147,14 @@ def test_what_is_no_heartbeat_is_not_read(tmp_path: Path) -> None:
     assert read_beats(tmp_path) == {}
 
 
+def test_a_folder_that_cannot_go_ends_no_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A network disk keeps one in which a file is open."""
+    folder = tmp_path / "machine-0"
+    folder.mkdir()
+    monkeypatch.setattr("training.launching.watch.shutil.rmtree", lambda *_, **__: None)
+    assert Watch(PATIENT, tmp_path, 0).environment() == {HEARTBEATS_VARIABLE: str(folder)}
+
+
 BEATING = """
 import sys, time
 from training.launching.heartbeat import Heartbeat, Pulse
@@ -158,7 +166,17 @@ with Heartbeat(pulse, 1.0):
 """
 
 
-def test_a_stopped_process_is_ended_with_its_group(tmp_path: Path) -> None:
+def test_a_stopped_process_is_ended_with_its_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def away(room: Path) -> dict[str, Beat]:
+        """As where another machine begins anew and its folder goes while it is listed."""
+        asked.append(room)
+        if len(asked) == 1:
+            raise FileNotFoundError
+        return read_beats(room)
+
+    monkeypatch.setattr("training.launching.watch.read_beats", away)
     watch = Watch(LaunchParameters(silence_seconds=1), tmp_path, 0)
     process = subprocess.Popen(
         [sys.executable, "-c", BEATING],

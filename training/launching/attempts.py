@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -39,6 +39,8 @@ class Attempts:
         self._machine, self._job = machine, job
         self._number, self._in_vain = 0, 0
         self._reached = self._checkpoints()
+        # What an earlier launch left. In a job it names that job; elsewhere it was there before this one began.
+        self._left = {} if job else {each: self._of(each) for each in range(parameters.launch.machines)}
 
     def run(self, attempt: Callable[[int], None]) -> None:
         """Attempt until it is done.
@@ -72,20 +74,23 @@ class Attempts:
         told = f"attempt {self._number} ended ({error}); goes on from the last checkpoint in {pause:g} s"
         print(f"train: {told}", file=sys.stderr, flush=True)
         try:
-            with _stoppable():
+            with stoppable():
                 time.sleep(pause)
         except StagePreemptedError as stopped:
             record(self._workspace, self._told(stopped), self._parameters, since)
             raise
-        self._heed_others()
+        self.heed_others()
 
-    def _heed_others(self) -> None:
+    def heed_others(self) -> None:
         """End when another machine has, for a reason that would come again: this one would wait for it."""
         for machine in range(self._parameters.launch.machines):
-            other = read_outcome(outcome_file(self._workspace, machine)) if machine != self._machine else None
-            if other and other.job == self._job and not other.may_pass and other.kind != "finished":
+            other = self._of(machine) if machine != self._machine else None
+            if other is None or other.job != self._job or other == self._left.get(machine):
+                continue
+            if not other.may_pass and other.kind != "finished":
                 error = StageFailedError(f"machine {machine} ended: {other.message}", "", other.kind)
-                write_outcome(self._workspace, self._told(error))
+                with suppress(OSError):
+                    write_outcome(self._workspace, self._told(error))
                 raise error
 
     def _final(self, error: ViewforgeError) -> ViewforgeError | None:
@@ -112,13 +117,16 @@ class Attempts:
     def _outcome(self, kind: str) -> Outcome:
         return Outcome(kind, attempt=self._number, machine=self._machine, job=self._job)
 
+    def _of(self, machine: int) -> Outcome | None:
+        return read_outcome(outcome_file(self._workspace, machine))
+
     def _checkpoints(self) -> set[Path]:
         return set(self._workspace.scratch.glob("training/*/checkpoints/step-*"))
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
-    """Be asked to stop between two attempts, when no process of the training is there to hear it."""
+def stoppable() -> Iterator[None]:
+    """Be asked to stop between two attempts or before one, when no process of the training is there to hear it."""
     before = {number: signal.signal(number, _stop) for number in SIGNALS}
     try:
         yield

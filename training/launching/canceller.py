@@ -7,6 +7,7 @@ it means that the stage is gone. In a session of its own it outlives the kill of
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -41,7 +42,9 @@ class Canceller:
 
 def cancel(job: str, note: Path) -> None:
     """Note that a job is given up, and ask Slurm to end it: its processes get SIGTERM, and later SIGKILL."""
-    give_up(note)
+    # A full disk keeps no job running.
+    with suppress(OSError):
+        give_up(note)
     subprocess.run(["scancel", job], check=False)
 
 

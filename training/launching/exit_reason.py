@@ -51,6 +51,9 @@ _NCCL_RANK = re.compile(r"\[Rank (\d+)\] Watchdog caught")
 _KILLED = re.compile(r"(?:died with <Signals\.|Signal \d+ \(|DataLoader worker .* is killed by signal: )(\w+)")
 _EXCEPTION = re.compile(r"^[\w.]*(Error|Exception)\b")
 _AT_ONCE = re.compile(r"\brank\s+: (\d+) \(local_rank")
+# Torch's agent ends what is left of its machine when one has failed: this way those that hang in an exchange.
+_ENDED_BY_AGENT = re.compile(r"Unable to shutdown process (\d+) via")
+_PROCESS = re.compile(r"received by PID (\d+)")
 # Signals by which a process ends of itself or of the kernel; by the others its launcher ends those that are left.
 _CAUSES = ("SIGKILL", "SIGSEGV", "SIGBUS", "SIGILL", "SIGFPE", "Killed", "Segmentation", "Bus")
 
@@ -195,25 +198,41 @@ def _remedy(kind: Kind, parameters: TrainParameters) -> str:
 
 
 def _by_signal(plain: Sequence[str], parameters: TrainParameters, oom_kills: int) -> ExitReason | None:
-    names = [match.group(1) for line in plain if (match := _KILLED.search(line))]
-    causes = [name for name in names if name.startswith(_CAUSES)]
+    signals = _signals(plain)
+    causes = [(rank, name) for rank, name in signals if name.startswith(_CAUSES)]
     if not causes:
         return None
-    if oom_kills and causes[0] in ("SIGKILL", "Killed"):
+    # Torch tells last which one was first.
+    rank, name = causes[-1]
+    if oom_kills and name in ("SIGKILL", "Killed"):
         killed = f"the kernel killed {oom_kills} of this machine's processes for want of memory"
         return ExitReason("host_memory", killed, _remedy("host_memory", parameters))
     ranks = [match.group(1) for line in plain if (match := _AT_ONCE.search(line))]
-    who = f" (rank {ranks[-1]})" if ranks else ""
-    name = causes[0] if causes[0].startswith("SIG") else names[-1]
-    return ExitReason("killed", f"a training process{who} ended by {name}")
+    who = f" (rank {rank or ranks[-1]})" if ranks else ""
+    return ExitReason(
+        "killed", f"a training process{who} ended by {name if name.startswith('SIG') else signals[-1][1]}"
+    )
+
+
+def _signals(plain: Sequence[str]) -> list[tuple[str, str]]:
+    """Rank, if it is told, and signal of each process that one ended, but for those that torch's agent ended."""
+    ended = {match.group(1) for line in plain if (match := _ENDED_BY_AGENT.search(line))}
+    rank, found = "", []
+    for line in plain:
+        if match := _AT_ONCE.search(line):
+            rank = match.group(1)
+        process = _PROCESS.search(line)
+        if (match := _KILLED.search(line)) and not (process and process.group(1) in ended):
+            found.append((rank, match.group(1)))
+    return found
 
 
 def _exchange(said: Sequence[str], plain: Sequence[str], parameters: TrainParameters) -> ExitReason | None:
     found = _found(_EXCHANGE, said, plain, parameters)
     if found is None:
         # What ends processes by another signal, as a watchdog's abort, is said above.
-        names = [match.group(1) for line in plain if (match := _KILLED.search(line))]
-        return ExitReason("killed", f"a training process ended by {names[-1]}") if names else None
+        signals = _signals(plain)
+        return ExitReason("killed", f"a training process ended by {signals[-1][1]}") if signals else None
     return ExitReason(found.kind, f"{found.message}{_suspect(said, parameters)}", found.remedy)
 
 

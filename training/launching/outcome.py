@@ -1,6 +1,7 @@
 """How the attempts at a training ended, for people and for programs: `scratch/launch/exit.json`, and a tag of the MLflow run."""
 
 import json
+import sys
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,7 +66,7 @@ def outcome_of(error: ViewforgeError, attempt: int, machine: int, job: str | Non
 def record(
     workspace: Workspace, outcome: Outcome, parameters: TrainParameters, since: float, *, last: bool = True
 ) -> None:
-    """Write an outcome, and tag the run that was under way with it.
+    """Write an outcome, and tag the run that was under way with it; a disk that takes neither hides no reason.
 
     Args:
         workspace: whose.
@@ -74,10 +75,11 @@ def record(
         since: when the attempt began, in seconds since 1970.
         last: whether no attempt follows at once, which would deliver the tag.
     """
-    write_outcome(workspace, outcome)
-    if "mlflow" in parameters.tracking.trackers and not outcome.machine:
-        hurried = not last or outcome.kind == "preempted"
-        note_tag(
-            *(workspace, EXIT_REASON_TAG, outcome.kind, since),
-            patience=0.0 if hurried else parameters.tracking.patience_seconds,
-        )
+    hurried = not last or outcome.kind == "preempted"
+    patience = 0.0 if hurried else parameters.tracking.patience_seconds
+    try:
+        write_outcome(workspace, outcome)
+        if "mlflow" in parameters.tracking.trackers and not outcome.machine:
+            note_tag(workspace, EXIT_REASON_TAG, outcome.kind, since, patience)
+    except OSError as error:
+        print(f"train: the exit reason {outcome.kind} is not written: {error}", file=sys.stderr, flush=True)

@@ -18,7 +18,8 @@ from training.parameters import TrainParameters, load_training
 
 JOB_NOTE = "slurm.json"
 PROGRESS = "progress.jsonl"
-_FIRST_PORT, _PORTS = 20000, 20000
+# Below those that Linux gives to outgoing connections.
+_FIRST_PORT, _PORTS = 20000, 12000
 
 
 def run_machine(root: str) -> None:
@@ -35,7 +36,7 @@ def run_machine(root: str) -> None:
     job = JobEnvironment()
     workspace = Workspace(Path(root))
     parameters = load_training(workspace)
-    _meet_at(job.hostnames[0], job.raw_job_id)
+    parameters = placed(parameters, job.global_rank, job.hostnames[0], job.raw_job_id)
     os.environ[PROGRESS_VARIABLE] = str(launch_room(workspace) / PROGRESS)
     try:
         _train(parameters, workspace, job.job_id)
@@ -53,16 +54,23 @@ def run_machine(root: str) -> None:
 def _train(parameters: TrainParameters, workspace: Workspace, job: str) -> None:
     from training.launch import train_on_machine  # which knows of jobs
 
-    slurm = parameters.launch.slurm
-    nodes = slurm.nodes if slurm else parameters.launch.machines
-    launch = parameters.launch.model_copy(update={"machines": nodes, "machine_rank": None, "slurm": None})
-    train_on_machine(parameters.model_copy(update={"launch": launch}), workspace, job)
+    train_on_machine(parameters, workspace, job)
 
 
-def _meet_at(host: str, job: str) -> None:
-    """Where the processes of all machines meet: on the first one, at a port that other jobs there do not take."""
-    os.environ["MASTER_ADDR"] = host
-    os.environ.setdefault("MASTER_PORT", str(_FIRST_PORT + int(job) % _PORTS))
+def placed(parameters: TrainParameters, machine: int, host: str, job: str) -> TrainParameters:
+    """The parameters of one of a job's machines, whatever the variables say that it was submitted with.
+
+    Args:
+        parameters: the run.
+        machine: its number.
+        host: the first machine, where all meet.
+        job: the job's number, which decides on a port that other jobs there do not take, unless `main_port` or MASTER_PORT does.
+    """
+    launch = parameters.launch
+    port = launch.main_port or int(os.environ.get("MASTER_PORT") or _FIRST_PORT + int(job) % _PORTS)
+    nodes = launch.slurm.nodes if launch.slurm else launch.machines
+    place = {"machines": nodes, "machine_rank": machine, "main_address": host, "main_port": port}
+    return parameters.model_copy(update={"launch": launch.model_copy(update=place)})
 
 
 def _goes_back(parameters: TrainParameters, workspace: Workspace, job: str) -> bool:

@@ -1,6 +1,8 @@
 """Slurm's own commands, as far as a stage needs them: submit a training (by submitit), ask for its state, signal it."""
 
+import hashlib
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,12 +16,30 @@ OVER: Final = frozenset(
     {"BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "REVOKED", "TIMEOUT"}
 )
 """States of a job that ends; PREEMPTED is one more where it does not go back into the queue."""
+PREEMPTED: Final = "PREEMPTED"
 UNKNOWN: Final = "UNKNOWN"
 """Slurm answers, and knows no such job any more: it ended long ago, where there is no accounting."""
 UNREACHABLE: Final = "UNREACHABLE"
 """Slurm does not answer; the job may run."""
 _NO_SUCH_JOB = "Invalid job id"
 _SIGNAL = "USR1"
+
+
+def name_of(root: Path) -> str:
+    """The name of all jobs of a workspace, by which one is found whose number nobody noted.
+
+    Args:
+        root: of the workspace.
+    """
+    return f"viewforge-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:12]}"
+
+
+def jobs_named(name: str) -> list[str] | None:
+    """The numbers of the jobs of a name that wait or run; None where Slurm does not answer."""
+    if shutil.which("squeue") is None:
+        return []
+    queued = _answer(["squeue", "--noheader", "--name", name, "--format", "%i"])
+    return None if queued is None else queued.split()
 
 
 def submit(parameters: TrainParameters, root: Path, folder: Path) -> str:
@@ -41,7 +61,7 @@ def submit(parameters: TrainParameters, root: Path, folder: Path) -> str:
         raise InputError("train.launch.slurm needs submitit", "pip install 'viewforge[slurm]'") from None
     try:
         executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=0)
-        executor.update_parameters(**_asked(parameters))
+        executor.update_parameters(**_asked(parameters), job_name=name_of(root))
         return str(executor.submit(run_machine, str(root)).job_id)
     except (RuntimeError, ValueError, submitit.core.utils.UncompletedJobError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
@@ -84,7 +104,6 @@ def _asked(parameters: TrainParameters) -> dict[str, Any]:
     assert slurm  # noqa: S101 - there is a job for that reason
     gpus = launch.processes // slurm.nodes if slurm.gpus_per_node is None else slurm.gpus_per_node
     asked = {
-        "job_name": f"viewforge-{parameters.system}",
         "nodes": slurm.nodes,
         "ntasks_per_node": 1,
         "time": slurm.time_minutes,

@@ -124,7 +124,8 @@ class Watch:
         """What the processes need to know; heartbeats of an earlier attempt go."""
         folder = self._room / self._own
         shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        # A network disk keeps a folder in which a file is open.
+        folder.mkdir(parents=True, exist_ok=True)
         return {HEARTBEATS_VARIABLE: str(folder)}
 
     def over(self, group: int) -> "Watch":
@@ -145,7 +146,11 @@ class Watch:
     def _work(self) -> None:
         last = time.monotonic()
         while not self._ended.wait(_LOOK_SECONDS):
-            beats, now = read_beats(self._room), time.monotonic()
+            try:
+                beats, now = read_beats(self._room), time.monotonic()
+            except OSError:
+                # A folder that goes while it is listed, a disk that is away for a moment: nothing was heard.
+                continue
             self.verdict = self._listener.hear(beats, min(now - last, _LONGEST_LOOK))
             last = now
             if self.verdict:
