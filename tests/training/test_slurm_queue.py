@@ -67,6 +67,14 @@ def test_a_job_that_does_not_go_back(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert not any("gpus" in line for line in lines)
 
 
+def test_a_controller_that_is_away_may_be_asked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "jobs").mkdir()
+    away = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
+    commands(tmp_path, monkeypatch, srun="", sbatch=f"echo '{away}' >&2; exit 1")
+    with pytest.raises(StageKilledError, match="controller took no job"):
+        submit(run(), tmp_path, tmp_path / "jobs")
+
+
 def test_without_slurm_or_when_it_refuses_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "jobs").mkdir()
     with pytest.raises(InputError, match=r"Slurm takes no job: .*srun"):

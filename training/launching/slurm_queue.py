@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from stage.errors import InputError
+from stage.errors import InputError, StageKilledError
 from training.launching.slurm_job import run_machine
 from training.parameters import TrainParameters
 
@@ -21,6 +21,8 @@ UNKNOWN: Final = "UNKNOWN"
 """Slurm answers, and knows no such job any more: it ended long ago, where there is no accounting."""
 UNREACHABLE: Final = "UNREACHABLE"
 """Slurm does not answer; the job may run."""
+# Slurm's words (slurm_errno.c) where the controller is away or overloaded: another attempt may find it.
+_AWAY = ("Unable to contact slurm controller", "Socket timed out", "Zero Bytes were transmitted", "temporarily unable")
 _NO_SUCH_JOB = "Invalid job id"
 _SIGNAL = "USR1"
 
@@ -52,6 +54,7 @@ def submit(parameters: TrainParameters, root: Path, folder: Path) -> str:
 
     Raises:
         InputError: when there is no Slurm or no submitit, or the job is refused.
+        StageKilledError: when Slurm's controller is away.
     """
     # The signal before the end, which our processes heed; submitit reads it when it is imported, here and in the job.
     os.environ["SUBMITIT_PREEMPT_SIGNAL"] = _SIGNAL
@@ -65,6 +68,8 @@ def submit(parameters: TrainParameters, root: Path, folder: Path) -> str:
         return str(executor.submit(run_machine, str(root)).job_id)
     except (RuntimeError, ValueError, submitit.core.utils.UncompletedJobError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        if any(words in str(error) for words in _AWAY):
+            raise StageKilledError(f"Slurm's controller took no job: {reason}", "look at scontrol ping") from error
         raise InputError(f"Slurm takes no job: {reason}", "look at train.launch.slurm, and at sinfo") from error
 
 
