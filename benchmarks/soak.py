@@ -4,13 +4,14 @@ An installation (`viewforge up`) with a workspace of tiny objects gets one objec
 are of `ingest/nightly`, each tenth of `pipeline/on-demand`, with training, evaluation and promotion. In a share of them one
 process is killed by SIGKILL at a random moment: a flow's, a stage's, a Blender worker's, a trainer's, and now and then a
 server's, a worker's or the supervisor's own. A run that did not complete is made up for by the next one. `viewforge gc
---delete` runs after every twentieth.
+--delete` runs after every twentieth. With `--minutes` it begins no run after that time.
 
-Goal: no object lost or twice, no process left, no more handles or ports than after the first runs, and disk use in proportion to
-the objects. `--quick` makes ten runs.
+Goal: each run in which nothing is killed completes, no object lost or twice, no process left, no more handles or ports than after
+the first runs, and disk use in proportion to the objects. `--quick` makes ten runs.
 """
 
 import argparse
+import math
 import random
 import socket
 import sys
@@ -76,6 +77,7 @@ def main() -> int:
     """Run the soak; the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--minutes", type=float, default=math.inf, help="begin no run after these")
     parser.add_argument("--kill-share", type=float, default=0.4, help="of the runs in which a process is killed")
     parser.add_argument("--server-share", type=float, default=0.15, help="of the kills that hit a server or worker")
     parser.add_argument("--seed", type=int, default=0)
@@ -109,8 +111,12 @@ def soak(folder: Path, runs: int, options: argparse.Namespace) -> Tally:
     prepare(place.workspace, yaml.safe_load(_PARAMETERS % place.objects))
     tally, generator = Tally(), random.Random(options.seed)  # noqa: S311 - no secret
     place.up()
+    until = time.monotonic() + 60 * options.minutes
     try:
         for number in range(runs):
+            if time.monotonic() > until:
+                runs = number
+                break
             write_object(place.objects, _FIRST_OBJECTS + number, options.seed)
             _one(place, number, tally, generator, options)
         _make_up(place, runs, tally)
@@ -131,15 +137,18 @@ def _one(
     whole = number % _WHOLE_EVERY == _WHOLE_EVERY - 1
     started = time.monotonic()
     run = place.start_run("pipeline/on-demand" if whole else "ingest/nightly", f"soak-{number}")
-    killer = None
+    killer, before = None, tally.kills.total()
     if generator.random() < options.kill_share:
         killer = _killer(place, generator, tally, options.server_share, generator.uniform(1, 60 if whole else 25))
     state = place.end_of(run)
     if killer:
         killer.join()
     tally.states[state] += 1
+    undisturbed = tally.kills.total() == before
     if state == "STUCK":
         tally.problems.append(f"run {number} did not end in {PATIENCE_SECONDS:.0f} s")
+    elif undisturbed and state != "COMPLETED":
+        tally.problems.append(f"run {number}, in which nothing was killed, ended as {state}")
     if state == "COMPLETED":
         tally.problems += [f"after run {number}: {problem}" for problem in astray(place.workspace, place.objects)]
     present = _settled(place, tally, f"run {number}")
@@ -148,7 +157,9 @@ def _one(
     if (number + 1) % _GC_EVERY == 0:
         place.viewforge("gc", "--delete", "--workspace", str(place.workspace.root))
         tally.disk[number + 1] = place.disk()
-    print(f"run {number}: {state} in {time.monotonic() - started:.0f} s", flush=True)
+    print(
+        f"run {number}: {state}{'' if undisturbed else ', killed'} in {time.monotonic() - started:.0f} s", flush=True
+    )
 
 
 def _killer(

@@ -2,11 +2,10 @@
 
 import json
 import re
-import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -14,6 +13,7 @@ from typing import IO, Any
 from flows.flow_parameters import FlowParameters
 from flows.stage_process import StageProcess, stage_process
 from stage.errors import StageKilledError, ViewforgeError
+from stage.workspace import Workspace
 from upkeep.dvc_mending import mend
 from upkeep.repository import DvcBusyError
 
@@ -81,7 +81,7 @@ def run_stage(
         on_line(line)
 
     with (
-        tempfile.NamedTemporaryFile("r", prefix="viewforge-progress-") as progress,
+        _progress_of(root, stage) as progress,
         stage_process(root, stage, progress, lambda: _drain(progress, on_progress)) as process,
     ):
         code = _followed(process, stage, take, limits, started)
@@ -89,6 +89,22 @@ def run_stage(
     if code:
         raise _failure(root, stage, lines, code)
     return StageRun(stage, _state(lines), round(time.monotonic() - started, 1))
+
+
+@contextmanager
+def _progress_of(root: Path, stage: str) -> Iterator[IO[str]]:
+    """An empty file for a stage's progress records.
+
+    It has its name in the workspace, so that a flow that is killed again and again leaves one file and not one each time.
+    """
+    path = Workspace(root.resolve()).scratch / "progress" / f"{stage}.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"")
+    try:
+        with path.open() as stream:
+            yield stream
+    finally:
+        path.unlink(missing_ok=True)
 
 
 def _mend(root: Path, on_line: Callable[[str], None]) -> None:

@@ -117,6 +117,17 @@ def test_output_and_figures_of_a_stage_are_handed_on_while_it_runs(
     assert records == [{"done": 3, "total": 12, "loss": 0.25}]
 
 
+def test_the_progress_of_a_killed_attempt_is_neither_shown_nor_kept(workspace, tmp_path):
+    left = tmp_path / "scratch" / "progress" / "train.jsonl"
+    left.parent.mkdir(parents=True)
+    left.write_text(json.dumps({"done": 99}) + "\n")
+    seen: list[dict[str, object]] = []
+    telling = """echo '{"done": 1}' >> "$VIEWFORGE_PROGRESS"; sleep 1"""
+    run_stage(workspace(train=telling), "train", print, seen.append, FlowParameters())
+    assert [record["done"] for record in seen] == [1]
+    assert not list(left.parent.iterdir())
+
+
 def test_a_stage_runs_for_a_user_who_may_not_log_in(
     workspace: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
