@@ -21,11 +21,12 @@ class OwnedFolder:
 
     Args:
         prefix: start of its name.
+        parent: the folder to make it in; the system's for temporary files where none is given.
     """
 
-    def __init__(self, prefix: str) -> None:
-        _remove_abandoned(prefix)
-        self.path = Path(tempfile.mkdtemp(prefix=prefix))
+    def __init__(self, prefix: str, parent: Path | None = None) -> None:
+        _remove_abandoned(prefix, parent or Path(tempfile.gettempdir()))
+        self.path = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         unready = self.path / f".{_LOCK}"
         self._lock = os.open(unready, os.O_RDWR | os.O_CREAT)
         fcntl.flock(self._lock, fcntl.LOCK_EX)
@@ -42,8 +43,8 @@ class OwnedFolder:
         os.close(self._lock)
 
 
-def _remove_abandoned(prefix: str) -> None:
-    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+def _remove_abandoned(prefix: str, parent: Path) -> None:
+    for folder in parent.glob(f"{prefix}*"):
         if _is_abandoned(folder):
             shutil.rmtree(folder, ignore_errors=True)
 

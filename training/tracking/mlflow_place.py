@@ -1,6 +1,7 @@
 """Where a workspace's MLflow is: the server that the environment names, or a local database."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -8,6 +9,7 @@ import mlflow
 from mlflow.tracking import MlflowClient
 
 from stage.errors import InputError
+from stage.temporary_folder import OwnedFolder
 from stage.workspace import Workspace
 
 EXPERIMENT = "viewforge"
@@ -30,10 +32,29 @@ def use_mlflow(workspace: Workspace) -> str:
         uri = f"sqlite:///{workspace.mlflow.resolve() / 'mlflow.db'}"
         _OWN.add(uri)
     if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        _make_whole(Path(uri.removeprefix("sqlite:///")))
     uri = _without_user(uri)
     mlflow.set_tracking_uri(uri)
     return uri
+
+
+def _make_whole(database: Path) -> None:
+    """Make a database that is not there beside its place, and give it its name when it is whole.
+
+    MLflow makes its tables in many steps; killed between two of them it would refuse the file ever after.
+    """
+    database.parent.mkdir(parents=True, exist_ok=True)
+    if database.exists():
+        return
+    folder = OwnedFolder(".mlflow-", database.parent)
+    try:
+        made = folder.path / database.name
+        MlflowClient(f"sqlite:///{made}").search_experiments()
+        # Where another process was faster, that one's stays.
+        with suppress(FileExistsError):
+            os.link(made, database)
+    finally:
+        folder.remove()
 
 
 def _without_user(uri: str) -> str:
