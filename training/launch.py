@@ -23,7 +23,7 @@ from training.data.streams import open_store
 from training.forwarding import Forwarding
 from training.launching.attempts import Attempts
 from training.launching.evidence import oom_kills
-from training.launching.exit_reason import MESSAGE, exit_reason
+from training.launching.exit_reason import MESSAGE, ExitReason, exit_reason
 from training.launching.meetings import Meeting, Meetings
 from training.launching.outcome import launch_room, outcome_file
 from training.launching.watch import Watch
@@ -107,11 +107,8 @@ def launch(parameters: TrainParameters, room: Path, program: tuple[str, ...], me
         with Forwarding(process, parameters.launch.grace_seconds) as forwarding, watch.over(process.pid):
             last_lines = _relay(process)
             if process.wait():
-                killed = oom_kills() - killed_before
-                raise (
-                    _preemption(forwarding, last_lines, parameters)
-                    or exit_reason(last_lines, parameters, watch.verdict, killed).error()
-                )
+                reason = exit_reason(last_lines, parameters, watch.verdict, oom_kills() - killed_before)
+                raise _preemption(forwarding, last_lines, reason, parameters) or reason.error()
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
@@ -180,12 +177,17 @@ def _relay(process: "subprocess.Popen[str]") -> deque[str]:
     return lines
 
 
-def _preemption(forwarding: Forwarding, lines: deque[str], parameters: TrainParameters) -> StagePreemptedError | None:
+def _preemption(
+    forwarding: Forwarding, lines: deque[str], why: ExitReason, parameters: TrainParameters
+) -> StagePreemptedError | None:
     """Why a stage that was asked to stop has no new checkpoint."""
     if not forwarding.asked or any(StagePreemptedError.PREEMPTED in line for line in lines):
         return None
     grace = f"{parameters.launch.grace_seconds:g} s"
-    reason = f"no new checkpoint within {grace}" if forwarding.late else "training ended before a new checkpoint"
-    return StagePreemptedError(
-        reason, "run again: it goes on from the last one; train.launch.grace_seconds gives more time"
-    )
+    if forwarding.late:
+        reason = f"no new checkpoint within {grace}"
+        remedy = "run again: it goes on from the last one; train.launch.grace_seconds gives more time"
+    else:
+        reason = f"training ended before a new checkpoint: {why.message}"
+        remedy = "run again: it goes on from the last one"
+    return StagePreemptedError(reason, remedy)

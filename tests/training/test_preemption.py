@@ -36,6 +36,7 @@ def standing(workspace: Workspace, start: Train) -> "subprocess.Popen[str]":
 def ended(process: "subprocess.Popen[str]") -> list[str]:
     """The last lines of a training that ended as one that may be tried again."""
     _, errors = process.communicate(timeout=PATIENCE)
+    print(errors)  # shown with a failure
     assert process.returncode == StagePreemptedError.EXIT_STATUS == 75
     assert "Traceback" not in errors
     lines = errors.splitlines()

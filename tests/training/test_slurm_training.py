@@ -15,7 +15,8 @@ from train_support import PATIENCE, checkpoints, curve, line_with, processes_of,
 from stage.workspace import Workspace
 from training.launching.outcome import outcome_file, read_outcome
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.minutes(1)]
+# A job's number decides where its machines meet: of two clusters' jobs 101 on one machine one would wait for ever.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200), pytest.mark.minutes(2), pytest.mark.xdist_group("jobs 101")]
 Trainable = Callable[..., Workspace]
 Train = Callable[..., "subprocess.Popen[str]"]
 LAUNCH = {"processes": 2, "slurm": {"nodes": 2, "gpus_per_node": 0, "memory": "4G", "poll_seconds": 1}}
