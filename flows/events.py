@@ -6,6 +6,8 @@ from pathlib import Path
 from prefect.events import emit_event
 
 TRAINED, EVALUATED, PROMOTED = "viewforge.trained", "viewforge.evaluated", "viewforge.promoted"
+# Of Prefect's own kind, which the automation that gives up lost runs expects after a sign of life.
+WAITS = "prefect.flow-run.waits-for-a-person"
 
 
 def announce(event: str, workspace: Path, **facts: object) -> None:
@@ -19,6 +21,15 @@ def announce(event: str, workspace: Path, **facts: object) -> None:
     path = str(workspace.resolve())
     resource = {"prefect.resource.id": resource_id(workspace), "prefect.resource.name": path}
     emit_event(event=event, resource=resource, payload={"workspace": path, **facts})
+
+
+def tell_of_waiting(run_id: str) -> None:
+    """Emit that a flow run is silent from now on because it waits, behind the signs of life that it has already given.
+
+    Args:
+        run_id: Prefect's, of the flow run.
+    """
+    emit_event(event=WAITS, resource={"prefect.resource.id": f"prefect.flow-run.{run_id}"})
 
 
 def resource_id(workspace: Path) -> str:

@@ -10,14 +10,14 @@ from typing import Any
 
 from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
-from prefect.exceptions import FlowPauseTimeout
+from prefect.exceptions import FlowPauseTimeout, Pause
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
 from prefect.input import RunInput
-from prefect.runtime import deployment
+from prefect.runtime import deployment, flow_run
 from prefect.settings import get_current_settings
 
 from flows import artifacts
-from flows.events import PROMOTED, announce
+from flows.events import PROMOTED, announce, tell_of_waiting
 from flows.messages import without_secrets
 from flows.stage_loop import opened
 from registry.approval import Approval
@@ -133,10 +133,20 @@ def _answer(decision: dict[str, Any], seconds: int) -> ApprovalInput:
     form = ApprovalInput.with_initial_data(description=description)
     try:
         if deployment.id:
-            return suspend_flow_run(wait_for_input=form, timeout=seconds, key=_KEY)
+            return _suspended(form, seconds)
         return pause_flow_run(wait_for_input=form, timeout=seconds, poll_interval=_POLL_SECONDS, key=_KEY)
     except FlowPauseTimeout:
         raise ViewforgeError(f"nobody approved {what} in {seconds} s", decision["reasons"][0]) from None
+
+
+def _suspended(form: type[ApprovalInput], seconds: int) -> ApprovalInput:
+    """The answer, once this run was started again with it; before that it ends this run's process."""
+    try:
+        return suspend_flow_run(wait_for_input=form, timeout=seconds, key=_KEY)
+    except Pause:
+        # A sign of life that reached the server just after it suspended the run would make the silence now look like a death.
+        tell_of_waiting(str(flow_run.id))
+        raise
 
 
 def _registry_of(root: str) -> tuple[Workspace, RegisterParameters]:

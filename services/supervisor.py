@@ -86,7 +86,8 @@ class Supervisor:
         """What runs of before and was not told yet: should this be killed now, it is not forgotten."""
         told = {each.service.name for each in self._services}
         before = self._before.services if self._before is not None else ()
-        return [known for known in before if known.name not in told and known.alive]
+        # How often it died was another supervisor's concern.
+        return [known.model_copy(update={"deaths": 0}) for known in before if known.name not in told and known.alive]
 
     def _write(self, supervisor: Process | None) -> None:
         services = (*(each.known() for each in self._services), *self._untold())

@@ -16,6 +16,7 @@ from mlflow.tracking import MlflowClient
 from prefect_server import PATIENCE, eventually, prefect_server, request
 from promotion_drill import MODEL, registry_of_three
 
+from flows.events import WAITS
 from registry.parameters import RegisterParameters
 from registry.promote import promote
 from stage.workspace import Workspace
@@ -60,6 +61,12 @@ def answer(server: dict[str, str], workspace: Workspace, state: str, word: dict[
     assert outcome["status"] == "ACCEPT", outcome
 
 
+def told(server: dict[str, str], run: dict[str, Any]) -> list[str]:
+    """The events about a run in their order, each that anybody sent."""
+    of_run = {"resource": {"id": [f"prefect.flow-run.{run['id']}"]}, "order": "ASC"}
+    return [event["event"] for event in request(server, "POST", "/events/filter", {"filter": of_run})["events"]]
+
+
 def champion() -> str:
     return str(MlflowClient().get_registered_model(MODEL).aliases["champion"])
 
@@ -82,6 +89,10 @@ def test_a_deployments_run_is_suspended_and_started_again(server: dict[str, str]
         # Its SQLite answers 503 when the runner writes at the same time.
         path, once = f"/deployments/{deployment['id']}/create_flow_run", {"idempotency_key": "drill"}
         eventually(lambda: request(server, "POST", path, once))
+        (run,) = eventually(lambda: [r for r in runs(server, awaiting) if r["state_name"] == "Suspended"])
+        # Its last word, lest a sign of life that came late make its silence look like a death.
+        eventually(lambda: told(server, run)[-1] == WAITS)
+        assert "prefect.flow-run.Suspended" in told(server, run)
         answer(server, awaiting, "Suspended", {"approve": True, "reason": "looked at all", "by": "ada"})
         eventually(lambda: runs(server, awaiting)[0]["state_type"] == "COMPLETED")
     finally:

@@ -148,6 +148,22 @@ def test_a_supervisor_that_was_told_nothing_forgets_nothing(place):
     assert not state.read(place).supervised
 
 
+def test_deaths_under_a_killed_supervisor_do_not_count_against_the_next(place):
+    """Until it is told its services it writes down those of before: `up` took their deaths for its own services'."""
+    it = start(place)
+    starting.up(it)
+    killed = state.read(place).service("mlflow").process
+    os.kill(killed.pid, signal.SIGKILL)
+    until(lambda: overview(place)[2].healthy and state.read(place).service("mlflow").deaths == 1)
+    kill_supervisor(place)
+    supervisor = Supervisor(place, it.options)
+    supervisor.look()
+    known = state.read(place).service("mlflow")
+    assert (known.alive, known.deaths) == (True, 0)
+    supervisor.let_go()
+    assert starting.up(it)
+
+
 def kill_supervisor(place):
     supervisor = state.read(place).supervisor
     os.kill(supervisor.pid, signal.SIGKILL)
