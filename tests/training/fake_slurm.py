@@ -13,6 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 COMMANDS = ("sbatch", "srun", "squeue", "sacct", "scancel", "scontrol")
 KILL_WAIT = 30.0
 
@@ -39,7 +41,8 @@ def end_all(folder: Path) -> None:
     for job in jobs(folder):
         for process in _family(job):
             _signal(process, signal.SIGKILL)
-        _signal(job.get("runner"), signal.SIGKILL)
+        if (runner := _found(job.get("runner"))) is not None:
+            _signal(runner.pid, signal.SIGKILL)
 
 
 def _file(job: str) -> Path:
@@ -57,18 +60,29 @@ def _change(number: str, **values: Any) -> None:
     temporary.replace(path)
 
 
-def _signal(process: int | None, number: int) -> None:
-    with suppress(ProcessLookupError, TypeError):
-        os.kill(process, number)  # type: ignore[arg-type]
+def _signal(process: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, number)
+
+
+def _told(process: "subprocess.Popen[bytes]") -> list[float]:
+    """A process for a job's file: ids alone are given to others soon."""
+    return [process.pid, psutil.Process(process.pid).create_time()]
+
+
+def _found(told: list[float] | None) -> psutil.Process | None:
+    """The process that a job's file tells of, where it still is that one."""
+    with suppress(psutil.Error):
+        if told and (process := psutil.Process(int(told[0]))).create_time() == told[1]:
+            return process
+    return None
 
 
 def _family(job: dict[str, Any]) -> list[int]:
     """All processes below the job's script."""
-    import psutil
-
+    script = _found(job.get("script"))
     with suppress(psutil.Error):
-        script = psutil.Process(job["script"])
-        return [child.pid for child in script.children(recursive=True)]
+        return [child.pid for child in script.children(recursive=True)] if script else []
     return []
 
 
@@ -86,7 +100,7 @@ def sbatch(arguments: list[str]) -> None:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    _change(job, runner=runner.pid)
+    _change(job, runner=_told(runner))
     print(f"Submitted batch job {job}")
 
 
@@ -107,7 +121,7 @@ def run(arguments: list[str]) -> None:
             script = subprocess.Popen(
                 ["bash", "-c", text], env=environment, stdout=output, stderr=output, start_new_session=True
             )
-        _change(job, state="RUNNING", script=script.pid, starts=_read(job)["starts"] + 1)
+        _change(job, state="RUNNING", script=_told(script), starts=_read(job)["starts"] + 1)
         code = script.wait()
     if _read(job)["state"] == "RUNNING":
         _change(job, state="FAILED" if code else "COMPLETED")
