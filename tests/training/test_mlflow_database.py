@@ -32,3 +32,13 @@ def test_a_kill_while_it_is_made_leaves_none_and_the_next_use_makes_it(
     use_mlflow(Workspace(tmp_path))
     assert experiment_id(Workspace(tmp_path))
     assert [path.name for path in (tmp_path / "mlflow").iterdir()] == ["mlflow.db"]
+
+
+def test_it_is_made_where_files_have_one_name_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(os, "link", refuse)
+    use_mlflow(Workspace(tmp_path))
+    assert [path.name for path in (tmp_path / "mlflow").iterdir()] == ["mlflow.db"]

@@ -1,7 +1,6 @@
 """Where a workspace's MLflow is: the server that the environment names, or a local database."""
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
@@ -50,9 +49,13 @@ def _make_whole(database: Path) -> None:
     try:
         made = folder.path / database.name
         MlflowClient(f"sqlite:///{made}").search_experiments()
-        # Where another process was faster, that one's stays.
-        with suppress(FileExistsError):
+        try:
             os.link(made, database)
+        except FileExistsError:
+            pass  # another process was faster, and that one's stays
+        except OSError:
+            # A file system without hard links.
+            made.rename(database)
     finally:
         folder.remove()
 
