@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from train_support import PATIENCE, checkpoints, processes_of, trainers, wait_until
+from train_support import PATIENCE, checkpoints, line_with, processes_of, trainers, wait_until
 
 from stage.errors import StageKilledError, StagePreemptedError
 from stage.files import folder_sha256
@@ -98,6 +98,20 @@ def test_all_processes_of_the_stage_may_get_the_signal(trainable: Trainable, sta
     os.killpg(os.getpgid(trainer.pid), signal.SIGTERM)
     (workspace.root / "released").touch()
     assert "a checkpoint holds step 5 of 12" in ended(process)[-1]
+
+
+@pytest.mark.slow
+def test_what_ends_before_it_has_saved_says_why(trainable: Trainable, start: Train) -> None:
+    workspace = trainable(checkpoint_every=2)
+    process = standing(workspace, start)
+    process.send_signal(signal.SIGTERM)
+    line_with(process, "saving a checkpoint")
+    (trainer,) = trainers(workspace)
+    trainer.kill()
+    last = ended(process)[-1]
+    assert "asked to stop: training ended before a new checkpoint: " in last
+    assert "SIGKILL" in last
+    assert "grace_seconds" not in last, "more time would not have helped"
 
 
 @pytest.mark.slow

@@ -21,12 +21,12 @@ def test_in_order(grown, number):
     grown.append(number)
 
 @pytest.mark.slow
-@pytest.mark.minutes(3)
-def test_long():
+def test_alone():
     pass
 
 @pytest.mark.slow
-def test_alone():
+@pytest.mark.minutes(3)
+def test_long():
     pass
 """
 
@@ -49,5 +49,6 @@ def test_tests_that_share_a_fixture_share_a_process(tmp_path: Path) -> None:
     ended = re.findall(r"\[(gw\d)\] \[.*PASSED \S*::(\S+)", done.stdout)
     assert len(ended) == 6
     assert len({worker for worker, name in ended if "in_order" in name}) == 1
+    # As the last of three pieces of work it would be nobody's first if the longest did not begin first.
     first = dict(reversed(ended))
     assert "test_long" in first.values()
