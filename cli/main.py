@@ -23,6 +23,7 @@ from cli import (
     model_card,
     pipeline,
     promotion,
+    reconstruct,
     render,
     retention,
     sampling,
@@ -84,6 +85,7 @@ for group in (
         status,
         deploying,
         sampling,
+        reconstruct,
         weights,
         comparison,
         promotion,
@@ -97,7 +99,7 @@ for group in (
         foreground,
         databases,
         serving,
-    ),
+        ),
 ):
     group.add_to(app)
 

@@ -1,7 +1,7 @@
 """`viewforge sample`: an object from another side or as Gaussians, or a scene from another place, given one picture of it."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -9,9 +9,6 @@ from cli.options import HERE, WorkspaceOption, opened, without_bars
 from stage.errors import InputError
 from systems.pictures.choices import FramingName
 from systems.zero123.parameters import Background, SchedulerName
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 
 def add_to(app: typer.Typer) -> None:
@@ -109,6 +106,7 @@ def sample(
     from systems.gaussian_pipeline import GaussianPipeline
     from systems.pipelines import load_pipeline
     from systems.zero123.schedulers import scheduler_named
+    from viewing.row import write_row
 
     without_bars()
     pipeline = load_pipeline(model or opened(workspace).model)
@@ -153,14 +151,3 @@ def sample(
     views = sample_asked(pipeline, picture, asked, **options)
     write_row(output, torch.cat([picture / 2 + 0.5, views]))
     print(f"sample: {len(views)} views in {output}")
-
-
-def write_row(path: Path, images: "Tensor") -> None:
-    """Images (n, 3, h, w) in [0, 1] side by side as a PNG."""
-    from PIL import Image
-
-    from stage.files import replacing
-
-    row = (images.permute(2, 0, 3, 1).flatten(1, 2).clamp(0, 1) * 255).round().byte().numpy()
-    with replacing(path) as temporary:
-        Image.fromarray(row).save(temporary, format="PNG")

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from blender_render.camera_sets import FOV, SIX_VIEW_RADIUS, View
-from cli.sampling import write_row
 from cli.sampling_cameras import Asked, refuse
 from geometry.cameras import Intrinsics, look_at_origin
 from geometry.ply import write_ply
@@ -20,6 +19,7 @@ from reconstruction.textured import write_mesh
 from reconstruction.texturing import check_target
 from stage.errors import InputError
 from systems.gaussian_pipeline import GaussianPipeline, pictures_of
+from viewing.row import write_row
 from viewing.view import Look, write_view
 
 _OF_SCENES = ("distance", "cameras", "input_frame", "fov_deg", "scale")

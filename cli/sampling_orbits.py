@@ -13,13 +13,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from cli.sampling import write_row
 from cli.sampling_cameras import Asked, refuse, sample_asked
 from geometry.cameras import Intrinsics, look_at_origin
 from stage.errors import InputError
 from systems.gaussian_pipeline import GaussianPipeline
 from systems.object_pipeline import ObjectPipeline
 from systems.viewfusion.pipeline import ViewFusionPipeline
+from viewing.row import write_row
 from viewing.video import write_video
 
 _OTHER_WAYS = ("azimuth_deg", "polar_deg", "radius", "cameras", "input_frame")

@@ -75,6 +75,50 @@ def prepared_for(pipeline: ObjectPipeline, options: PictureOptions) -> tuple[Ten
     return _tensor(made, pipeline, options), made.line
 
 
+@dataclass(frozen=True)
+class AskedElevation:
+    """What --elevation-deg comes to."""
+
+    degrees: float | None
+    """What a pipeline is told; None where nothing is given, or an estimate is of no use to it: views turned from the input need
+    none."""
+    estimate: str = ""
+    """An estimate in words, with what speaks against it; empty where none was made."""
+
+
+def asked_elevation(
+    pipeline: ObjectPipeline,
+    options: PictureOptions,
+    asked: str | None,
+    prior_folder: Path | None,
+    seed: int,
+    around: bool = False,
+    **sampling: Any,  # noqa: ANN401 - `SamplerOptions`
+) -> AskedElevation:
+    """The elevation of the picture's camera, given or estimated.
+
+    Args:
+        pipeline: that will sample the picture; it is asked itself where it is of Zero-1-to-3's kind.
+        options: of the picture, which is framed anew for a model of its own.
+        asked: what --elevation-deg says.
+        prior_folder: of another model to ask.
+        seed: of the estimate's noise and bootstrap.
+        around: whether it is for an orbit of fused views, or a field, whose cameras stand at it.
+        **sampling: `SamplerOptions` but the generator.
+
+    Raises:
+        InputError: when the option is neither, no model can be asked, or nothing matches among its views.
+    """
+    given = degrees_or_estimate(asked)
+    if prior_folder and given != ESTIMATE:
+        raise InputError("--elevation-model is asked for an elevation", f"give --elevation-deg {ESTIMATE} with it")
+    if not isinstance(given, str):
+        return AskedElevation(given)
+    estimate = _estimated(pipeline, options, prior_folder, seed, sampling)
+    told = around or isinstance(pipeline, ZeroNvsPipeline | GaussianPipeline)
+    return AskedElevation(estimate.elevation_deg if told else None, estimate.line())
+
+
 def elevation_for(
     pipeline: ObjectPipeline,
     options: PictureOptions,
@@ -84,32 +128,11 @@ def elevation_for(
     around: bool = False,
     **sampling: Any,  # noqa: ANN401 - `SamplerOptions`
 ) -> float | None:
-    """The elevation of the picture's camera that a pipeline is told, degrees; an estimate is printed.
-
-    Args:
-        pipeline: that will sample the picture; it is asked itself where it is of Zero-1-to-3's kind.
-        options: of the picture, which is framed anew for a model of its own.
-        asked: what --elevation-deg says.
-        prior_folder: of another model to ask.
-        seed: of the estimate's noise and bootstrap.
-        around: whether it is for an orbit of fused views, whose cameras stand at it.
-        **sampling: `SamplerOptions` but the generator.
-
-    Returns:
-        None where nothing is given, or an estimate is of no use to the pipeline: views turned from the input need none.
-
-    Raises:
-        InputError: when the option is neither, no model can be asked, or nothing matches among its views.
-    """
-    given = degrees_or_estimate(asked)
-    if prior_folder and given != ESTIMATE:
-        raise InputError("--elevation-model is asked for an elevation", f"give --elevation-deg {ESTIMATE} with it")
-    if not isinstance(given, str):
-        return given
-    estimate = _estimated(pipeline, options, prior_folder, seed, sampling)
-    print(f"sample: {estimate.line()}", flush=True)
-    told = around or isinstance(pipeline, ZeroNvsPipeline | GaussianPipeline)
-    return estimate.elevation_deg if told else None
+    """The degrees of `asked_elevation`; an estimate is printed."""
+    found = asked_elevation(pipeline, options, asked, prior_folder, seed, around, **sampling)
+    if found.estimate:
+        print(f"sample: {found.estimate}", flush=True)
+    return found.degrees
 
 
 def _estimated(

@@ -16,9 +16,9 @@ from PIL import Image
 
 from blender_render.camera_sets import View
 from evaluation.scenes import Photograph, Scene, check_lens, in_protocol_order, mean_distance, scaled, upright
-from reconstruction.colmap_models import Shot, model_folder, pinhole, shots, undistorted
 from stage.errors import InputError
 from stage.failures import ObjectFailedError
+from training.data.preparation.colmap_models import Shot, model_folder, pinhole, shots, undistorted
 
 
 class Split(NamedTuple):

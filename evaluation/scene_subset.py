@@ -18,7 +18,7 @@ from stage.failures import FailureClass, Outcome, check_failure_rate
 from stage.files import json_sha256
 from stage.workspace import Workspace
 
-_CODE = ("evaluation.dtu", "evaluation.mip_nerf_360", "evaluation.scenes", "reconstruction.colmap_models")
+_CODE = ("evaluation.dtu", "evaluation.mip_nerf_360", "evaluation.scenes", "training.data.preparation.colmap_models")
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from blender_render.parameters import RenderParameters, SplatterParameters
 from catalog.parameters import CatalogParameters
 from evaluation.parameters import EvaluateParameters
 from flows.flow_parameters import FlowParameters
+from reconstruction.optimisation.section import ReconstructSection
 from registry.parameters import RegisterParameters
 from stage.parameters import Parameters, validated
 from training.data.shard_parameters import ShardParameters
@@ -32,6 +33,8 @@ class PipelineParameters(Parameters):
     """The model."""
     evaluate: EvaluateParameters = EvaluateParameters()
     """Scores."""
+    reconstruct: ReconstructSection = ReconstructSection()
+    """Objects in 3D, one by one; no stage depends on it."""
     register_: RegisterParameters = Field(default=RegisterParameters(), alias="register")
     """Registration and promotion."""
     flow: FlowParameters = FlowParameters()

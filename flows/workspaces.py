@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 import stage
+from reconstruction.optimisation.section import SECTION
 from stage.errors import InputError, ParameterError
 from stage.files import json_sha256, write_text
 from stage.parameters import merged, overridden, read_parameters
@@ -36,7 +37,9 @@ def chosen_parameters(base: Path, config: Path | None, assignments: list[str]) -
 def workspace_for(parameters: dict[str, Any], project: Workspace) -> Workspace:
     """The workspace of overridden parameters: below `runs/`, named after the source and the parameters' hash."""
     source = parameters.get("catalog", {}).get("source", "run")
-    return Workspace(project.root / "runs" / f"{source}-{json_sha256(parameters)[:8]}")
+    # No stage depends on how objects are reconstructed by hand: another way of it needs no other workspace.
+    told = {name: values for name, values in parameters.items() if name != SECTION}
+    return Workspace(project.root / "runs" / f"{source}-{json_sha256(told)[:8]}")
 
 
 def prepare(workspace: Workspace, parameters: dict[str, Any] | None = None) -> None:

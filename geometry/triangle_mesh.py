@@ -54,13 +54,18 @@ class TriangleMesh:
 
     @property
     def is_watertight(self) -> bool:
-        """Whether it has faces, and every edge runs as often one way as the other: it bounds a volume."""
+        """Whether it has faces and no open edge: it bounds a volume."""
+        return len(self.faces) > 0 and not self.open_edges
+
+    @property
+    def open_edges(self) -> int:
+        """How many edges run more often one way than the other."""
         a, b = self.faces, np.roll(self.faces, -1, axis=1)
         keys, inverse = np.unique(
             np.sort(np.stack([a.ravel(), b.ravel()], axis=1), axis=1), axis=0, return_inverse=True
         )
         balance = np.bincount(inverse.ravel(), weights=np.where(a < b, 1, -1).ravel(), minlength=len(keys))
-        return len(self.faces) > 0 and bool(np.all(balance == 0))
+        return int(np.count_nonzero(balance))
 
     @property
     def volume(self) -> float:

@@ -30,7 +30,7 @@ def texture_mesh(payload: dict[str, Any]) -> dict[str, Any]:
             pixels; "reach", how far the decimated surface may lie from the mesh, world units; "output", the file.
 
     Returns:
-        faces and vertices of the decimated mesh, and the share of the texture that its islands take.
+        faces, vertices and open edges of the decimated mesh, and the share of the texture that its islands take.
 
     Raises:
         ObjectFailedError: when nothing is left of the mesh.
@@ -48,7 +48,12 @@ def texture_mesh(payload: dict[str, Any]) -> dict[str, Any]:
     image.pack()
     with replacing(Path(payload["output"])) as temporary:
         _export(light, temporary)
-    return {"faces": len(light.data.polygons), "vertices": len(light.data.vertices), "used": _area_of_islands(light)}
+    return {
+        "faces": len(light.data.polygons),
+        "vertices": len(light.data.vertices),
+        "open_edges": _open_edges(light),
+        "used": _area_of_islands(light),
+    }
 
 
 def _mesh_object(name: str, vertices: np.ndarray, faces: np.ndarray) -> "bpy.types.Object":
@@ -163,6 +168,13 @@ def _export(node: "bpy.types.Object", path: Path) -> None:
             filepath=str(exported), export_format="GLB", use_selection=True, export_animations=False, export_yup=True
         )
         exported.replace(path)
+
+
+def _open_edges(node: "bpy.types.Object") -> int:
+    """Edges of an odd number of faces."""
+    edges = np.empty(len(node.data.loops), dtype=np.int32)
+    node.data.loops.foreach_get("edge_index", edges)
+    return int(np.count_nonzero(np.bincount(edges) % 2))
 
 
 def _area_of_islands(node: "bpy.types.Object") -> float:

@@ -28,7 +28,7 @@ def write_textured(path: Path, mesh: TriangleMesh, parameters: TextureParameters
         parameters: number of faces, size of the texture.
 
     Returns:
-        `faces` and `vertices` that were written, and the share `used` of the texture.
+        `faces`, `vertices` and `open_edges` that were written, and the share `used` of the texture.
 
     Raises:
         InputError: when the mesh has no faces or colours, or the file another ending.

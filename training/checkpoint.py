@@ -85,15 +85,21 @@ class Checkpoints:
             raise InputError(f"{damaged}, and no older one is whole", f"delete {self.folder} to start anew")
         return 0
 
-    def load(self, step: int, shapes: Mapping[str, torch.Size]) -> Checkpoint:
-        """The checkpoint of a step, whose weights have these shapes.
+    def load(self, step: int, shapes: Mapping[str, torch.Size], averaged: bool = True) -> Checkpoint:
+        """The checkpoint of a step.
+
+        Args:
+            step: of one that is there.
+            shapes: of its weights.
+            averaged: whether it holds moving averages of all of them; none otherwise.
 
         Raises:
             InputError: when it does not fit them.
         """
         folder = self._path(step)
         try:
-            weights, averages = (_fitting(folder / f"{name}.safetensors", shapes) for name in ("weights", "ema"))
+            weights = _fitting(folder / "weights.safetensors", shapes)
+            averages = _fitting(folder / "ema.safetensors", shapes if averaged else {})
             states = {
                 path.stem: torch.load(path, weights_only=True, map_location="cpu")
                 for path in sorted((folder / _STATES).glob("*.pt"))

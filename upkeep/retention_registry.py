@@ -21,7 +21,7 @@ from registry.lineage import MODEL_TAG
 from stage.errors import InputError
 from stage.files import folder_sha256
 from stage.workspace import Workspace
-from training.tracking.journals import journals_folder
+from training.tracking.journals import journal_files
 from training.tracking.mlflow_delivery import JOURNAL_TAG
 from training.tracking.mlflow_place import EXPERIMENT
 from upkeep.retention_item import KEEP_TAG, SECONDS_A_DAY
@@ -222,8 +222,8 @@ def is_needed(version: ModelVersion) -> bool:
 
 
 def _journals(place: Workspace) -> Iterator[str]:
-    """Names of the journals that lie in the workspace: their trainings may go on, or have something to send."""
-    for path in journals_folder(place).glob("*/journal.jsonl"):
+    """Names of the journals that lie in the workspace: their runs may go on, or have something to send."""
+    for path in journal_files(place):
         with path.open() as stream:
             try:
                 yield str(json.loads(stream.readline())["journal"])

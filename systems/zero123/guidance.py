@@ -54,16 +54,25 @@ def conditioned(
 def guided(
     unet: UNet2DConditionModel,
     latents: Float[Tensor, "n c y x"],
-    timestep: Num[Tensor, ""],
+    timestep: Num[Tensor, "*n"],
     condition: Condition,
     scale: float,
 ) -> Float[Tensor, "n c y x"]:
-    """The prediction without condition, moved by `scale` towards that with it, in one pass; scale 1 asks for the latter alone."""
+    """The prediction without condition, moved by `scale` towards that with it, in one pass; scale 1 asks for the latter alone.
+
+    Args:
+        unet: the denoiser.
+        latents: as the scheduler scales them.
+        timestep: one for all of them, or one for each.
+        condition: of each.
+        scale: of classifier-free guidance.
+    """
     if scale == 1.0:
         given = torch.cat([latents, condition.latent], dim=1)
         return unet(given, timestep, encoder_hidden_states=condition.token).sample
     concatenated = torch.cat([torch.zeros_like(condition.latent), condition.latent])
     both = torch.cat([torch.cat([latents] * 2), concatenated], dim=1)
     tokens = torch.cat([condition.null_token, condition.token])
-    without, with_condition = unet(both, timestep, encoder_hidden_states=tokens).sample.chunk(2)
+    timesteps = timestep if timestep.ndim == 0 else torch.cat([timestep] * 2)
+    without, with_condition = unet(both, timesteps, encoder_hidden_states=tokens).sample.chunk(2)
     return without + scale * (with_condition - without)

@@ -4,8 +4,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from dvc.utils.serialize import load_yaml
 
 from flows.graph import dependents, stage_order, stale_stages
+from flows.parameters import check_parameters
 from flows.workspaces import chosen_parameters, prepare, workspace_for
 from stage.errors import InputError, ParameterError
 from stage.workspace import Workspace
@@ -62,6 +64,30 @@ def test_same_overrides_share_a_workspace_and_others_do_not(tmp_path):
         for seed in (1, 1, 2)
     ]
     assert names[0] == names[1] != names[2]
+
+
+def test_another_way_of_reconstructing_by_hand_needs_no_other_workspace_nor_stage(tmp_path):
+    def name(*assignments):
+        parameters = chosen_parameters(PROJECT / "params.yaml", None, list(assignments))
+        return workspace_for(parameters, Workspace(tmp_path)).root.name
+
+    without = yaml.safe_load((PROJECT / "params.yaml").read_text())
+    del without["reconstruct"]
+    assert name() == name("reconstruct.method=sjc") == workspace_for(without, Workspace(tmp_path)).root.name
+    # Of an evaluation it decides figures, and DVC sees it there.
+    assert name("evaluate.reconstruct.method=sjc") != name()
+    stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"]
+    assert [stage for stage, told in stages.items() if "reconstruct" in told["params"]] == []
+    assert "evaluate" in stages["evaluate"]["params"]
+
+
+def test_dvc_follows_what_an_alias_stands_for(tmp_path):
+    path = tmp_path / "params.yaml"
+    section = "reconstruct: &reconstruct {method: sjc, small: true}\n"
+    path.write_text(f"{section}evaluate:\n  reconstruct: {{<<: *reconstruct, max_objects: 2}}\n")
+    followed = load_yaml(str(path))["evaluate"]["reconstruct"]
+    assert followed == {"method": "sjc", "small": True, "max_objects": 2}
+    check_parameters(chosen_parameters(path, None, ["train.steps=7"]), "params.yaml")
 
 
 def test_folder_of_assets_around_the_workspace_is_refused(tmp_path):

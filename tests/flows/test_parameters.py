@@ -20,7 +20,11 @@ def test_parameter_files_are_valid(config):
 def test_sections_are_those_that_stages_depend_on():
     sections = set(yaml.safe_load((PROJECT / "params.yaml").read_text()))
     stages = yaml.safe_load((PROJECT / "dvc.yaml").read_text())["stages"].values()
-    assert sections == {key for stage in stages for key in stage["params"]} | {"register", "retention"}
+    assert sections == {key for stage in stages for key in stage["params"]} | {
+        "register",
+        "retention",
+        "reconstruct",
+    }
 
 
 @pytest.mark.parametrize(
@@ -29,6 +33,10 @@ def test_sections_are_those_that_stages_depend_on():
         ({"trian": {}}, "did you mean train?"),
         ({"train": {"optimizer": {"learning_rat": 1}}}, "did you mean learning_rate?"),
         ({"register": {"gate": 3}}, "register.gate"),
+        ({"reconstruct": {"neus": {"ray": 3}}}, "did you mean rays?"),
+        ({"reconstruct": {"method": "nerf"}}, "reconstruct.method"),
+        ({"reconstruct": {"small": "yes"}}, "reconstruct.small"),
+        ({"evaluate": {"reconstruct": {"view": "truth"}}}, "did you mean views?"),
         ({"catalog": {"split": {"val": 0.6, "test": 0.5}}}, "nothing to train on"),
     ],
 )

@@ -30,6 +30,7 @@ def test_a_tetrahedron():
 
 def test_a_hole_a_turned_face_and_nothing_bound_no_volume():
     assert not TriangleMesh(CORNERS, OUTWARDS[:3]).is_watertight
+    assert TriangleMesh(CORNERS, OUTWARDS[:3]).open_edges == 3
     turned = OUTWARDS.copy()
     turned[0] = turned[0, ::-1]
     assert not TriangleMesh(CORNERS, turned).is_watertight

@@ -5,7 +5,7 @@ from typing import Any
 
 import bpy
 import numpy as np
-from mathutils import Vector
+from mathutils import Matrix, Vector
 from mathutils.bvhtree import BVHTree
 from mathutils.geometry import barycentric_transform
 
@@ -41,3 +41,23 @@ def _colour_at(node: "bpy.types.Object", point: Vector, pixels: np.ndarray) -> l
 def hang(payload):
     """What a worker does that never comes to an end."""
     threading.Event().wait()
+
+
+def photograph_glb(payload: dict[str, Any]) -> dict[str, Any]:
+    """Import `glb` and write to `picture` what a camera at `c2w` with a field of view `fov` sees of it under a white sky."""
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    bpy.ops.import_scene.gltf(filepath=payload["glb"])
+    scene = bpy.context.scene
+    lens = bpy.data.cameras.new("camera")
+    lens.angle = payload["fov"]
+    scene.camera = bpy.data.objects.new("camera", lens)
+    scene.collection.objects.link(scene.camera)
+    scene.camera.matrix_world = Matrix(payload["c2w"])
+    scene.world = bpy.data.worlds.new("sky")
+    scene.world.node_tree.nodes["Background"].inputs["Color"].default_value = (1.0, 1.0, 1.0, 1.0)
+    scene.render.engine, scene.cycles.device, scene.cycles.samples = "CYCLES", "CPU", 8
+    scene.render.film_transparent, scene.view_settings.view_transform = True, "Standard"
+    scene.render.resolution_x = scene.render.resolution_y = payload["size"]
+    scene.render.image_settings.color_mode, scene.render.filepath = "RGBA", payload["picture"]
+    bpy.ops.render.render(write_still=True)
+    return {"objects": [node.type for node in scene.objects]}

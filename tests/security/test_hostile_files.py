@@ -21,13 +21,13 @@ from catalog.http_errors import DownloadError
 from catalog.uid_lists import read_uid_list
 from evaluation.folders.cameras import read_cameras
 from evaluation.folders.pictures import decode_picture
-from reconstruction.colmap_files import check_whole
 from stage.errors import InputError
 from stage.failures import ObjectFailedError
 from stage.foreign_files import BoundedGzip, parse_json
 from systems.zero123.ldm_checkpoint import read_checkpoint
 from training.data import index
 from training.data.index_rows import TYPES
+from training.data.preparation.colmap_files import check_whole
 from training.data.zeronvs_cameras import camera_from
 from viewing import conversion
 

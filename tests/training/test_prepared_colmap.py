@@ -10,9 +10,9 @@ from published_zeronvs import published_scenes
 from scene_support import png
 
 from geometry.cameras import project
-from reconstruction.colmap_models import shots
 from stage.errors import InputError, StageFailedError
 from stage.failures import ObjectFailedError
+from training.data.preparation.colmap_models import shots
 from training.data.preparation.framing import Framing
 from training.data.preparation.prepared_shards import PreparationParameters, prepare
 from training.data.preparation.scene_making import Making

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from training.tracking.journal import Entry, Journal
+from training.tracking.journal import TRAINING, Entry, Journal
 
 _AT_ONCE = 500
 # Between two deliveries, so that many small ones become one.
@@ -40,10 +40,11 @@ class Drain:
         journal: what is to be delivered.
         connect: makes the delivery; called in the background, as importing a client takes seconds.
         place: of the server, for messages.
+        program: who reports, for messages.
     """
 
-    def __init__(self, journal: Journal, connect: Callable[[], Delivery], place: str) -> None:
-        self._journal, self._connect, self._place = journal, connect, place
+    def __init__(self, journal: Journal, connect: Callable[[], Delivery], place: str, program: str = TRAINING) -> None:
+        self._journal, self._connect, self._place, self._program = journal, connect, place, program
         self._closing, self._abandoned = threading.Event(), threading.Event()
         self._delivery: Delivery | None = None
         self._thread = threading.Thread(target=self._work, name="tracking", daemon=True)
@@ -105,7 +106,7 @@ class Drain:
             self._abandoned.wait(min(seconds, _LONGEST_WAIT_AT_END))
 
     def _say(self, what: str) -> None:
-        print(f"train: MLflow at {self._place} {what}", file=sys.stderr, flush=True)
+        print(f"{self._program}: MLflow at {self._place} {what}", file=sys.stderr, flush=True)
 
 
 def _reason(error: Exception) -> str:

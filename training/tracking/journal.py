@@ -17,6 +17,8 @@ from typing import Any, BinaryIO
 from stage.files import write_bytes, write_json
 
 Entry = dict[str, Any]
+# Who reports where nobody says so.
+TRAINING = "train"
 # Kinds of entry that belong to a training step, which a resumed run takes again.
 _OF_STEPS = ("metrics", "image")
 
@@ -141,6 +143,11 @@ class Journal:
 
     def _save(self) -> None:
         write_json(self._note, {"delivered": self._delivered, "attempted": self._attempted})
+
+
+def program_of(start: Mapping[str, Any]) -> str:
+    """Who reports, by the first entry of a journal: `train`, or `reconstruct`."""
+    return (str(start.get("name", "")).split() or [TRAINING])[0]
 
 
 def whole_lines(stream: BinaryIO) -> Iterator[bytes]:

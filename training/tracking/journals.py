@@ -1,4 +1,7 @@
-"""The journals of a workspace, `scratch/tracking/<fingerprint>/`: sending what is left of them, and forgetting old ones."""
+"""The journals of a workspace: sending what is left of them, and forgetting old ones.
+
+A training's lies in `scratch/tracking/<fingerprint>/`, a reconstruction's in `scratch/tracking/reconstruct/<run>/`.
+"""
 
 import shutil
 import time
@@ -13,13 +16,21 @@ from stage.secrets import redacted
 from stage.workspace import Workspace
 from training.tracking.journal import Journal
 
+RECONSTRUCTIONS = "reconstruct"
 # What a killed training leaves behind, as workers that read, may hold its journal for a moment.
 _KILLED_SECONDS = 10.0
+_JOURNALS = "*/journal.jsonl"
 
 
 def journals_folder(workspace: Workspace) -> Path:
     """Where a workspace's journals lie, one folder a run."""
     return workspace.scratch / "tracking"
+
+
+def journal_files(workspace: Workspace) -> list[Path]:
+    """All journals of a workspace, those of trainings first."""
+    folder = journals_folder(workspace)
+    return [*sorted(folder.glob(_JOURNALS)), *sorted((folder / RECONSTRUCTIONS).glob(_JOURNALS))]
 
 
 @dataclass(frozen=True)
@@ -37,7 +48,7 @@ class Flushed:
 
 
 def flush(workspace: Workspace, patience: float, again: bool = False) -> Flushed:
-    """Send what MLflow's server has not got of earlier trainings.
+    """Send what MLflow's server has not got of earlier trainings and reconstructions.
 
     Args:
         workspace: whose.
@@ -45,7 +56,7 @@ def flush(workspace: Workspace, patience: float, again: bool = False) -> Flushed
         again: whether all is sent anew, to a server that lost what it had; what it still has is there once.
     """
     outcome = Flushed()
-    for folder in _folders(workspace):
+    for folder in (path.parent for path in journal_files(workspace)):
         with _opened(folder) as journal:
             if journal is None:
                 outcome = replace(outcome, running=outcome.running + 1)
@@ -68,7 +79,7 @@ def note_tag(workspace: Workspace, key: str, value: str, since: float, patience:
         patience: how many seconds the server is waited for; with 0 the run's next attempt sends it, or
             `viewforge tracking flush`.
     """
-    for folder in _folders(workspace):
+    for folder in _trainings(workspace):
         if (folder / "journal.jsonl").stat().st_mtime < since:
             continue
         with _opened(folder, _KILLED_SECONDS) as journal:
@@ -79,8 +90,8 @@ def note_tag(workspace: Workspace, key: str, value: str, since: float, patience:
 
 
 def forget_delivered(workspace: Workspace, kept: Path) -> None:
-    """Delete the journals of which the server has everything, but for one."""
-    for folder in _folders(workspace):
+    """Delete the journals of trainings of which the server has everything, but for one."""
+    for folder in _trainings(workspace):
         if folder != kept:
             with _opened(folder) as journal:
                 complete = journal is not None and journal.complete
@@ -88,8 +99,8 @@ def forget_delivered(workspace: Workspace, kept: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def _folders(workspace: Workspace) -> list[Path]:
-    return sorted(path.parent for path in journals_folder(workspace).glob("*/journal.jsonl"))
+def _trainings(workspace: Workspace) -> list[Path]:
+    return sorted(path.parent for path in journals_folder(workspace).glob(_JOURNALS))
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from PIL import Image
 
 from stage.secrets import redacted
 from stage.workspace import Workspace
-from training.tracking.journal import Entry
+from training.tracking.journal import Entry, program_of
 from training.tracking.mlflow_place import experiment_id, use_mlflow
 
 JOURNAL_TAG = "viewforge.journal"
@@ -98,7 +98,11 @@ class MlflowDelivery:
             self._say(entry, (str(error).splitlines() or ["no reason given"])[0])
 
     def _say(self, entry: Entry, reason: str) -> None:
-        print(f"train: MLflow does not take {entry['kind']}: {redacted(reason)}", file=sys.stderr, flush=True)
+        print(
+            f"{program_of(self._start)}: MLflow does not take {entry['kind']}: {redacted(reason)}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def _figures(self, entries: list[Entry]) -> None:
         """All at once; one by one where the server refuses that, so that a figure which it cannot take costs no other."""

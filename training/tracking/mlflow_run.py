@@ -1,6 +1,6 @@
-"""A training run in MLflow: noted in a journal on the disk, and brought to the server from there.
+"""A run in MLflow, of a training or a reconstruction: noted in a journal on the disk, and brought to the server from there.
 
-Training never waits for the server, and its being away loses nothing. A killed and restarted training continues its run.
+Neither ever waits for the server, and its being away loses nothing. A killed and restarted one continues its run.
 """
 
 import os
@@ -19,7 +19,7 @@ from stage.lifeline import exclusive_folder
 from stage.secrets import redacted
 from stage.workspace import Workspace
 from training.tracking.drain import Delivery, Drain
-from training.tracking.journal import Journal
+from training.tracking.journal import Journal, program_of
 from training.tracking.mlflow_place import bound_requests, use_mlflow
 from training.tracking.parameters import TrackingParameters
 from training.tracking.system_metrics import SystemMetrics
@@ -33,7 +33,7 @@ class MlflowRun:
 
     Args:
         workspace: whose MLflow is used.
-        name: display name.
+        name: display name, whose first word is the program that messages name.
         folder: of the journal, the same for each attempt at the run.
         parameters: how patiently the server is asked.
     """
@@ -42,7 +42,7 @@ class MlflowRun:
         bound_requests(parameters.request_seconds)
         self._place = redacted(use_mlflow(workspace))
         self._lock = _held(folder)
-        self._folder, self._parameters = folder, parameters
+        self._folder, self._parameters, self._program = folder, parameters, program_of({"name": name})
         self._journal = Journal(folder)
         if self._journal.empty:
             start = {"journal": uuid.uuid4().hex, "name": name, "place": self._place}
@@ -98,7 +98,7 @@ class MlflowRun:
         self._journal.append({"kind": "end", "status": status, "time": _now()})
         if not self._drain.close(self._parameters.patience_seconds):
             print(
-                f"train: MLflow at {self._place} is away; what it lacks is kept: send it with viewforge tracking flush",
+                f"{self._program}: MLflow at {self._place} is away; what it lacks is kept: send it with viewforge tracking flush",
                 file=sys.stderr,
                 flush=True,
             )
@@ -139,7 +139,7 @@ def drain_of(journal: Journal, workspace: Workspace) -> Drain:
 
         return MlflowDelivery(workspace, journal.folder, journal.entries()[0])
 
-    return Drain(journal, connect, redacted(mlflow.get_tracking_uri()))
+    return Drain(journal, connect, redacted(mlflow.get_tracking_uri()), program_of(journal.entries()[0]))
 
 
 def _now() -> int:

@@ -136,7 +136,8 @@ def wandb_run(parameters: WandbParameters, workspace: Workspace, run: str) -> Ot
         options = {
             "entity": parameters.entity,
             "mode": parameters.mode,
-            "id": run,
+            # An id has no slashes.
+            "id": run.replace("/", "-"),
             "resume": "allow",
             "dir": str(folder),
         }

@@ -28,21 +28,30 @@ def origin_tags(workspace: Workspace, origin: Mapping[str, Any]) -> dict[str, st
         workspace: where it works.
         origin: what decides the weights (`training.provenance`).
     """
-    code = _code_tags(workspace.root)
     own = {f"viewforge.{key}": origin[key] for key in ("fingerprint", "code_sha256")}
     shards = {f"viewforge.shards_sha256.{name}": digest for name, digest in origin["shards_sha256"].items()}
     plan = {"viewforge.plan_sha256": json_sha256(origin["data"])}
-    return {**own, **shards, **plan, **code, **_dvc_tags(workspace.root), **_surroundings()}
+    return {**own, **shards, **plan, **place_tags(workspace, "viewforge train")}
 
 
-def _code_tags(root: Path) -> dict[str, str]:
+def place_tags(workspace: Workspace, program: str) -> dict[str, str]:
+    """Tags of where any run works, and with which code and libraries.
+
+    Args:
+        workspace: where it works.
+        program: the command, as `viewforge train`.
+    """
+    return {**_code_tags(workspace.root, program), **_dvc_tags(workspace.root), **_surroundings()}
+
+
+def _code_tags(root: Path, program: str) -> dict[str, str]:
     found = {
         "mlflow.source.git.commit": commit_of(root),
         "mlflow.source.git.branch": git(root, "symbolic-ref", "--short", "HEAD"),
         "mlflow.source.git.dirty": None if (changes := has_changes(root)) is None else str(changes).lower(),
     }
     known = {key: value for key, value in found.items() if value}
-    return {**known, "mlflow.source.name": "viewforge train", "mlflow.source.type": "LOCAL"}
+    return {**known, "mlflow.source.name": program, "mlflow.source.type": "LOCAL"}
 
 
 def _dvc_tags(root: Path) -> dict[str, str]:

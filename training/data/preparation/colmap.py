@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from reconstruction.colmap_models import Shot, check_installed, model_folder, pinhole, shots, undistorted
 from stage.errors import InputError
+from training.data.preparation.colmap_models import Shot, check_installed, model_folder, pinhole, shots, undistorted
 from training.data.preparation.picture_files import read_rgb, size_of
 from training.data.preparation.source_scenes import (
     LeftOut,

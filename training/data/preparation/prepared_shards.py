@@ -37,7 +37,7 @@ _ROOM = "training.data.preparation"
 _CODE = (
     *(f"{_ROOM}.{name}" for name in ("co3d", "colmap", "framing", "picture_files", "real_estate10k")),
     *(f"{_ROOM}.{name}" for name in ("renders", "scene_making", "source_scenes")),
-    *("reconstruction.colmap_files", "reconstruction.colmap_models"),
+    *("training.data.preparation.colmap_files", "training.data.preparation.colmap_models"),
     *("training.data.zeronvs_cameras", "training.data.zeronvs_layout", "geometry.cameras"),
 )
 

@@ -18,10 +18,10 @@ import numpy as np
 from jaxtyping import Float
 
 from blender_render.camera_sets import View
-from reconstruction.colmap_models import check_installed, model_folder, shots
 from stage.errors import InputError
 from stage.failures import ObjectFailedError
 from training.data.importers.real_estate10k import camera_lines, camera_of, frame_file
+from training.data.preparation.colmap_models import check_installed, model_folder, shots
 from training.data.preparation.picture_files import read_rgb, size_of
 from training.data.preparation.source_scenes import (
     LeftOut,

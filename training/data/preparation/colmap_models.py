@@ -15,9 +15,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from geometry.cameras import Intrinsics, invert_rigid, opencv_from_opengl
-from reconstruction.colmap_files import check_whole
 from stage.errors import InputError
 from stage.failures import FailureClass, ObjectFailedError
+from training.data.preparation.colmap_files import check_whole
 
 if TYPE_CHECKING:
     import pycolmap

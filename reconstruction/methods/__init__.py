@@ -1,0 +1,1 @@
+"""One module a published method: what it minimises, and with which settings."""
