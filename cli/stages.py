@@ -142,6 +142,7 @@ def evaluate(
     from evaluation.evaluate import evaluate as run
     from evaluation.metrics.definitions import figures_line
     from evaluation.parameters import EvaluateParameters
+    from evaluation.reconstruction_figures import reconstruction_lines
 
     place = opened(workspace)
     settings = load_section(place.parameters, "evaluate", EvaluateParameters)
@@ -149,3 +150,5 @@ def evaluate(
         metrics = run(settings, load_seed(place.parameters), place)
     for method, figures in metrics["unseen"].items():
         print(f"evaluate: {method}: {figures_line(figures)}")
+    for line in reconstruction_lines(metrics):
+        print(f"evaluate: reconstructions, {line}")

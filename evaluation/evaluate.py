@@ -3,23 +3,32 @@
 Reads `data/catalog/`, `data/shards/`, `data/model/`; renders, and keeps what the model answers, in `scratch/evaluation/`, so
 that a killed evaluation goes on where it was; writes `data/evaluation/`: `metrics.json`, `per_object.parquet`,
 `per_view.parquet`, `details.json`, the pictures, and `report.html`. The same inputs give the same bytes. With
-`evaluate.geometry` the meshes of a model that makes Gaussians are compared with the assets as well (`evaluation.meshes`).
+`evaluate.geometry` the meshes of a model that makes Gaussians are compared with the assets as well (`evaluation.meshes`), with
+`evaluate.reconstruct` those that are optimised from its views or against it (`evaluation.reconstructor`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from evaluation.baselines import find_reencoding, mean_image
 from evaluation.gallery import GalleryItem, contact_sheet, gallery, gallery_item
-from evaluation.mesh_figures import definitions
-from evaluation.meshes import MeshJudge, check_geometry
+from evaluation.mesh_figures import MeshFigures, definitions
+from evaluation.meshes import MeshJudge, TrueSurfaces, check_geometry
 from evaluation.metrics.metric_set import MetricSet
 from evaluation.parameters import EvaluateParameters
 from evaluation.predictions import sampling_recipe
 from evaluation.preset_details import preset_details
-from evaluation.problems import mesh_problems, subset_problems
-from evaluation.protocol import Subset, select_training, select_unseen
+from evaluation.problems import Problem, mesh_problems, subset_problems
+from evaluation.protocol import Subset, SubsetName, select_training, select_unseen
+from evaluation.reconstruction_figures import (
+    reconstruction_details,
+    reconstruction_problems,
+    reconstruction_summary,
+    with_reconstructions,
+)
+from evaluation.reconstruction_tasks import check_reconstruction
+from evaluation.reconstructor import Reconstructor, with_seed
 from evaluation.report import write_report
 from evaluation.sampler import Failed, Sampler
 from evaluation.sampling import deterministic_torch, load_for_sampling
@@ -81,6 +90,8 @@ class Evaluation:
     """The figures about pictures."""
     unavailable: dict[str, str]
     """Why metrics and methods have no figures, by name."""
+    reconstructions: Mapping[SubsetName, Mapping[str, MeshFigures]] = field(default_factory=dict)
+    """Figures about reconstructions by subset and uid, where these were asked for."""
 
     @property
     def subsets(self) -> tuple[SubsetResult, SubsetResult]:
@@ -103,7 +114,27 @@ class Evaluation:
             "failed": {result.subset.name: result.failed for result in self.subsets},
             "unavailable": self.unavailable,
             **({"geometry": self._geometry(tuple(definitions(geometry)))} if geometry else {}),
+            **({"reconstruction": self._reconstruction()} if self.reconstructions else {}),
         }
+
+    @property
+    def reconstruction_figures(self) -> tuple[str, ...]:
+        """Names of the figures about reconstructions."""
+        chosen = self.parameters.reconstruct
+        return tuple(definitions(chosen.figures)) if chosen else ()
+
+    def _reconstruction(self) -> dict[str, Any]:
+        """Figures about reconstructions by subset."""
+        names = self.reconstruction_figures
+        return {subset: reconstruction_summary(found, names) for subset, found in self.reconstructions.items()}
+
+    def _reconstruction_problems(self) -> list[Problem]:
+        titles = {asset.uid: asset.title for result in self.subsets for asset in result.subset.assets}
+        return [
+            problem
+            for subset, found in self.reconstructions.items()
+            for problem in reconstruction_problems(subset, found, titles)
+        ]
 
     def _cameras(self) -> dict[str, Any]:
         """Name of the unseen objects' cameras and how many there are; photographs have their own, of each scene so many."""
@@ -124,7 +155,8 @@ class Evaluation:
             sampler["view_fusion"] = self.parameters.view_fusion.model_dump()
         problems = [problem for result in self.subsets for problem in subset_problems(result.subset, result.failures)]
         problems += [problem for result in self.subsets for problem in mesh_problems(result.scores)]
-        geometry = self.parameters.geometry
+        problems += self._reconstruction_problems()
+        geometry, reconstruct = self.parameters.geometry, self.parameters.reconstruct
         return {
             "settings": {**sampler, "scheduler": self.scheduler, "resolution": self.resolution},
             "preset": preset_details(self.parameters),
@@ -132,6 +164,7 @@ class Evaluation:
             "problems": [problem.row() for problem in problems],
             "gallery_objects": {"unseen": len(self.unseen.shown), "training": len(self.training.shown)},
             **({"geometry": geometry.model_dump(mode="json")} if geometry else {}),
+            **({"reconstruction": reconstruction_details(reconstruct)} if reconstruct else {}),
         }
 
 
@@ -139,8 +172,8 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     """Score a workspace's model on unseen and on training objects; the content of `metrics.json`.
 
     Raises:
-        InputError: when model, shards or catalogue are missing, no object is held out, or `evaluate.scale` or
-            `evaluate.resolution` does not fit the model.
+        InputError: when model, shards or catalogue are missing, no object is held out, or `evaluate.scale`,
+            `evaluate.resolution` or `evaluate.reconstruct` does not fit the model.
         StageFailedError: when too many objects cannot be rendered or sampled.
     """
     asked = MetricSet.of(parameters.metrics)
@@ -152,6 +185,7 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     pipeline = load_for_sampling(workspace.model, parameters.scheduler, parameters.view_fusion)
     check_scale(pipeline, parameters.scale)
     check_geometry(pipeline, parameters.geometry)
+    check_reconstruction(pipeline, parameters)
     check_resolution(pipeline, parameters.resolution)
     resolution = parameters.resolution or shards.resolution()
     subsets = [subset_of(s, parameters, resolution, seed, workspace) for s in selections]
@@ -167,8 +201,11 @@ def evaluate(parameters: EvaluateParameters, seed: int, workspace: Workspace) ->
     timing = Timing.of(workspace.model, model)
     with Progress("evaluate", sum(len(s.assets) for s in subsets), "objects") as progress, deterministic_torch():
         unseen, training = (_run(s, sampler, scorer, judge, timing, progress) for s in subsets)
+    reconstructions = _reconstructed(sampler, subsets, model, workspace)
     steps = type(pipeline.scheduler).__name__
-    evaluation = Evaluation(parameters, resolution, steps, unseen, training, asked, scorer.unavailable)
+    evaluation = Evaluation(
+        parameters, resolution, steps, unseen, training, asked, scorer.unavailable, reconstructions
+    )
     timing.write(workspace)
     # Once: figures of whole sets and intervals take seconds.
     metrics = evaluation.metrics()
@@ -204,6 +241,20 @@ def _run(
     return result
 
 
+def _reconstructed(
+    sampler: Sampler, subsets: Sequence[Subset], model_sha256: str, workspace: Workspace
+) -> dict[SubsetName, dict[str, MeshFigures]]:
+    """Figures about reconstructions by subset and uid; nothing where none were asked for."""
+    chosen = sampler.parameters.reconstruct
+    if chosen is None:
+        return {}
+    asked = [subset for subset in subsets if subset.name in chosen.subsets]
+    surfaces = TrueSurfaces.exported(asked, sampler.parameters.executor, workspace)
+    root = workspace.scratch / "evaluation" / "reconstructions"
+    reconstructor = Reconstructor(sampler, with_seed(chosen, sampler.seed), surfaces, model_sha256, root)
+    return {subset.name: reconstructor.figures(subset) for subset in asked}
+
+
 def _publish(evaluation: Evaluation, metrics: dict[str, Any], shards: TrainingShards, workspace: Workspace) -> None:
     """Write all outputs, the report last."""
     folder = workspace.evaluation
@@ -216,7 +267,10 @@ def _publish(evaluation: Evaluation, metrics: dict[str, Any], shards: TrainingSh
         with replacing(folder / name) as temporary:
             picture.save(temporary, format="PNG", optimize=True)
     scores = [score for result in evaluation.subsets for score in result.scores]
-    for name, table in (("per_object", per_object_table(scores)), ("per_view", per_view_table(scores))):
+    objects = per_object_table(scores)
+    if evaluation.reconstructions:
+        objects = with_reconstructions(objects, evaluation.reconstructions, evaluation.reconstruction_figures)
+    for name, table in (("per_object", objects), ("per_view", per_view_table(scores))):
         with replacing(folder / f"{name}.parquet") as temporary:
             table.to_parquet(temporary, index=False)
     write_strips(folder / STRIPS_FILE, [strip for result in evaluation.subsets for strip in result.strips.strips()])

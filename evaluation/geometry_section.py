@@ -43,7 +43,7 @@ def geometry_section(
 def _mean(summary: dict[str, Any], name: str) -> dict[str, Any]:
     words = isinstance(summary[name], str)
     return {
-        "mean": summary[name] if words else _text(summary[name]),
+        "mean": summary[name] if words else figure_text(summary[name]),
         "words": words,
         "measured": summary["measured"][name],
         "objects": summary["objects"],
@@ -57,14 +57,14 @@ def _object_rows(table: pd.DataFrame, names: Sequence[str]) -> list[dict[str, An
     return [
         {
             **{key: row[key] for key in ("uid", "title", "subset")},
-            "cells": [{"text": _text(row[name]), "words": pd.isna(row[name])} for name in names],
+            "cells": [{"text": figure_text(row[name]), "words": pd.isna(row[name])} for name in names],
         }
         for row in ordered.to_dict("records")
     ]
 
 
-def _text(value: float) -> str:
-    """Four digits after the point, or as many as show the first two of a small figure."""
+def figure_text(value: float) -> str:
+    """A figure about meshes: four digits after the point, or as many as show the first two of a small figure."""
     if pd.isna(value):
         return NOT_AVAILABLE
     return f"{value:.4f}" if abs(value) >= 1e-3 or value == 0 else f"{value:.1e}"

@@ -44,6 +44,43 @@ def check_geometry(pipeline: ObjectPipeline, parameters: GeometryParameters | No
 
 
 @dataclass(frozen=True)
+class TrueSurfaces:
+    """The assets' own triangles, in the frame that they are rendered in.
+
+    Args:
+        root: folder of them.
+        failures: why an asset's are not there, by uid.
+    """
+
+    root: Path
+    failures: dict[str, str]
+
+    @classmethod
+    def exported(cls, subsets: Sequence[Subset], executor: ExecutorParameters, workspace: Workspace) -> "TrueSurfaces":
+        """Export the triangles of all assets, where they are not there yet.
+
+        Raises:
+            StageFailedError: when the disk is full or workers cannot start.
+        """
+        root = workspace.scratch / "evaluation" / "surfaces"
+        assets = {asset.uid: asset for subset in subsets for asset in subset.assets}
+        failed = export_surfaces(list(assets.values()), root, executor, workspace, label="evaluate: surfaces")
+        return cls(root, {outcome.uid: f"{outcome.failure}: {outcome.message}" for outcome in failed})
+
+    def lacking(self, asset: Asset) -> str:
+        """Why an asset has no triangles; empty where it has."""
+        return f"the asset gave no triangles: {self.failures[asset.uid]}" if asset.uid in self.failures else ""
+
+    def of(self, asset: Asset) -> TriangleMesh:
+        """An asset's surface.
+
+        Raises:
+            InputError: when it is missing or damaged, or no triangle has an area.
+        """
+        return read_surface(object_folder(self.root, asset.uid))
+
+
+@dataclass(frozen=True)
 class MeshJudge:
     """Judges what is made of each object.
 
@@ -77,14 +114,9 @@ class MeshJudge:
         Raises:
             StageFailedError: when the disk is full or workers cannot start.
         """
-        root = workspace.scratch / "evaluation"
-        assets = {asset.uid: asset for subset in subsets for asset in subset.assets}
-        failed = export_surfaces(
-            list(assets.values()), root / "surfaces", executor, workspace, label="evaluate: surfaces"
-        )
-        failures = {outcome.uid: f"{outcome.failure}: {outcome.message}" for outcome in failed}
+        true = TrueSurfaces.exported(subsets, executor, workspace)
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return cls(parameters, seed, root / "made", root / "surfaces", failures, device)
+        return cls(parameters, seed, workspace.scratch / "evaluation" / "made", true.root, true.failures, device)
 
     def judge(self, asset: Asset, subset: SubsetName, gaussians: Gaussians) -> MeshFigures:
         """Make the mesh of an object's Gaussians, keep both, and compare it with the asset.
@@ -97,18 +129,20 @@ class MeshJudge:
         folder = object_folder(self.made / subset, asset.uid)
         write_ply(folder / "gaussians.ply", gaussians)
         (folder / "mesh.ply").unlink(missing_ok=True)
-        if asset.uid in self.failures:
-            return unavailable(self.parameters, f"the asset gave no triangles: {self.failures[asset.uid]}")
+        true = TrueSurfaces(self.surfaces, self.failures)
+        if reason := true.lacking(asset):
+            return unavailable(self.parameters, reason)
         try:
             mesh = mesh_from_gaussians(gaussians, self.parameters.fusion, self.device, progress=False)
-            _write(folder / "mesh.ply", mesh)
-            truth = read_surface(object_folder(self.surfaces, asset.uid))
+            write_mesh_ply(folder / "mesh.ply", mesh)
+            truth = true.of(asset)
         except InputError as error:
             return unavailable(self.parameters, str(error))
         return mesh_figures(mesh, truth, self.parameters, derive_seed(self.seed, asset.uid, "mesh samples"))
 
 
-def _write(path: Path, mesh: TriangleMesh) -> None:
+def write_mesh_ply(path: Path, mesh: TriangleMesh) -> None:
+    """Write a mesh with the colours of its vertices, where it has some."""
     colours = None if mesh.colours is None else (mesh.colours * 255.0).round().astype("u1")
     drawn = trimesh.Trimesh(mesh.vertices, mesh.faces, vertex_colors=colours, process=False)
     with replacing(path) as temporary:

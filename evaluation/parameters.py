@@ -7,6 +7,7 @@ from pydantic import Field, PositiveFloat, ValidationInfo, field_validator, mode
 from blender_render.parameters import QualityParameters
 from evaluation.metrics.parameters import MetricParameters
 from evaluation.protocol_presets import PRESETS
+from reconstruction.optimisation.section import ReconstructSection
 from reconstruction.parameters import FusionParameters
 from stage.executor import ExecutorParameters
 from stage.parameters import Parameters, merged
@@ -38,6 +39,23 @@ class GeometryParameters(Parameters):
     """Points for the IoU that does not depend on a grid."""
     fusion: FusionParameters = FusionParameters()
     """How Gaussians become a mesh."""
+
+
+class ReconstructionParameters(ReconstructSection):
+    """Reconstructions of the evaluated objects by optimisation, and figures about their meshes (docs/evaluation-geometry.md).
+
+    Beside what follows the keys are those of the section `reconstruct`, whose device, texture and tracking do not count here.
+    """
+
+    views: Literal["model", "truth"] = "model"
+    """What neus is fitted to: the input view and the model's answers for the others, or the true views, which tells what the
+    method alone comes to. Methods on a prior are shown the input view."""
+    subsets: tuple[Literal["unseen", "training"], ...] = Field(default=("unseen",), min_length=1)
+    """Whose objects."""
+    max_objects: int | None = Field(default=None, ge=1)
+    """Only the first so many of a subset in order of uid; all when null."""
+    figures: GeometryParameters = GeometryParameters()
+    """As `geometry`; `fusion` does not count."""
 
 
 class EvaluateParameters(Parameters):
@@ -94,6 +112,8 @@ class EvaluateParameters(Parameters):
     """Figures about pictures."""
     geometry: GeometryParameters | None = None
     """Figures about the meshes of a model that makes Gaussians, beside those about pictures; none when null."""
+    reconstruct: ReconstructionParameters | None = None
+    """Reconstruct the objects by optimisation and compare the meshes; takes minutes to hours an object. None when null."""
     gallery_objects: int = Field(default=6, ge=1)
     """Objects shown in each gallery of the report, the first in order of uid."""
     max_failure_rate: float = Field(default=0.5, ge=0, le=1)

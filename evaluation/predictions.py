@@ -45,6 +45,7 @@ _INDIFFERENT = {
     "quality",
     "metrics",
     "geometry",
+    "reconstruct",
     "gallery_objects",
     "max_failure_rate",
     "executor",
@@ -72,7 +73,13 @@ def sampling_recipe(model_sha256: str, parameters: EvaluateParameters, seed: int
         parameters: of the evaluation.
         seed: the run's seed.
     """
-    code = [*_modules(systems), *_modules(geometry), "evaluation.sampler", "evaluation.sampling", "evaluation.scales"]
+    code = [
+        *modules_of(systems),
+        *modules_of(geometry),
+        "evaluation.sampler",
+        "evaluation.sampling",
+        "evaluation.scales",
+    ]
     return json_sha256(
         {
             "model": model_sha256,
@@ -85,7 +92,8 @@ def sampling_recipe(model_sha256: str, parameters: EvaluateParameters, seed: int
     )
 
 
-def _modules(package: ModuleType) -> Iterator[str]:
+def modules_of(package: ModuleType) -> Iterator[str]:
+    """Names of all modules in a package, for a fingerprint of its code."""
     return (module.name for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."))
 
 

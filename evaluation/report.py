@@ -21,6 +21,7 @@ from evaluation.methods import METHOD_TITLES, TRUTH
 from evaluation.page_template import MAX_ROWS, page_template
 from evaluation.problems import earlier_problems
 from evaluation.published.tables import COLUMNS, by_protocol, read_published
+from evaluation.reconstruction_section import reconstruction_section
 from evaluation.report_facts import facts, incomplete, protocol_name
 from evaluation.report_sections import (
     baseline_pairings,
@@ -109,6 +110,7 @@ def _rendered(
         strips=_strip_groups(read_strips(result.folder / STRIPS_FILE)),
         objects=object_table(result, MAX_ROWS),
         geometry=geometry_section(result.metrics, details, result.objects, MAX_ROWS),
+        reconstruction=reconstruction_section(result.metrics, details, result.objects, MAX_ROWS),
         problems=problems[:MAX_ROWS],
         problems_total=len(problems),
     )

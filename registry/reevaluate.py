@@ -31,6 +31,7 @@ _OWN = {
     for name in (
         *("data/model", "data/evaluation", "scratch/locks", "scratch/promotion"),
         *("scratch/evaluation/predictions", "scratch/evaluation/made", "scratch/evaluation/timing.json"),
+        "scratch/evaluation/reconstructions",
     )
 }
 # What an evaluation makes of objects, whichever model is evaluated.
@@ -111,11 +112,15 @@ def _evaluated_again(
 
 
 def _in_place(parameters: EvaluateParameters, resolution: int | None, workspace: Workspace) -> EvaluateParameters:
-    """The same evaluation from another folder; a champion that makes pictures of another size is refused by naming the size."""
+    """The same evaluation from another folder; a champion that makes pictures of another size is refused by naming the size.
+
+    Without reconstructions: they take hours, and no gate asks for them.
+    """
     names = parameters.objects
     objects = str(workspace.root / names) if isinstance(names, str) else names
     path = str(workspace.root / parameters.path)
-    return parameters.model_copy(update={"path": path, "objects": objects, "resolution": resolution})
+    own = {"path": path, "objects": objects, "resolution": resolution, "reconstruct": None}
+    return parameters.model_copy(update=own)
 
 
 def _share(workspace: Workspace, place: Workspace) -> None:

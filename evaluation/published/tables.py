@@ -21,6 +21,7 @@ from stage.parameters import Parameters, validated
 
 FOLDER = Path(__file__).parent
 _REMEDY = "mend the file"
+_SCANNED = "Google Scanned Objects"
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ COLUMNS = {
     "lpips_neighbours": PublishedColumn("LPIPS of neighbours", "lower"),
     "clip_neighbours": PublishedColumn("CLIP similarity of neighbours", "higher"),
 }
+
+
+_MESHES = {"chamfer", "iou", "f_score"}
 
 
 class PublishedRow(Parameters):
@@ -78,6 +82,8 @@ class PublishedTable(Parameters):
     """What is known to be wrong or uncertain about them."""
     columns: tuple[str, ...] = Field(min_length=1)
     """Names in `COLUMNS`."""
+    figures: tuple[str | None, ...] = ()
+    """Of each column the figure of ours that is defined as it is (`evaluation.mesh_figures`); null where none is."""
     rows: tuple[PublishedRow, ...] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -85,6 +91,8 @@ class PublishedTable(Parameters):
         unknown = [name for name in self.columns if name not in COLUMNS]
         if unknown:
             raise ValueError(f"no column {unknown[0]}; columns are {', '.join(COLUMNS)}")
+        if self.figures and len(self.figures) != len(self.columns):
+            raise ValueError(f"{len(self.figures)} figures of ours are named for {len(self.columns)} columns")
         methods = [row.method for row in self.rows]
         if len(set(methods)) < len(methods) or len(set(self.columns)) < len(self.columns):
             raise ValueError("a method or a column stands in the table twice")
@@ -152,6 +160,12 @@ def by_protocol(files: Sequence[PublishedFile], protocol: str) -> tuple[list[Pub
     """
     fitting = [table for table in _tables(files) if protocol in table.fits]
     return fitting, [table for table in _tables(files) if protocol not in table.fits]
+
+
+def published_reconstructions() -> list[PublishedTable]:
+    """Tables about meshes of Google Scanned Objects, those whose figures are defined as ours first."""
+    found = [t for t in _tables(read_published()) if _MESHES & {*t.columns} and t.dataset.startswith(_SCANNED)]
+    return sorted(found, key=lambda table: not any(table.figures))
 
 
 def _tables(files: Sequence[PublishedFile]) -> Iterator[PublishedTable]:
