@@ -50,7 +50,7 @@ class LooseViews(Dataset[Item]):
     def _picture(self, path: Path) -> Float[Tensor, "h w 3"]:
         rgba = plt.imread(path)
         rgba[rgba[:, :, -1] == 0.0] = 1.0
-        picture = Image.fromarray(np.uint8(rgba[:, :, :3] * 255.0)).convert("RGB")
+        picture = Image.fromarray((rgba[:, :, :3] * 255.0).astype(np.uint8)).convert("RGB")
         small = picture.resize((self.side, self.side), Image.Resampling.BILINEAR)
         # What torchvision's ToTensor does.
         values = torch.from_numpy(np.array(small)).permute(2, 0, 1).contiguous().to(torch.float32).div(255)

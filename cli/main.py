@@ -18,6 +18,7 @@ from cli import (
     comparison,
     data,
     databases,
+    demo,
     deploying,
     foreground,
     model_card,
@@ -99,7 +100,8 @@ for group in (
         foreground,
         databases,
         serving,
-        ),
+        demo,
+    ),
 ):
     group.add_to(app)
 

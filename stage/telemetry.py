@@ -7,6 +7,7 @@ from stage.workspace import Workspace
 _OFF = {
     "DO_NOT_TRACK": "1",
     "DVC_NO_ANALYTICS": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -16,12 +17,23 @@ _OFF = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
 }
 _ABOUT_TELEMETRY = ("TRACK", "TELEMETRY", "ANALYTICS")
+# Libraries write and read them in several ways.
+_MEANINGS = {**dict.fromkeys(("1", "true", "yes", "on"), True), **dict.fromkeys(("0", "false", "no", "off"), False)}
 
 
 def speaking() -> list[str]:
     """The variables with which somebody turned a library's telemetry on, after `quiet`."""
     names = [name for name in _OFF if any(word in name for word in _ABOUT_TELEMETRY)]
-    return [f"{name}={os.environ[name]}" for name in names if os.environ.get(name, _OFF[name]) != _OFF[name]]
+    return [
+        f"{name}={os.environ[name]}"
+        for name in names
+        if _meaning(os.environ.get(name, _OFF[name])) != _meaning(_OFF[name])
+    ]
+
+
+def _meaning(value: str) -> bool | None:
+    """Of a variable that switches something; None of one that says neither."""
+    return _MEANINGS.get(value.strip().lower())
 
 
 def quiet(workspace: Workspace) -> None:

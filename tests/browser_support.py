@@ -57,14 +57,15 @@ class Tab:
         line, self._read = self._read.split(b"\0", 1)
         return json.loads(line)
 
-    def until(self, expression: str) -> Any:
+    def until(self, expression: str, seconds: float = _DEADLINE_SECONDS) -> Any:
         """The first value of a JavaScript expression that counts as true."""
-        deadline = time.monotonic() + _DEADLINE_SECONDS
+        deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
             value = self.call("Runtime.evaluate", expression=expression)["result"].get("value")
             if value:
                 return value
-            time.sleep(0.05)
+            # What is waited for so long needs the machine more than this loop does.
+            time.sleep(0.05 if seconds <= _DEADLINE_SECONDS else 0.5)
         raise AssertionError(f"{expression} was never true")
 
     def picture(self) -> np.ndarray:
