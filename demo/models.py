@@ -124,7 +124,7 @@ def _versions(client: MlflowClient, name: str) -> list[OfferedModel]:
     numbers = [str(version.version) for version in client.search_model_versions(f"name = '{name}'")]
     ordered = sorted(numbers, key=lambda number: (_RANKS.get(ranked.get(number, ""), len(_RANKS)), -int(number)))
     return [
-        OfferedModel(f"version:{name}/{number}", f"{name} version {number}{_said(ranked.get(number))}")
+        OfferedModel(f"version:{name}/{number}", f"{name} v{number}{_said(ranked.get(number))}")
         for number in ordered[:_MOST_VERSIONS]
     ]
 

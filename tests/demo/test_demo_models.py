@@ -44,7 +44,7 @@ def registry(monkeypatch, model):
 
 def test_the_champion_is_the_default_and_then_the_challenger(place, registry):
     labels = [each.label.removeprefix("viewforge-zero123 ") for each in ModelCatalogue(place).offered()]
-    assert labels == ["version 2 (champion)", "version 3 (challenger)", "version 1"]
+    assert labels == ["v2 (champion)", "v3 (challenger)", "v1"]
     registry.aliases["champion"] = "1"
     assert ModelCatalogue(place).offered()[0].key == "version:viewforge-zero123/1"
 

@@ -71,7 +71,7 @@ def test_the_champion_is_offered_first_and_is_what_was_registered(registered, cl
     place, (model, _) = registered
     catalogue = ModelCatalogue(place)
     offered = catalogue.offered()
-    assert [each.label for each in offered] == [f"{MODEL} version 1 (champion)", f"{MODEL} version 2 (challenger)"]
+    assert [each.label for each in offered] == [f"{MODEL} v1 (champion)", f"{MODEL} v2 (challenger)"]
     assert folder_sha256(catalogue.folder(offered[0].key)) == folder_sha256(model)
 
 
