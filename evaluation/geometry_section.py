@@ -31,7 +31,7 @@ def geometry_section(
     objects = _object_rows(table, list(figures))
     return {
         "figures": [
-            {**vars(figure), "subsets": [_mean(metrics["geometry"][subset], name) for subset in subsets]}
+            {**vars(figure), "subsets": [mean_cell(metrics["geometry"][subset], name) for subset in subsets]}
             for name, figure in figures.items()
         ],
         "subsets": subsets,
@@ -40,7 +40,8 @@ def geometry_section(
     }
 
 
-def _mean(summary: dict[str, Any], name: str) -> dict[str, Any]:
+def mean_cell(summary: dict[str, Any], name: str) -> dict[str, Any]:
+    """A figure's mean over a subset, or why there is none, and of how many of its objects."""
     words = isinstance(summary[name], str)
     return {
         "mean": summary[name] if words else figure_text(summary[name]),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from evaluation.geometry_section import figure_text
+from evaluation.geometry_section import figure_text, mean_cell
 from evaluation.mesh_figures import Definition, definitions
 from evaluation.methods import MODEL
 from evaluation.parameters import GeometryParameters
@@ -56,14 +56,8 @@ def reconstruction_section(
 
 
 def _mean(summary: dict[str, Any], name: str) -> dict[str, Any]:
-    words = isinstance(summary[name], str)
-    return {
-        "mean": summary[name] if words else figure_text(summary[name]),
-        "words": words,
-        "interval": [figure_text(end) for end in summary["intervals"].get(name, [])],
-        "measured": summary["measured"][name],
-        "objects": summary["objects"],
-    }
+    """The same with its interval."""
+    return {**mean_cell(summary, name), "interval": [figure_text(end) for end in summary["intervals"].get(name, [])]}
 
 
 def _object_rows(table: pd.DataFrame, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -12,8 +12,10 @@ import torch
 import uvicorn
 from torch import Tensor
 
+from demo.jobs import Job, JobState
 from demo.server import demo_server
 from demo.studio import Studio
+from demo.visitors import Visitor
 from geometry.gaussians import Gaussians
 from geometry.splatter_tensor import channels_from_gaussians
 from services.ports import any_free
@@ -83,3 +85,23 @@ def serving(studio: Studio, credentials: tuple[str, str] | None = None) -> Itera
     finally:
         server.should_exit = server.force_exit = True
         thread.join(20.0)
+
+
+def visiting(studio: Studio, name: str, picture: Path) -> Visitor:
+    """A visitor whose picture is prepared."""
+    visitor = studio.visitors.of(name)
+    studio.accept(visitor, picture)
+    studio.prepare(visitor, key(studio), "auto")
+    return visitor
+
+
+def key(studio: Studio) -> str:
+    """Of the model that is offered first."""
+    return studio.catalogue.offered()[0].key
+
+
+def finished(job: Job) -> Any:
+    """The result of a job that succeeds."""
+    assert job.wait(60)
+    assert job.state == JobState.DONE, job.error
+    return job.result

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from box_model import AlwaysTheBox
-from demo_support import AlwaysPlates
+from demo_support import AlwaysPlates, finished, key, visiting
 from PIL import Image
 
 from demo.jobs import Job, JobState
@@ -64,23 +64,6 @@ def commands(monkeypatch):
 def box_studio(studio, monkeypatch):
     monkeypatch.setattr("demo.pipelines.load_pipeline", lambda _: AlwaysTheBox())
     return studio
-
-
-def visiting(studio, name, picture):
-    visitor = studio.visitors.of(name)
-    studio.accept(visitor, picture)
-    studio.prepare(visitor, key(studio), "auto")
-    return visitor
-
-
-def key(studio):
-    return studio.catalogue.offered()[0].key
-
-
-def finished(job):
-    assert job.wait(60)
-    assert job.state == JobState.DONE, job.error
-    return job.result
 
 
 def running(job):

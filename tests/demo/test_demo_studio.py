@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from demo_support import AlwaysPlates, plates
+from demo_support import AlwaysPlates, finished, key, plates, visiting
 from PIL import Image
 
 from demo.jobs import JobState
@@ -20,20 +20,7 @@ from systems.zero123.conditioning import poses_from_degrees
 
 @pytest.fixture
 def visitor(studio, picture):
-    found = studio.visitors.of("ann")
-    studio.accept(found, picture)
-    studio.prepare(found, key(studio), "auto")
-    return found
-
-
-def key(studio):
-    return studio.catalogue.offered()[0].key
-
-
-def finished(job):
-    assert job.wait(60)
-    assert job.state == JobState.DONE, job.error
-    return job.result
+    return visiting(studio, "ann", picture)
 
 
 def test_a_view_is_what_the_pipeline_makes_of_the_prepared_picture(studio, visitor, model):
