@@ -186,6 +186,11 @@ def test_a_stopped_process_is_ended_with_its_group(tmp_path: Path, monkeypatch: 
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"up\n"
+    # Who was stopped before its first sign of life was never there.
+    deadline = time.monotonic() + 30.0
+    while not read_beats(tmp_path):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     try:
         with watch.over(process.pid):
             process.send_signal(signal.SIGSTOP)
