@@ -12,6 +12,8 @@ from tiny_pipeline import TINY, Viewforge
 
 PROJECT = Path(__file__).resolve().parents[1]
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# Its commands leave a process behind that sends the report, in a test's folder.
+os.environ.setdefault("DVC_NO_ANALYTICS", "1")
 # Tensors are small here, and tests run beside one another; set before torch is imported, and for every subprocess.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # rembg imports pymatting, which numba compiles for most of a minute in a new environment; nothing here makes its mattes.

@@ -109,10 +109,26 @@ def _at_work(root: Path) -> Iterator[int]:
         try:
             # As `dvc …`, `python /…/dvc …` or `python -m dvc …`.
             is_dvc = "dvc" in (Path(argument).name for argument in process.cmdline()[:3])
-            if is_dvc and _is_in(process, root):
+            if is_dvc and _is_in(process, root) and not _waits_for_a_daemon(process):
                 yield process.pid
         except psutil.Error:
             continue
+
+
+def _waits_for_a_daemon(process: psutil.Process) -> bool:
+    """Whether it is the copy of an ended command that waits for a report of use or a look for a newer DVC (`dvc/daemon.py`).
+
+    It has the command's arguments, and the daemon for its child, which a command itself never has.
+    """
+    return any(_is_daemon(child) for child in process.children())
+
+
+def _is_daemon(process: psutil.Process) -> bool:
+    """Of a child that has just ended nobody knows, and its parent may be a command."""
+    try:
+        return process.cmdline()[2:3] == ["daemon"]
+    except psutil.Error:
+        return False
 
 
 def _is_in(process: psutil.Process, root: Path) -> bool:

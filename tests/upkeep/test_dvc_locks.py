@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -88,6 +89,22 @@ def test_a_list_that_was_cut_off_stays_while_dvc_works_there(place: Workspace) -
         assert locks(place).is_file()
     with living("dvc", "repro", folder=place.root.parent):
         assert mend_locks(place.root), "that one works elsewhere"
+
+
+def test_reports_of_use_that_dvc_still_sends_block_nobody(place: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With analytics on, every command of DVC leaves a copy of itself behind for as long as a dead network takes."""
+    (place.root / ".dvc" / "config").write_text("[core]\n    no_scm = True\n")
+    for name in ("DO_NOT_TRACK", "DVC_NO_ANALYTICS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        monkeypatch.setenv("DVC_ANALYTICS_ENDPOINT", f"http://127.0.0.1:{server.getsockname()[1]}")
+        subprocess.run([sys.executable, "-m", "dvc", "status", "--quiet"], cwd=place.root, check=False)
+        report, _ = server.accept()
+        with report:
+            locks(place).write_bytes(b"")
+            assert mend_locks(place.root)
 
 
 def test_a_process_that_got_the_number_of_a_dead_one_blocks_nobody(place: Workspace) -> None:
