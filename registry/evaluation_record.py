@@ -13,6 +13,7 @@ from typing import Any
 import pandas as pd
 
 from evaluation.parameters import EvaluateParameters
+from evaluation.reconstruction_figures import PREFIX, column
 from geometry.perceptual import NOT_AVAILABLE
 from registry.evaluated import METRICS_FILE, read_metrics
 from stage.errors import InputError
@@ -25,6 +26,8 @@ _REMEDY = "run viewforge evaluate"
 # Of the pipeline, not of the evaluation: where parameters leave it open, each model steps as it was saved.
 _OF_THE_MODEL = {"scheduler"}
 _SUBSETS = ("unseen", "training")
+# Parts of `metrics.json` with settings of their own, which say nothing of the other figures.
+_PARTS = ("geometry", PREFIX)
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +70,7 @@ class EvaluationRecord:
 
     def of_objects(self, metric: str, subset: str) -> "pd.Series[float] | None":
         """The model's finite figures by uid; None of a figure that objects have not, as that of a whole set."""
-        name, subset = metric.rpartition(".")[2], _subset(metric, subset)
+        name, subset = _column(metric), _subset(metric, subset)
         if name not in self.objects.columns:
             return None
         rows = self.objects[(self.objects["subset"] == subset) & (self.objects["method"] == MODEL)]
@@ -90,7 +93,7 @@ class EvaluationRecord:
             metrics: the figures that are to be compared.
         """
         kinds = ["data_sha256", "protocol", "source", "views", "sampler"]
-        kinds += ["geometry"] if any(metric.startswith("geometry.") for metric in metrics) else []
+        kinds += [part for part in _PARTS if names_part(metrics, part)]
         found = [_difference(kind, self.basis.get(kind), other.basis.get(kind)) for kind in kinds]
         names = {metric.rpartition(".")[2] for metric in metrics}
         ours, theirs = (record.basis.get("metrics") or {} for record in (self, other))
@@ -142,14 +145,25 @@ def basis_of(metrics: Mapping[str, Any], details: Mapping[str, Any], parameters:
         **{key: metrics.get(key) for key in ("data_sha256", "protocol", "source", "views")},
         "sampler": {**sampler, "scheduler": parameters.scheduler or "as saved"},
         "metrics": {entry["name"]: json_sha256(entry)[:12] for entry in details.get("metrics") or ()},
-        "geometry": json_sha256(details["geometry"])[:12] if details.get("geometry") else None,
+        **{part: json_sha256(details[part])[:12] if details.get(part) else None for part in _PARTS},
     }
+
+
+def names_part(metrics: Sequence[str], part: str) -> bool:
+    """Whether one of the figures lies in a part of `metrics.json`, as `geometry.unseen.chamfer_l1` in `geometry`."""
+    return any(metric.startswith(f"{part}.") for metric in metrics)
 
 
 def record_sha256(folder: Path) -> str:
     """Hash of a stored record's files, by which it is found again."""
     names = (METRICS_FILE, OBJECTS_FILE, BASIS_FILE)
     return json_sha256([file_sha256(folder / name) for name in names])
+
+
+def _column(metric: str) -> str:
+    """Of the table of objects: a reconstruction's figures stand beside those of a mesh that the model made itself."""
+    name = metric.rpartition(".")[2]
+    return column(name) if names_part([metric], PREFIX) else name
 
 
 def _subset(metric: str, subset: str) -> str:

@@ -16,7 +16,8 @@ from mlflow.tracking import MlflowClient
 
 from evaluation.evaluate import evaluate
 from evaluation.parameters import EvaluateParameters
-from registry.evaluation_record import EvaluationRecord, read_record
+from evaluation.reconstruction_figures import PREFIX
+from registry.evaluation_record import EvaluationRecord, names_part, read_record
 from registry.logged_model import AGAIN, link_evaluation
 from registry.version_records import AGAIN_TAG, download_pipeline, has_run, log_record, logged_model_id, records
 from stage.errors import ViewforgeError
@@ -74,7 +75,7 @@ def refresh(
                 f"{stale}, and this workspace cannot make one: its own evaluation differs in {'; '.join(differences)}"
             )
         resolution = present.basis["sampler"].get("resolution")
-        again = _evaluated_again(champion, parameters, resolution, workspace)
+        again = _evaluated_again(champion, _needed(parameters, metrics), resolution, workspace)
     except (ViewforgeError, OSError, RuntimeError, ValueError) as error:
         # Also what a pipeline of another size or system fails with: whatever it is, the champion stays.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
@@ -111,16 +112,17 @@ def _evaluated_again(
             return read_record(place.evaluation, parameters)
 
 
-def _in_place(parameters: EvaluateParameters, resolution: int | None, workspace: Workspace) -> EvaluateParameters:
-    """The same evaluation from another folder; a champion that makes pictures of another size is refused by naming the size.
+def _needed(parameters: EvaluateParameters, metrics: Sequence[str]) -> EvaluateParameters:
+    """Less what no figure is about that is to be compared: reconstructions take hours."""
+    return parameters if names_part(metrics, PREFIX) else parameters.model_copy(update={"reconstruct": None})
 
-    Without reconstructions: they take hours, and no gate asks for them.
-    """
+
+def _in_place(parameters: EvaluateParameters, resolution: int | None, workspace: Workspace) -> EvaluateParameters:
+    """The same evaluation from another folder; a champion that makes pictures of another size is refused by naming the size."""
     names = parameters.objects
     objects = str(workspace.root / names) if isinstance(names, str) else names
     path = str(workspace.root / parameters.path)
-    own = {"path": path, "objects": objects, "resolution": resolution, "reconstruct": None}
-    return parameters.model_copy(update=own)
+    return parameters.model_copy(update={"path": path, "objects": objects, "resolution": resolution})
 
 
 def _share(workspace: Workspace, place: Workspace) -> None:

@@ -127,6 +127,25 @@ def test_a_figure_at_a_dotted_place_is_paired_where_objects_have_it_and_compared
     assert not decide(of_the_set, ours, theirs).promoted
 
 
+def test_a_figure_of_reconstructions_is_paired_by_theirs_and_not_by_the_mesh_the_model_made():
+    check = {"metric": "reconstruction.unseen.chamfer_l1", "direction": "lower", "baselines": []}
+    asked = gate({**check, "champion": {"margin": 0.01}})
+    ours = record(chamfer_l1=0.9, reconstruction_chamfer_l1=0.305)
+    theirs = record(chamfer_l1=0.1, reconstruction_chamfer_l1=0.3)
+    for found, mean in ((ours, 0.305), (theirs, 0.3)):
+        found.metrics["reconstruction"] = {"unseen": {"chamfer_l1": mean}}
+    decision = decide(asked, ours, theirs)
+    assert (decision.promoted, decision.checks[0].advantage) == (True, pytest.approx(-0.005))
+
+
+def test_reconstructions_that_were_made_otherwise_compare_only_where_no_gate_asks_for_them():
+    theirs = record(terms={"reconstruction": "500 steps"})
+    ours = record(terms={"reconstruction": "2000 steps"})
+    assert decide(EMBEDDED, ours, theirs).promoted
+    check = {"metric": "reconstruction.unseen.chamfer_l1", "direction": "lower", "baselines": [], "champion": {}}
+    assert "reconstruction (500 steps against 2000 steps)" in decide(gate(check), ours, theirs).reasons[0]
+
+
 def test_objects_that_only_the_champion_manages_are_counted_against_the_model():
     ours = record(30.0)
     ours.objects.loc[0, "psnr"] = np.nan

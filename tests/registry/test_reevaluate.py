@@ -43,6 +43,7 @@ def evaluated_again(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         seen = {name for name in KEPT if (place.root / name).exists()}
         assert seen in (set(), set(KEPT) - set(OF_THE_MODEL))
         calls[-1] |= {"resolution": parameters.resolution, "path": parameters.path, "objects": parameters.objects}
+        calls[-1] |= {"reconstruct": parameters.reconstruct}
         for name in OF_THE_MODEL:
             (place.root / name).parent.mkdir(parents=True, exist_ok=True)
             (place.root / name).write_text("of the champion")
@@ -100,6 +101,20 @@ def test_the_new_figures_stay_with_the_champion_beside_the_old(
     assert version.tags["reevaluation.data_sha256"] == NEW
     assert version.tags[AGAIN_TAG] != version.tags[REGISTERED_TAG]
     assert [r.figure("psnr", "unseen") for r in records(client, version)] == [19.0, 20.0]
+
+
+@pytest.mark.parametrize("metric", ["psnr", "reconstruction.unseen.chamfer_l1"])
+def test_a_champion_is_reconstructed_again_where_the_gate_compares_reconstructions(
+    champion: Workspace, train: Callable[..., str], evaluated_again: list[dict[str, Any]], metric: str
+):
+    """They take hours, which a gate that compares pictures does not wait for."""
+    champion.parameters.write_text("evaluate: {inference_steps: 3, reconstruct: {method: neus, max_objects: 2}}\n")
+    check = {"metric": metric, "direction": "lower", "champion": {}}
+    (champion.root / "gates.yaml").write_text(json.dumps({"gates": {"own": {"checks": [check]}}}))
+    train("second", data=NEW)
+    promote(RegisterParameters(policy="gates.yaml", gate="own"), champion)
+    (call,) = evaluated_again
+    assert (call["reconstruct"] and call["reconstruct"].max_objects) == (None if metric == "psnr" else 2)
 
 
 def test_a_champion_that_cannot_be_evaluated_again_refuses_and_says_why(
