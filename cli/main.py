@@ -3,7 +3,6 @@
 Run `viewforge --help`.
 """
 
-import errno
 import os
 import sys
 import traceback
@@ -39,7 +38,7 @@ from cli import (
     verification,
     weights,
 )
-from stage.errors import ViewforgeError
+from stage.errors import ViewforgeError, is_full_disk
 from stage.lifeline import die_with_parent
 from stage.secrets import redacted
 
@@ -133,7 +132,7 @@ def _fail(message: str, status: int = 1) -> None:
 
 def _explained(error: OSError) -> str:
     place = f" at {error.filename}" if error.filename else ""
-    if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+    if is_full_disk(error):
         return f"no space left on the disk{place}; free some and run again: what is finished is kept"
     return f"{error.strerror or error}{place}; mend this and run again (--verbose shows where)"
 

@@ -19,8 +19,9 @@ from evaluation.parameters import EvaluateParameters
 from evaluation.reconstruction_figures import PREFIX
 from registry.evaluation_record import EvaluationRecord, names_part, read_record
 from registry.logged_model import AGAIN, link_evaluation
+from registry.run_artifacts import OutOfReachError
 from registry.version_records import AGAIN_TAG, download_pipeline, has_run, log_record, logged_model_id, records
-from stage.errors import ViewforgeError
+from stage.errors import ViewforgeError, is_full_disk
 from stage.lifeline import exclusive
 from stage.parameters import load_section, load_seed
 from stage.secrets import redacted
@@ -61,6 +62,10 @@ def refresh(
         ours: the challenger's evaluation.
         metrics: figures that are to be compared.
         workspace: in which the challenger was evaluated.
+
+    Raises:
+        OutOfReachError: when the champion's figures or pipeline cannot be had at the moment.
+        OSError: when the disk is full.
     """
     if comparable_record(client, champion, ours, metrics):
         return None
@@ -77,6 +82,9 @@ def refresh(
         resolution = present.basis["sampler"].get("resolution")
         again = _evaluated_again(champion, _needed(parameters, metrics), resolution, workspace)
     except (ViewforgeError, OSError, RuntimeError, ValueError) as error:
+        if isinstance(error, OutOfReachError) or is_full_disk(error):
+            # It says nothing of either model, and another attempt may go through.
+            raise
         # Also what a pipeline of another size or system fails with: whatever it is, the champion stays.
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         # It becomes a tag that all see.

@@ -3,14 +3,13 @@
 import tempfile
 from pathlib import Path
 
-import mlflow
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
 from mlflow.tracking import MlflowClient
 
 from registry.evaluation_record import EvaluationRecord, record_sha256, store, stored_record
-from registry.run_artifacts import fetch_folder
+from registry.run_artifacts import RESTORE, fetch_folder, fetch_model, pipeline_name
 from stage.errors import InputError
 
 # Folders in the run's artifacts: of the evaluation that it was registered with, and of the last one that promotion made of it.
@@ -85,15 +84,13 @@ def download_pipeline(version: ModelVersion, folder: Path) -> Path:
         folder: an empty one to download to.
 
     Raises:
+        OutOfReachError: when they cannot be had at the moment.
         InputError: when its artifacts are gone or hold no pipeline.
     """
-    what = f"the pipeline of {version.name} version {version.version}"
+    root = fetch_model(version, folder)
     try:
-        root = Path(
-            mlflow.artifacts.download_artifacts(f"models:/{version.name}/{version.version}", dst_path=str(folder))
-        )
         relative = Model.load(root).flavors["python_function"]["artifacts"]["pipeline"]["path"]
     except (MlflowException, OSError, KeyError) as error:
         reason = (str(error).splitlines() or ["no reason given"])[0]
-        raise InputError(f"{what} cannot be had ({reason})", "restore its artifacts") from None
+        raise InputError(f"{pipeline_name(version)} cannot be had ({reason})", RESTORE) from None
     return root / str(relative)

@@ -1,8 +1,11 @@
 """Errors that a person can act on: one line that names the thing, the place and the remedy."""
 
+import errno
 import os
 
 from stage.secrets import redacted
+
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class ViewforgeError(Exception):
@@ -56,3 +59,8 @@ class StagePreemptedError(StageKilledError):
 
     def __init__(self, message: str, remedy: str = "") -> None:
         super().__init__(f"{self.PREEMPTED}{message}", remedy, "preempted")
+
+
+def is_full_disk(error: BaseException) -> bool:
+    """Whether an error says that a disk is full, or somebody's share of it: what is at work is not to blame."""
+    return isinstance(error, OSError) and error.errno in _NO_ROOM

@@ -5,7 +5,6 @@ one JSON line on the original standard output. What the function or Blender prin
 with its supervisor, and what it started dies with it.
 """
 
-import errno
 import importlib
 import json
 import os
@@ -18,6 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TextIO
 
+from stage.errors import is_full_disk
 from stage.failures import FailureClass, ObjectFailedError
 from stage.lifeline import die_with_parent, end_group_with_me
 
@@ -67,7 +67,7 @@ def classify(error: BaseException, output: str | None = None) -> FailureClass:
         return FailureClass.DISK
     if isinstance(error, MemoryError):
         return FailureClass.OUT_OF_MEMORY
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
+    if is_full_disk(error):
         return FailureClass.DISK
     return FailureClass.ERROR
 

@@ -1,9 +1,12 @@
 """A champion with stale figures is evaluated again. The stage itself stands in here; `test_promotion_run.py` runs it."""
 
+import errno
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from gate_records import DETAILS, metrics, objects
@@ -13,6 +16,7 @@ from registry import reevaluate
 from registry.parameters import RegisterParameters
 from registry.promote import promote
 from registry.rollback import roll_back
+from registry.run_artifacts import OutOfReachError
 from registry.version_records import AGAIN_TAG, REGISTERED_TAG, records
 from stage.errors import InputError
 from stage.files import folder_sha256
@@ -132,6 +136,30 @@ def test_a_champion_that_cannot_be_evaluated_again_refuses_and_says_why(
     assert str(client.get_registered_model(MODEL).aliases["champion"]) == "1"
 
 
+@pytest.mark.parametrize(
+    "error", [OutOfReachError("its pipeline cannot be had", "run it again"), OSError(errno.ENOSPC, "no space left")]
+)
+def test_nobody_is_refused_because_the_network_or_the_disk_failed(
+    champion: Workspace,
+    train: Callable[..., str],
+    client: MlflowClient,
+    monkeypatch: pytest.MonkeyPatch,
+    evaluated_again: list[dict[str, Any]],
+    error: Exception,
+):
+    def fails(*_: Any) -> Path:
+        raise error
+
+    number = train("second", psnr=30.0, data=NEW)
+    with monkeypatch.context() as bad:
+        bad.setattr(reevaluate, "download_pipeline", fails)
+        with pytest.raises(type(error), match=r"cannot be had|no space"):
+            promote(PARAMETERS, champion)
+    assert "promotion.decision" not in client.get_model_version(MODEL, number).tags
+    assert promote(PARAMETERS, champion).promoted
+    assert len(evaluated_again) == 1
+
+
 def test_another_workspaces_version_is_not_compared_with_what_this_one_would_measure(
     champion: Workspace, train: Callable[..., str], finish: Callable[..., None], evaluated_again: list[dict[str, Any]]
 ):
@@ -143,11 +171,17 @@ def test_another_workspaces_version_is_not_compared_with_what_this_one_would_mea
 
 
 def test_lost_artifacts_of_the_champion_are_one_line(
-    champion: Workspace, train: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+    workspace: Workspace, train: Callable[..., str], client: MlflowClient
 ):
+    train("first")
+    assert promote(PARAMETERS, workspace).promoted
+    model = str(client.get_model_version(MODEL, "1").source).removeprefix("models:/")
+    place = urlsplit(client.get_logged_model(model).artifact_location).path
     train("second", psnr=30.0, data=NEW)
-    monkeypatch.setattr(reevaluate, "download_pipeline", _gone)
-    assert "cannot be had (gone); restore its artifacts" in promote(PARAMETERS, champion).reasons[0]
+    shutil.rmtree(place)
+    (reason,) = promote(PARAMETERS, workspace).reasons
+    assert f"the pipeline of {MODEL} version 1 cannot be had" in reason
+    assert reason.endswith("restore its artifacts")
 
 
 def test_no_password_gets_into_the_registry(
@@ -189,7 +223,3 @@ def test_a_champion_whose_run_was_removed_refuses_and_gives_way_to_an_override(
     assert not evaluated_again
     assert promote(PARAMETERS, champion, override="looked at all galleries").promoted
     assert roll_back(champion, MODEL, "no").version == "1"
-
-
-def _gone(*_: Any) -> Path:
-    raise InputError("the pipeline of m version 1 cannot be had (gone)", "restore its artifacts")

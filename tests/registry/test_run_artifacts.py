@@ -15,8 +15,8 @@ from mlflow.tracking import MlflowClient
 from registry.model_facts import FACTS_TAG, fetch_facts
 from registry.parameters import RegisterParameters
 from registry.promote import promote
-from registry.run_artifacts import fetch_folder
-from registry.version_records import REGISTERED_TAG, own_record, records
+from registry.run_artifacts import OutOfReachError, fetch_folder
+from registry.version_records import REGISTERED_TAG, download_pipeline, own_record, records
 from stage.errors import InputError
 from stage.workspace import Workspace
 
@@ -84,6 +84,41 @@ def test_what_breaks_off_is_an_error(keeper: FaultServer, version: ModelVersion,
     keeper.serve(f"{API}/{root}/abc/facts.json", b"[1]")
     with pytest.raises(InputError, match=r"card/abc/facts.json of the run .* cannot be read"):
         fetch_facts(client, version, tmp_path)
+
+
+@pytest.fixture
+def stored(keeper: FaultServer, client: MlflowClient) -> ModelVersion:
+    """A version whose model is kept there: one of no flavour."""
+    client.create_registered_model("m")
+    found = [{"path": "MLmodel", "is_dir": False, "file_size": 100}]
+    keeper.serve(f"{API}?path=model", json.dumps({"files": found}).encode())
+    keeper.serve(f"{API}/model/MLmodel", b"flavors: {}" + b" " * 89)
+    return client.create_model_version("m", keeper.url(f"{API}/model"))
+
+
+@pytest.mark.parametrize("what", ["the version", "the files", "the pipeline"])
+def test_a_pipeline_that_is_gone_is_told_so(
+    keeper: FaultServer, stored: ModelVersion, client: MlflowClient, tmp_path: Path, what: str
+):
+    if what == "the version":
+        client.delete_model_version("m", stored.version)
+    if what == "the files":
+        _listing(keeper, of="model")
+    with pytest.raises(InputError, match=r"m version 1 cannot be had .*; restore its artifacts") as caught:
+        download_pipeline(stored, tmp_path)
+    assert not isinstance(caught.value, OutOfReachError)
+
+
+def test_a_pipeline_that_is_out_of_reach_is_asked_for_again(keeper: FaultServer, stored: ModelVersion, tmp_path: Path):
+    faults = {
+        "it breaks off": lambda: keeper.fail(f"{API}/model/MLmodel", end_after(20)),
+        "busy": lambda: keeper.fail(API, status(503)),
+        "away": keeper.close,
+    }
+    for fail in faults.values():
+        fail()
+        with pytest.raises(OutOfReachError, match=r"m version 1 cannot be had .*; check its server.* run it again"):
+            download_pipeline(stored, tmp_path)
 
 
 def test_no_model_is_refused_because_the_champion_s_figures_are_out_of_reach(
