@@ -112,7 +112,7 @@ def test_a_pipeline_that_is_gone_is_told_so(
 def test_a_pipeline_that_is_out_of_reach_is_asked_for_again(keeper: FaultServer, stored: ModelVersion, tmp_path: Path):
     faults = {
         "it breaks off": lambda: keeper.fail(f"{API}/model/MLmodel", end_after(20)),
-        "busy": lambda: keeper.fail(API, status(503)),
+        "busy": lambda: keeper.fail(API, *[status(503)] * 3),
         "away": keeper.close,
     }
     for fail in faults.values():
