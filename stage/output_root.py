@@ -20,7 +20,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from stage.errors import InputError, StageFailedError
 from stage.files import replacing, replacing_folder, temporary_name
-from stage.foreign_files import members
+from stage.foreign_files import members, write_member
 from stage.packs import object_folder, write_tar
 
 # Where a put is all or nothing; elsewhere a file is written under another name and renamed.
@@ -132,4 +132,4 @@ def _extract(archive: Path, root: Path, folder: Path) -> None:
     with replacing_folder(folder) as staging, tarfile.open(archive, "r:") as tar:
         for member in members(tar, files_alone=True):
             name = PurePosixPath(member.name).relative_to(prefix)
-            tar.extract(member.replace(name=str(name), deep=False), staging, filter="data")
+            write_member(tar, member, staging, str(name))

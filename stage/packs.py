@@ -18,7 +18,7 @@ from pathlib import Path
 from stage.changes import Changes
 from stage.errors import InputError
 from stage.files import remove_leftovers, replacing
-from stage.foreign_files import members
+from stage.foreign_files import members, write_member
 
 # The files of an object that say what it was made of.
 _RECORDS = {"record.json", "description.json"}
@@ -170,7 +170,8 @@ def _unpack(path: Path, root: Path, uids: set[str]) -> set[str]:
         # Without the colon it would also try every compression, and name each in several lines.
         with tarfile.open(path, "r:") as archive:
             wanted = [m for m in members(archive, files_alone=True) if m.name.split("/")[1] in uids]
-            archive.extractall(staging, wanted, filter="data")
+            for member in wanted:
+                write_member(archive, member, staging)
     except (tarfile.TarError, IndexError, OSError) as error:
         shutil.rmtree(staging, ignore_errors=True)
         raise InputError(f"{path} is damaged: {error}", "restore it with dvc pull, or run its stage again") from None
