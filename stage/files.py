@@ -4,6 +4,7 @@ A reader that finds a file under its final name may rely on it. Temporary names 
 process id, so that two processes writing the same file never share one, on a disk that several machines share neither.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -13,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 _CHUNK = 1 << 20
 
@@ -111,6 +114,14 @@ def folder_sha256(folder: Path, exclude: frozenset[str] = frozenset()) -> str:
 def json_sha256(value: Any) -> str:  # noqa: ANN401 - JSON is any value
     """Hex SHA-256 of a JSON value in canonical form (sorted keys, no spaces)."""
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def remove_abandoned(path: Path) -> None:
+    """Delete what processes of this machine that are gone were writing to `path`, and nothing else of its folder."""
+    for left in path.parent.glob(f"{glob.escape(f'.{path.name}.{socket.gethostname()}')}-*.tmp"):
+        number = left.name.removesuffix(".tmp").rpartition("-")[2]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            left.unlink(missing_ok=True)
 
 
 def remove_leftovers(folder: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from jaxtyping import UInt8
 
-from stage.files import replacing
+from stage.files import remove_abandoned, replacing
 
 # Hard to tell from lossless.
 _QUALITY = "20"
@@ -27,6 +27,8 @@ def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "h w 3"]], size: 
         size: width and height of each, pixels, even.
         frames_per_second: of the video.
     """
+    # It takes minutes, in a folder of the user's, which no stage cleans.
+    remove_abandoned(path)
     options = {"crf": _QUALITY, "threads": "1", "x264-params": _REPEATABLE}
     with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=frames_per_second, options=options)

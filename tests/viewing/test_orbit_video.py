@@ -1,5 +1,9 @@
 """The video: read back by the library and played by a browser."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
@@ -7,6 +11,7 @@ from browser_support import BROWSER, browser
 
 from viewing.video import write_video
 
+PROJECT = Path(__file__).resolve().parents[2]
 SIZE, FRAMES = 64, 12
 
 
@@ -52,6 +57,41 @@ def test_an_interrupted_video_leaves_nothing(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         write_video(tmp_path / "orbit.mp4", broken(), SIZE, 16)
     assert not list(tmp_path.iterdir())
+
+
+# Kills itself in the middle of a video, or goes on for a minute.
+WRITER = """
+import os, sys, time
+import numpy as np
+from viewing.video import write_video
+def frames():
+    # The encoder looks ahead before it writes.
+    for _ in range(100):
+        yield np.zeros((64, 64, 3), np.uint8)
+    print(flush=True)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), 9)
+    time.sleep(60)
+write_video(__import__("pathlib").Path(sys.argv[1]), frames(), 64, 16)
+"""
+
+
+def test_what_a_killed_writer_left_goes_and_what_a_living_one_writes_stays(tmp_path):
+    path = tmp_path / "orbit[1].mp4"
+    command = [sys.executable, "-c", WRITER, str(path)]
+    subprocess.run([*command, "killed"], cwd=PROJECT, stdout=subprocess.DEVNULL, check=False)
+    (left,) = tmp_path.iterdir()
+    (tmp_path / ".other.mp4.tmp").write_bytes(b"somebody else's")
+    with subprocess.Popen([*command, "alive"], cwd=PROJECT, stdout=subprocess.PIPE) as alive:
+        try:
+            assert alive.stdout is not None
+            alive.stdout.readline()
+            write_video(path, frames(), SIZE, 16)
+        finally:
+            alive.kill()
+    others = {each.name for each in tmp_path.iterdir()} - {path.name, ".other.mp4.tmp"}
+    assert left.name not in others
+    assert [name.endswith(f"-{alive.pid}.tmp") for name in others] == [True]
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium on this machine")
