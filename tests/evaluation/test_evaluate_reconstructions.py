@@ -12,7 +12,6 @@ from trained_workspace_support import PARAMETERS, SEED
 from evaluation.evaluate import evaluate
 from evaluation.mesh_figures import definitions
 from evaluation.parameters import EvaluateParameters, ReconstructionParameters
-from registry.reevaluate import _in_place
 from stage.files import file_sha256, folder_sha256
 from stage.workspace import Workspace
 
@@ -100,8 +99,3 @@ def test_methods_on_a_prior_ask_the_workspaces_model(
     (record,) = (workspace.scratch / "evaluation" / "reconstructions").rglob("reconstruction.json")
     kept = json.loads(record.read_text())
     assert ("the field is empty" in kept["reason"]) if lacking else kept["faces"] > 0
-
-
-def test_a_champion_is_not_reconstructed_again() -> None:
-    assert asking().reconstruct is not None
-    assert _in_place(asking(), 16, Workspace(Path())).reconstruct is None
