@@ -15,8 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 _CHUNK = 1 << 20
 
 
@@ -120,8 +118,19 @@ def remove_abandoned(path: Path) -> None:
     """Delete what processes of this machine that are gone were writing to `path`, and nothing else of its folder."""
     for left in path.parent.glob(f"{glob.escape(f'.{path.name}.{socket.gethostname()}')}-*.tmp"):
         number = left.name.removesuffix(".tmp").rpartition("-")[2]
-        if number.isdecimal() and not psutil.pid_exists(int(number)):
+        if number.isdecimal() and not _lives(int(number)):
             left.unlink(missing_ok=True)
+
+
+def _lives(number: int) -> bool:
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        # It is another user's.
+        return True
+    return True
 
 
 def remove_leftovers(folder: Path) -> None:
