@@ -1,4 +1,4 @@
-"""Folders among a run's artifacts that tags of its version lead to: had, gone for good, or out of reach at the moment."""
+"""What a version leads to, its model and folders among its run's artifacts: had, gone for good, or out of reach at the moment."""
 
 import posixpath
 from pathlib import Path
